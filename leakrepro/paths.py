@@ -1,0 +1,32 @@
+"""Every path that the package writes to or reads from, in one place."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def home() -> Path:
+    """Where runs are kept: ``LEAKREPRO_HOME``, by default ``./runs``."""
+    return Path(os.environ.get("LEAKREPRO_HOME", "runs"))
+
+
+def models() -> Path:
+    """Trained models, one folder a recipe (its hash is in the name)."""
+    return home() / "models"
+
+
+def samples() -> Path:
+    """Sample stores, one folder a key."""
+    return home() / "samples"
+
+
+def results(profile: str) -> Path:
+    """Tables, figures and executed notebooks of a profile."""
+    return home() / profile
+
+
+def data() -> Path | None:
+    """A local copy of the benchmark files (``LEAKREPRO_DATA``), or None for the hub."""
+    value = os.environ.get("LEAKREPRO_DATA")
+    return Path(value) if value else None

@@ -1,0 +1,190 @@
+"""What every room speaks: prompts, scores and decodings."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Side = Literal["forget", "retain"]
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One question, with the answer that must be forgotten (or retained).
+
+    Args:
+        id: Unique within a benchmark; seeds and stores are keyed by it.
+        messages: Chat turns up to the answer, each ``{"role": ..., "content": ...}``.
+        reference: The true answer.
+        cluster: The unit that makes prompts dependent (author, article, ...); intervals respect it.
+        side: ``"forget"`` or ``"retain"``.
+        facts: Strings of the answer that carry the secret, any of which counts as told.
+        choices: Options of a multiple-choice item, in order.
+
+    Raises:
+        ValueError: for an empty id or messages, or another side.
+    """
+
+    id: str
+    messages: tuple[Mapping[str, str], ...]
+    reference: str
+    _: dataclasses.KW_ONLY
+    cluster: str
+    side: Side
+    facts: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.id:
+            raise ValueError("a prompt needs a non-empty id")
+        if not self.messages:
+            raise ValueError(f"prompt {self.id!r} has no messages")
+        if self.side not in ("forget", "retain"):
+            raise ValueError(
+                f"prompt {self.id!r}: side must be 'forget' or 'retain', not {self.side!r}"
+            )
+        for name in ("messages", "facts", "choices"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """Ragged float64 scores, prompts x samples, in one flat array.
+
+    ``values[offsets[i]:offsets[i + 1]]`` are the scores of prompt ``i``.
+
+    >>> s = Scores.from_rows([[0.0, 1.0], [0.5]])
+    >>> len(s), s[0].tolist(), s.counts.tolist()
+    (2, [0.0, 1.0], [2, 1])
+
+    Raises:
+        ValueError: when the offsets do not partition the values.
+    """
+
+    values: NDArray[np.float64]
+    offsets: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        values = np.ascontiguousarray(self.values, dtype=np.float64)
+        offsets = np.ascontiguousarray(self.offsets, dtype=np.int64)
+        if values.ndim != 1 or offsets.ndim != 1 or offsets.size == 0:
+            raise ValueError("Scores needs one-dimensional values and at least one offset")
+        if offsets[0] != 0 or offsets[-1] != values.size or np.any(np.diff(offsets) < 0):
+            raise ValueError(
+                f"offsets must rise from 0 to the number of values ({values.size}), "
+                f"got {offsets[0]}..{offsets[-1]}"
+            )
+        object.__setattr__(self, "values", values)
+        object.__setattr__(self, "offsets", offsets)
+
+    @classmethod
+    def from_rows(cls, rows: Iterable[ArrayLike]) -> Scores:
+        """Builds scores from one array-like a prompt."""
+        arrays = [np.asarray(row, dtype=np.float64).reshape(-1) for row in rows]
+        offsets = np.concatenate([[0], np.cumsum([a.size for a in arrays])])
+        return cls(np.concatenate(arrays) if arrays else np.empty(0), offsets)
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """Samples per prompt, shape [prompts]."""
+        return np.diff(self.offsets)
+
+    def __len__(self) -> int:
+        return int(self.offsets.size - 1)
+
+    def __getitem__(self, index: int) -> NDArray[np.float64]:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"prompt {index} of {len(self)}")
+        index %= len(self)
+        return self.values[self.offsets[index] : self.offsets[index + 1]]
+
+    def __iter__(self) -> Iterator[NDArray[np.float64]]:
+        return (self[i] for i in range(len(self)))
+
+    def array(self) -> NDArray[np.float64]:
+        """The scores as ``[prompts, n]``.
+
+        Raises:
+            ValueError: when prompts have different numbers of samples.
+        """
+        counts = np.unique(self.counts)
+        if counts.size > 1:
+            raise ValueError(
+                f"prompts have between {counts[0]} and {counts[-1]} samples; "
+                "array() needs the same number for all"
+            )
+        return self.values.reshape(len(self), -1)
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How samples are drawn. Temperature, then top-k, then top-p, as in transformers and vLLM.
+
+    Args:
+        temperature: 0 is greedy, which is one row a prompt (``n=1``).
+        top_p: Smallest set of tokens whose probability reaches this; 1 keeps all.
+        top_k: Keep this many most likely tokens; None keeps all. The authors' runs probably had
+            transformers' default of 50 active, so it is explicit here.
+        max_new_tokens: Tokens generated at most, the end token included.
+        n: Samples a prompt.
+        seed: Run seed; see ``leakrepro.sampling.seeds``.
+
+    Raises:
+        ValueError: for a value out of range, and for greedy decoding with ``n > 1``.
+    """
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int | None = None
+    max_new_tokens: int = 200
+    n: int = 200
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.temperature) and self.temperature >= 0):
+            raise ValueError(f"temperature must be a finite number >= 0, not {self.temperature}")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p must be in (0, 1], not {self.top_p}")
+        if self.top_k is not None and self.top_k < 1:
+            raise ValueError(f"top_k must be at least 1 or None, not {self.top_k}")
+        if self.max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens must be at least 1, not {self.max_new_tokens}")
+        if not 1 <= self.n < 1 << 20:
+            raise ValueError(f"n must be from 1 to {(1 << 20) - 1}, not {self.n}")
+        if not 0 <= self.seed < 1 << 63:
+            raise ValueError(f"seed must be from 0 to 2**63 - 1, not {self.seed}")
+        if self.is_greedy and self.n != 1:
+            raise ValueError(
+                f"greedy decoding (temperature 0) is one row a prompt: n must be 1, not {self.n}"
+            )
+
+    @property
+    def is_greedy(self) -> bool:
+        return self.temperature == 0
+
+    def greedy(self) -> Decoding:
+        """The greedy decoding with the same length limit."""
+        return Decoding(temperature=0.0, max_new_tokens=self.max_new_tokens, n=1)
+
+    def replace(self, **changes: Any) -> Decoding:
+        """A copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+
+def check_prompts(prompts: Sequence[Prompt]) -> tuple[Prompt, ...]:
+    """The prompts as a tuple; ValueError when there are none or two share an id."""
+    prompts = tuple(prompts)
+    if not prompts:
+        raise ValueError("no prompts were given")
+    seen: set[str] = set()
+    for prompt in prompts:
+        if prompt.id in seen:
+            raise ValueError(f"two prompts share the id {prompt.id!r}")
+        seen.add(prompt.id)
+    return prompts
