@@ -1,0 +1,55 @@
+// Runs numbered tasks over a few threads.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <exception>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace leakrepro {
+
+// Calls worker(task) for every task in [0, tasks), each once. make_worker() is called in each of
+// the `threads` threads, the caller's among them, so that a worker owns its buffers. Between its
+// tasks the calling thread calls poll(), which may throw. The first exception of any thread stops
+// all and is rethrown once they have ended.
+template <class MakeWorker, class Poll>
+void run_tasks(std::size_t tasks, std::size_t threads, const MakeWorker& make_worker,
+               const Poll& poll) {
+    std::atomic<std::size_t> next{0};
+    std::atomic<bool> stopped{false};
+    std::mutex mutex;
+    std::exception_ptr failure;
+
+    const auto stop = [&](std::exception_ptr reason) {
+        const std::lock_guard<std::mutex> lock(mutex);
+        if (!failure) failure = std::move(reason);
+        stopped = true;
+    };
+    const auto work = [&](const auto& between) noexcept {
+        try {
+            auto worker = make_worker();
+            while (!stopped) {
+                const std::size_t task = next++;
+                if (task >= tasks) break;
+                worker(task);
+                between();
+            }
+        } catch (...) {
+            stop(std::current_exception());
+        }
+    };
+
+    std::vector<std::thread> others;
+    try {
+        for (std::size_t i = 1; i < threads; ++i) others.emplace_back([&] { work([] {}); });
+    } catch (...) {  // the system gives no more threads
+        stop(std::current_exception());
+    }
+    work(poll);
+    for (std::thread& thread : others) thread.join();
+    if (failure) std::rethrow_exception(failure);
+}
+
+}  // namespace leakrepro

@@ -1,0 +1,19 @@
+import numpy as np
+from numpy.typing import NDArray
+
+def rouge_l(
+    references: list[str],
+    candidates: list[list[str]],
+    precision: NDArray[np.float64],
+    recall: NDArray[np.float64],
+    fmeasure: NDArray[np.float64],
+    *,
+    stem: bool,
+    threads: int,
+    implementation: str,
+) -> None: ...
+def tokenise(text: str, *, stem: bool, implementation: str) -> list[str]: ...
+def porter_stem(word: str) -> str: ...
+def implementations() -> list[str]: ...
+def built_with_cuda() -> bool: ...
+def cuda_devices() -> list[tuple[str, tuple[int, int]]]: ...

@@ -1,0 +1,82 @@
+"""Which implementation of the kernel is used: the only place that decides."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from functools import cache
+
+try:
+    from leakrepro import _native
+
+    _missing = ""
+except ImportError as error:
+    _missing = f"the native kernel cannot be imported ({error})"
+
+NAMES = ("avx512", "avx2", "scalar", "python")
+
+
+def implementations() -> dict[str, str]:
+    """What this machine can run: implementation -> ``"ok"``, or why it is not there.
+
+    >>> implementations()["python"]
+    'ok'
+    """
+    available = [] if _missing else _native.implementations()
+    reasons = dict.fromkeys(NAMES, _missing or "this build has none")
+    return reasons | dict.fromkeys(available, "ok") | {"python": "ok"}
+
+
+def choose() -> str:
+    """The name of the implementation to use: the fastest, or what ``LEAKREPRO_IMPL`` names.
+
+    Raises:
+        ValueError: when ``LEAKREPRO_IMPL`` is not one of the names.
+        RuntimeError: when the one it names is not there.
+    """
+    wanted = os.environ.get("LEAKREPRO_IMPL", "auto")
+    reasons = implementations()
+    if wanted == "auto":
+        name = next(name for name, reason in reasons.items() if reason == "ok")
+        if name == "python":
+            _warn_of_fallback()
+        return name
+    if wanted not in reasons:
+        raise ValueError(f"LEAKREPRO_IMPL must be auto, {', '.join(NAMES)}, not {wanted!r}")
+    if reasons[wanted] != "ok":
+        listed = "".join(f"\n  {name}: {reason}" for name, reason in reasons.items())
+        raise RuntimeError(f"LEAKREPRO_IMPL={wanted} is not available here:{listed}")
+    return wanted
+
+
+def refuse_device(device: str) -> None:
+    """Raises unless the device is ``"cpu"``.
+
+    Raises:
+        RuntimeError: for ``"cuda"``, saying what is missing.
+        ValueError: for any other device.
+    """
+    if device == "cpu":
+        return
+    if device != "cuda":
+        raise ValueError(f"device must be 'cpu' or 'cuda', not {device!r}")
+    if _missing:
+        reason = _missing
+    elif not _native.built_with_cuda():
+        reason = "the native kernel was built without CUDA"
+    elif not _native.cuda_devices():
+        reason = "there is no CUDA device"
+    else:
+        reason = "this version scores on the CPU only"
+    raise RuntimeError(f"cannot score on device 'cuda': {reason}")
+
+
+@cache
+def _warn_of_fallback() -> None:
+    warnings.warn(
+        f"{_missing}; ROUGE-L runs in Python, with the same results but far slower. "
+        "Install a C++17 compiler and the Python headers, then install leakrepro again; "
+        "LEAKREPRO_IMPL=python silences this.",
+        RuntimeWarning,
+        stacklevel=4,
+    )

@@ -1,0 +1,118 @@
+"""Builds leakrepro._native from csrc/; everything else is in pyproject.toml.
+
+LEAKREPRO_CUDA=auto|0|1   auto (default) builds the CUDA sources when nvcc is found and works
+LEAKREPRO_REQUIRE_NATIVE=1   a failed build is an error; by default the package installs without it
+"""
+
+import os
+import shlex
+import shutil
+import subprocess
+from glob import glob
+from pathlib import Path
+
+from pybind11.setup_helpers import Pybind11Extension, build_ext
+from setuptools import setup
+from setuptools.errors import BaseError, CCompilerError
+
+CSRC = "csrc"
+# Plain float64 arithmetic in source order: scores equal those of rouge_score to the last bit.
+CXX_FLAGS = ["-O3", "-ffp-contract=off"]
+NVCC_FLAGS = [
+    *("-O3", "-std=c++17", "-cudart", "static", "--fmad=false"),
+    *("-Xcompiler", "-fPIC,-fvisibility=hidden,-ffp-contract=off"),
+    *("-gencode", "arch=compute_80,code=sm_80"),
+    *("-gencode", "arch=compute_90,code=sm_90"),
+    *("-gencode", "arch=compute_90,code=compute_90"),
+]
+# The static runtime looks for the driver when it is first used, so the module imports without one.
+CUDA_LINK_FLAGS = ["-lcudart_static", "-ldl", "-lrt", "-lpthread", "-Wl,--exclude-libs,ALL"]
+
+WITHOUT_NATIVE = """
+The native kernel was not built ({error}).
+leakrepro installs without it and scores in Python, with the same results but far slower.
+For the native one install a C++17 compiler and the Python headers (Debian: apt-get install g++
+python3-dev) and install again. LEAKREPRO_REQUIRE_NATIVE=1 makes this an error.
+"""
+
+
+def find_nvcc() -> str | None:
+    """The CUDA compiler that LEAKREPRO_CUDA asks for; None for a build without CUDA."""
+    wanted = os.environ.get("LEAKREPRO_CUDA", "auto")
+    if wanted not in ("auto", "0", "1"):
+        raise SystemExit(f"LEAKREPRO_CUDA must be auto, 0 or 1, not {wanted!r}")
+    if wanted == "0":
+        return None
+    home = os.environ.get("CUDA_HOME")
+    nvcc = shutil.which("nvcc", path=str(Path(home, "bin")) if home else None)
+    if wanted == "1" and nvcc is None:
+        where = f"in CUDA_HOME={home}" if home else "on PATH (CUDA_HOME is not set)"
+        raise SystemExit(f"LEAKREPRO_CUDA=1, but there is no nvcc {where}")
+    return nvcc
+
+
+def library_flags(nvcc: str) -> list[str]:
+    """The -L flags of the toolkit, from what nvcc says that it would do."""
+    dryrun = subprocess.run(
+        [nvcc, "-dryrun", "-x", "cu", os.devnull], capture_output=True, text=True, check=True
+    )
+    prefix = "#$ LIBRARIES="
+    lines = (dryrun.stdout + dryrun.stderr).splitlines()
+    return shlex.split(next(line for line in lines if line.startswith(prefix))[len(prefix) :])
+
+
+class build_native(build_ext):
+    """Adds CUDA, and lets the package install where the extension cannot be built."""
+
+    def build_extension(self, ext):
+        try:
+            self.add_cuda(ext)
+            stamp, flags = Path(self.build_temp, "flags"), self.flags(ext)
+            # Flags may change where no source does.
+            self.force = self.force or not stamp.exists() or stamp.read_text() != flags
+            super().build_extension(ext)
+            stamp.write_text(flags)
+        except (CCompilerError, BaseError) as error:
+            if ext.optional:
+                self.warn(WITHOUT_NATIVE.format(error=error))
+            raise  # an optional extension may fail
+
+    def add_cuda(self, ext):
+        nvcc = find_nvcc()
+        if nvcc is None:
+            return
+        objects = []
+        try:
+            for source in sorted(glob(f"{CSRC}/cuda/*.cu")):
+                target = Path(self.build_temp, source).with_suffix(".cu.o")
+                target.parent.mkdir(parents=True, exist_ok=True)
+                self.spawn([nvcc, *NVCC_FLAGS, f"-I{CSRC}", "-c", source, "-o", str(target)])
+                objects.append(str(target))
+            libraries = library_flags(nvcc)
+        except (BaseError, CCompilerError, subprocess.CalledProcessError, StopIteration) as error:
+            if os.environ.get("LEAKREPRO_CUDA") == "1":
+                raise SystemExit(f"LEAKREPRO_CUDA=1, but {nvcc} failed: {error}") from error
+            self.warn(f"{nvcc} failed ({error}); building without CUDA")
+            return
+        ext.extra_objects += objects
+        ext.extra_link_args += [*libraries, *CUDA_LINK_FLAGS]
+        ext.define_macros.append(("LEAKREPRO_WITH_CUDA", "1"))
+
+    def flags(self, ext):
+        return repr((ext.extra_compile_args, ext.extra_link_args, ext.define_macros))
+
+
+setup(
+    ext_modules=[
+        Pybind11Extension(
+            "leakrepro._native",
+            sorted(glob(f"{CSRC}/**/*.cpp", recursive=True)),
+            include_dirs=[CSRC],
+            depends=sorted(glob(f"{CSRC}/**/*.h", recursive=True) + glob(f"{CSRC}/cuda/*.cu")),
+            cxx_std=17,
+            extra_compile_args=CXX_FLAGS,
+            optional=os.environ.get("LEAKREPRO_REQUIRE_NATIVE") != "1",
+        )
+    ],
+    cmdclass={"build_ext": build_native},
+)
