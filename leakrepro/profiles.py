@@ -1,0 +1,233 @@
+"""Profiles: every number that a run depends on, in one YAML file (``leakrepro/profiles/``)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PositiveInt,
+    Tag,
+    ValidationError,
+    model_validator,
+)
+
+from leakrepro.errors import DataError
+from leakrepro.types import Decoding
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Trained(_Strict):
+    """A model trained from random weights: on everything, or without the forget set."""
+
+    train: Literal["full", "retain"]
+
+
+class Unlearned(_Strict):
+    """A method of ``leakrepro.unlearning`` applied to the model that is trained on everything."""
+
+    unlearn: str
+    options: dict[str, Any] = {}
+
+
+class Hosted(_Strict):
+    """A checkpoint of the hub, or of a folder."""
+
+    hub: str
+    revision: str | None = None
+
+
+def _kind(spec: Any) -> str | None:
+    kinds = ("train", "unlearn", "hub")
+    given = spec if isinstance(spec, Mapping) else vars(spec) if isinstance(spec, _Strict) else ()
+    return next((kind for kind in kinds if kind in given), None)
+
+
+ModelSpec = Annotated[
+    Annotated[Trained, Tag("train")]
+    | Annotated[Unlearned, Tag("unlearn")]
+    | Annotated[Hosted, Tag("hub")],
+    Discriminator(
+        _kind,
+        custom_error_type="model",
+        custom_error_message="a model is one of {train: full|retain}, {unlearn: METHOD}, {hub: ID}",
+    ),
+]
+
+
+class Profile(_Strict):
+    """What one run of the notebooks is made of.
+
+    Attributes:
+        name: The file's stem; results go to ``runs/<name>/``.
+        benchmark: Name for ``leakrepro.load_benchmark``.
+        benchmark_options: Its options.
+        models: Name in tables -> how to get it, in the order of the table.
+        training: Recipe of models that are trained from random weights.
+        decoding: How forget prompts are sampled.
+        retain_n: Samples a retain prompt under the same decoding.
+        k: Values of k in tables; none above ``decoding.n``.
+        metrics: Ids of the core metrics, headline first; None for the benchmark's own.
+        workers: Sampling processes.
+        threads: CPU threads a process for torch; None for torch's own choice.
+        notebooks: Stems of the notebooks that ``leakrepro reproduce`` runs.
+    """
+
+    name: str
+    benchmark: str
+    benchmark_options: dict[str, Any] = {}
+    models: dict[str, ModelSpec] = Field(min_length=1)
+    training: dict[str, Any] = {}
+    decoding: Decoding
+    retain_n: PositiveInt
+    k: tuple[PositiveInt, ...] = Field(min_length=1)
+    metrics: tuple[str, ...] | None = None
+    workers: PositiveInt = 1
+    threads: PositiveInt | None = None
+    notebooks: tuple[str, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _k_fits(self) -> Profile:
+        n = self.decoding.n
+        if max(self.k) > n:
+            fitting = [k for k in self.k if k <= n]
+            raise ValueError(
+                f"k = {max(self.k)} needs as many samples a prompt, but n is {n}: "
+                f"raise n or pass k={fitting}"
+            )
+        return self
+
+
+def load_profile(
+    name: str | Path,
+    *,
+    models: Sequence[str] | None = None,
+    n: int | None = None,
+    seed: int | None = None,
+    temperature: float | None = None,
+    top_p: float | None = None,
+    top_k: int | Literal["all"] | None = None,
+    max_new_tokens: int | None = None,
+    k: Sequence[int] | None = None,
+) -> Profile:
+    """A profile of the package by name, or one of your own by its path, with some values changed.
+
+    Everything that is None keeps the profile's value, so that a notebook can hand over its
+    parameters as they are.
+
+    >>> load_profile("paper", n=8, k=[1, 8], models=["Retrain"]).decoding.n
+    8
+
+    Args:
+        name: ``"embedded"``, ``"scratch-cpu"``, ``"paper"`` ..., or a path that ends in ``.yaml``.
+        models: Names to keep, in this order.
+        n: Samples a forget prompt.
+        seed: Run seed of the sampler.
+        temperature: 0 is greedy, which needs ``n=1``.
+        top_p: Nucleus.
+        top_k: This many most likely tokens; ``"all"`` keeps all, since None means no change.
+        max_new_tokens: Longest answer.
+        k: Values of k.
+
+    Raises:
+        DataError: for a file that is missing or not YAML.
+        ValueError: for an unknown profile or model, or a value that does not fit.
+    """
+    content = _read(name)
+    known = content.get("models")
+    if models is not None and isinstance(known, Mapping):
+        if unknown := [model for model in models if model not in known]:
+            raise ValueError(
+                f"profile {content['name']!r} has no model {', '.join(map(repr, unknown))}; "
+                f"it has: {', '.join(known)}"
+            )
+        content["models"] = {model: known[model] for model in models}
+    changes = {
+        "n": n,
+        "seed": seed,
+        "temperature": temperature,
+        "top_p": top_p,
+        "top_k": top_k,
+        "max_new_tokens": max_new_tokens,
+    }
+    decoding = content.get("decoding")
+    if isinstance(decoding, Mapping):
+        changed = {key: value for key, value in changes.items() if value is not None}
+        content["decoding"] = {**decoding, **changed}
+        if content["decoding"].get("top_k") == "all":
+            content["decoding"]["top_k"] = None
+    if k is not None:
+        content["k"] = k
+    try:
+        return Profile.model_validate(content)
+    except ValidationError as error:
+        problems = "; ".join(_problem(detail) for detail in error.errors())
+        raise ValueError(f"profile {content['name']!r}: {problems}") from error
+
+
+def profile_names() -> list[str]:
+    """Names of the package's own profiles."""
+    folder = resources.files("leakrepro") / "profiles"
+    return sorted(Path(f.name).stem for f in folder.iterdir() if f.name.endswith(".yaml"))
+
+
+def parse_yaml(text: str) -> Any:
+    """YAML to plain values, with ``1e-5`` a number, as in YAML 1.2.
+
+    Raises:
+        yaml.YAMLError: for text that is not YAML.
+    """
+    return yaml.load(text, _Loader)
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML follows YAML 1.1, where a float needs a dot: 1e-5 would be a string."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def _read(name: str | Path) -> dict[str, Any]:
+    path = Path(name)
+    try:
+        if path.suffix == ".yaml":
+            text = path.read_text(encoding="utf-8")
+        elif str(name) in profile_names():
+            packaged = resources.files("leakrepro") / "profiles" / f"{name}.yaml"
+            text = packaged.read_text(encoding="utf-8")
+        else:
+            raise ValueError(
+                f"unknown profile {str(name)!r}; known: {', '.join(profile_names())}, "
+                "or the path of a .yaml file"
+            )
+        content = parse_yaml(text)
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        raise DataError(f"{path}{where}: not YAML ({getattr(error, 'problem', error)})") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: a profile is a mapping, not {type(content).__name__}")
+    return {**content, "name": path.stem}
+
+
+def _problem(detail: Any) -> str:
+    where = ".".join(str(part) for part in detail["loc"])
+    message = detail["msg"].removeprefix("Value error, ")
+    return f"{where}: {message}" if where else message

@@ -1,0 +1,156 @@
+"""Profiles: the packaged ones are whole, and a wrong value is named."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from leakrepro.errors import DataError
+from leakrepro.profiles import Hosted, Trained, Unlearned, load_profile, parse_yaml, profile_names
+from leakrepro.types import Decoding
+
+SMALL = {
+    "benchmark": "fictional",
+    "models": {"Original": {"train": "full"}, "NPO": {"unlearn": "NPO", "options": {"beta": 0.1}}},
+    "decoding": {"n": 16, "top_k": 5},
+    "retain_n": 4,
+    "k": [1, 16],
+    "notebooks": ["01_topic"],
+}
+
+
+def write(folder: Path, **changes: object) -> Path:
+    path = folder / "small.yaml"
+    path.write_text(yaml.safe_dump(SMALL | changes, sort_keys=False))
+    return path
+
+
+@pytest.mark.parametrize("name", profile_names())
+def test_packaged_profiles_are_whole(name: str) -> None:
+    profile = load_profile(name)
+    assert profile.name == name
+    assert "Original" in profile.models
+    assert "Retrain" in profile.models
+    assert max(profile.k) == 128 <= profile.decoding.n
+
+
+def test_the_names_that_the_documentation_uses_exist() -> None:
+    assert {"embedded", "scratch-cpu", "paper"} <= set(profile_names())
+
+
+def test_paper_is_the_headline_cell() -> None:
+    profile = load_profile("paper")
+    assert profile.decoding == Decoding(1.0, 1.0, None, 200, 200, 0)
+    assert len(profile.models) == 8
+    assert all(isinstance(spec, Hosted) for spec in profile.models.values())
+    assert profile.benchmark_options["forget"] == "forget10"
+
+
+def test_a_file_of_ones_own(tmp_path: Path) -> None:
+    profile = load_profile(write(tmp_path))
+    assert profile.name == "small"
+    assert profile.models == {
+        "Original": Trained(train="full"),
+        "NPO": Unlearned(unlearn="NPO", options={"beta": 0.1}),
+    }
+    assert profile.decoding == Decoding(n=16, top_k=5)
+    assert profile.k == (1, 16)
+
+
+def test_none_changes_nothing(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    assert load_profile(path, models=None, n=None, top_k=None, k=None) == load_profile(path)
+
+
+def test_overrides(tmp_path: Path) -> None:
+    profile = load_profile(
+        write(tmp_path),
+        models=["NPO"],
+        n=8,
+        seed=3,
+        temperature=0.5,
+        top_p=0.9,
+        top_k="all",
+        max_new_tokens=7,
+        k=[1, 8],
+    )
+    assert list(profile.models) == ["NPO"]
+    assert profile.decoding == Decoding(0.5, 0.9, None, 7, 8, 3)
+    assert profile.k == (1, 8)
+
+
+def test_models_come_in_the_order_asked(tmp_path: Path) -> None:
+    assert list(load_profile(write(tmp_path), models=["NPO", "Original"]).models) == [
+        "NPO",
+        "Original",
+    ]
+
+
+def test_zero_is_a_value_and_not_nothing(tmp_path: Path) -> None:
+    greedy = load_profile(write(tmp_path), temperature=0, n=1, k=[1])
+    assert greedy.decoding.is_greedy
+    assert load_profile(write(tmp_path, decoding={"seed": 5, "n": 16}), seed=0).decoding.seed == 0
+    with pytest.raises(ValueError, match="top_k must be at least 1 or None, not 0"):
+        load_profile(write(tmp_path), top_k=0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"benchmrak": "tofu"}, "profile 'small': benchmrak: Extra inputs"),
+        ({"decoding": {"n": 16, "topp": 1}}, "decoding.topp: Unexpected keyword"),
+        ({"decoding": {"n": "many"}}, r"decoding\.n: .*valid integer"),
+        ({"decoding": {"n": 16, "temperature": 0}}, "greedy decoding"),
+        ({"models": {"A": {"train": "half"}}}, r"models\.A\.train\.train: .*'full' or 'retain'"),
+        ({"models": {"A": {"path": "x"}}}, "models.A: a model is one of {train"),
+        ({"models": {"A": {"hub": "x", "rev": "y"}}}, "models.A.hub.rev: Extra inputs"),
+        ({"models": {}}, "models: .*at least 1 item"),
+        ({"k": [1, 17]}, r"k = 17 needs as many samples a prompt, but n is 16.*k=\[1\]"),
+        ({"k": [0]}, r"k\.0: .*greater than 0"),
+        ({"retain_n": 0}, "retain_n: .*greater than 0"),
+        ({"notebooks": []}, "notebooks: .*at least 1 item"),
+    ],
+)
+def test_a_wrong_value_is_named(tmp_path: Path, changes: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        load_profile(write(tmp_path, **changes))
+
+
+def test_a_wrong_override_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    with pytest.raises(ValueError, match="no model 'RMU'; it has: Original, NPO"):
+        load_profile(path, models=["NPO", "RMU"])
+    with pytest.raises(ValueError, match="k = 16 needs as many samples"):
+        load_profile(path, n=8)
+    with pytest.raises(ValueError, match=r"decoding\.temperature"):
+        load_profile(path, temperature="hot")  # type: ignore[arg-type]
+
+
+def test_unreadable_profiles(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"unknown profile 'embeded'; known: .*embedded.*yaml"):
+        load_profile("embeded")
+    with pytest.raises(DataError, match=r"none\.yaml: No such file"):
+        load_profile(tmp_path / "none.yaml")
+    path = tmp_path / "torn.yaml"
+    path.write_text("benchmark: tofu\nmodels: {Original\n")
+    with pytest.raises(DataError, match=r"torn\.yaml, line \d: not YAML"):
+        load_profile(path)
+    path.write_text("- tofu\n")
+    with pytest.raises(DataError, match="a mapping, not list"):
+        load_profile(path)
+    path.write_bytes(b"benchmark: \xff\n")
+    with pytest.raises(DataError, match="not UTF-8"):
+        load_profile(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("1e-5", 1e-5), ("2E+3", 2000.0), ("-1e2", -100.0), ("1.5e-3", 0.0015), ("12", 12)],
+)
+def test_numbers_without_a_dot_are_numbers(text: str, value: float) -> None:
+    assert parse_yaml(text) == value
+
+
+@pytest.mark.parametrize("text", ["e5", "1e", "1e-5x", "all", "1.2.3"])
+def test_other_text_stays_text(text: str) -> None:
+    assert parse_yaml(text) == text
