@@ -1,0 +1,484 @@
+"""leak@k from scores: the unbiased estimate, its intervals and paired differences.
+
+leak@k of a prompt is the expected maximum of the core metric over k independent samples; leak@k of
+a model is its mean over prompts (Reisizadeh et al., "Leak@k", arXiv 2511.04934). Scores go in,
+dataclasses come out; nothing here reads, writes or keeps state.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import optimize, special, stats
+
+from leakrepro.types import Scores
+
+Interval = Literal["prompts", "samples"]
+Floats = NDArray[np.float64]
+
+DRAWS = 10_000  # bootstrap draws; an end of the interval then wobbles by 0.03 standard errors
+_CHUNK = 1 << 22  # random numbers held at a time
+_LEVELS = 256  # distinct scores told apart by the interval "samples"
+
+
+@dataclass(frozen=True, eq=False)
+class LeakCurve:
+    """leak@k against k.
+
+    Attributes:
+        k: int64 [len(k)], rising.
+        value: Unbiased estimates, the mean over prompts, [len(k)].
+        low: Lower ends of the intervals, [len(k)].
+        high: Upper ends, [len(k)].
+        stderr: Standard errors, [len(k)]; nan where one cluster leaves them unknown.
+        per_prompt: Unbiased estimates of each prompt, [prompts, len(k)].
+        confidence: Level of each interval (pointwise in k).
+        interval: What varies: other ``"prompts"`` or new ``"samples"`` of these prompts.
+        n_clusters: Number of independent units that the interval counts on.
+        n_samples: Smallest number of samples of a prompt.
+    """
+
+    k: NDArray[np.int64]
+    value: Floats
+    low: Floats
+    high: Floats
+    stderr: Floats
+    per_prompt: Floats
+    confidence: float
+    interval: Interval
+    n_clusters: int
+    n_samples: int
+
+    @property
+    def n_prompts(self) -> int:
+        return int(self.per_prompt.shape[0])
+
+    def at(self, k: int) -> tuple[float, float, float]:
+        """Value, lower and upper end at one ``k``; ValueError when the curve has no such ``k``."""
+        found = np.flatnonzero(self.k == k)
+        if not found.size:
+            raise ValueError(f"the curve has no k = {k}, only {self.k.tolist()}")
+        i = found[0]
+        return float(self.value[i]), float(self.low[i]), float(self.high[i])
+
+
+@dataclass(frozen=True, eq=False)
+class LeakDifference:
+    """leak@k of one model less that of another, paired by prompt.
+
+    Attributes:
+        k: int64 [len(k)], rising.
+        value: Differences in [-1, 1], [len(k)].
+        low: Lower ends of the intervals, [len(k)].
+        high: Upper ends, [len(k)].
+        stderr: Standard errors, [len(k)]; nan where one cluster leaves them unknown.
+        per_prompt: Difference of each prompt, [prompts, len(k)].
+        confidence: Level of each interval (pointwise in k).
+        n_clusters: Number of independent units that the interval counts on.
+    """
+
+    k: NDArray[np.int64]
+    value: Floats
+    low: Floats
+    high: Floats
+    stderr: Floats
+    per_prompt: Floats
+    confidence: float
+    n_clusters: int
+
+
+def leak_at_k(
+    scores: Scores | ArrayLike | Iterable[ArrayLike],
+    k: int | Sequence[int] | None = None,
+    *,
+    confidence: float = 0.95,
+    interval: Interval = "prompts",
+    clusters: Sequence[Hashable] | None = None,
+    rng: np.random.Generator | None = None,
+) -> LeakCurve:
+    """Estimates leak@k, the expected maximum score over k samples, with intervals.
+
+    With scores ``S_(1) <= ... <= S_(n)`` of a prompt, the mean of the maximum over all k-subsets is
+    ``sum_j C(j-1, k-1) / C(n, k) S_(j)``; for 0/1 scores with c ones it is
+    ``1 - C(n-c, k) / C(n, k)``. It is unbiased for every ``k <= n``.
+
+    The interval ``"prompts"`` is about other prompts of the same kind: a Bayesian bootstrap over
+    clusters with one phantom cluster that scores 0 for the lower and 1 for the upper end (after
+    Learned-Miller and Thomas, arXiv 1905.06208), so that no leak in any sample still leaves an
+    upper end above 0. The estimate stays the mean over prompts: a cluster counts by its size, and
+    the phantom is as large as the cluster of a randomly chosen prompt, ``sum(size^2) / sum(size)``.
+    The standard error is the cluster-robust one of a ratio.
+
+    The interval ``"samples"`` is about these prompts and new draws; clusters do not matter to it.
+    Each prompt has a Dirichlet-process posterior whose base measure is the pooled scores, with the
+    concentration of highest Dirichlet-multinomial likelihood (a beta-binomial for 0/1 scores), plus
+    one phantom draw shared out among the prompts. Mean and variance of leak@k under the posterior
+    are exact (scores are told apart on 256 levels); the interval is the beta distribution with
+    these moments. See ``tests/test_leak.py`` for the coverage that it reaches.
+
+    >>> curve = leak_at_k([[0, 0, 0, 1], [0, 0, 0, 0]], k=[1, 2])
+    >>> curve.value.tolist()
+    [0.125, 0.25]
+
+    Args:
+        scores: Scores in [0, 1], prompts x samples; prompts may differ in their number of samples.
+        k: Rising sample counts; None for the powers of two up to the smallest number of samples.
+        confidence: Level of the intervals, in (0, 1).
+        interval: ``"prompts"`` or ``"samples"``.
+        clusters: One label a prompt; prompts of one label depend on each other (one author, say).
+        rng: Source of the bootstrap weights; None for ``default_rng(0)``.
+
+    Raises:
+        ValueError: for empty input, a score that is nan or outside [0, 1], a ``k`` above the number
+            of samples, or bad options. The message names the prompt by its position.
+    """
+    if interval not in ("prompts", "samples"):
+        raise ValueError(f"interval must be 'prompts' or 'samples', not {interval!r}")
+    _check_confidence(confidence)
+    checked = _check_scores(scores)
+    ks = _check_k(k, checked.counts)
+    groups = _Clusters.of(clusters, len(checked))
+    per_prompt = _expected_maximum(checked, ks)
+    value = per_prompt.mean(axis=0)
+    if interval == "prompts":
+        stderr = groups.stderr(per_prompt)
+        low, high = groups.bootstrap(per_prompt, confidence, 0.0, 1.0, rng)
+        units = groups.n
+    else:
+        stderr, low, high = _new_draws(checked, ks, confidence)
+        units = len(checked)
+    return LeakCurve(
+        k=ks,
+        value=value,
+        low=np.minimum(low, value),
+        high=np.maximum(high, value),
+        stderr=stderr,
+        per_prompt=per_prompt,
+        confidence=confidence,
+        interval=interval,
+        n_clusters=units,
+        n_samples=int(checked.counts.min()),
+    )
+
+
+def compare_leak(
+    scores_a: Scores | ArrayLike | Iterable[ArrayLike],
+    scores_b: Scores | ArrayLike | Iterable[ArrayLike],
+    k: int | Sequence[int] | None = None,
+    *,
+    confidence: float = 0.95,
+    clusters: Sequence[Hashable] | None = None,
+    rng: np.random.Generator | None = None,
+) -> LeakDifference:
+    """Estimates leak@k of a less leak@k of b on the same prompts, with intervals over prompts.
+
+    Row i of both must belong to the same prompt; the numbers of samples may differ. Both models get
+    the same bootstrap weights, and the phantom cluster differs by -1 or +1.
+
+    >>> compare_leak([[0, 1], [1, 1]], [[0, 0], [0, 1]], k=1).value.tolist()
+    [0.5]
+
+    Args:
+        scores_a: Scores in [0, 1], prompts x samples.
+        scores_b: The same prompts under another model.
+        k: As in ``leak_at_k``; None for the powers of two that both sides have samples for.
+        confidence: Level of the intervals, in (0, 1).
+        clusters: One label a prompt.
+        rng: Source of the bootstrap weights; None for ``default_rng(0)``.
+
+    Raises:
+        ValueError: as ``leak_at_k``, and when the two sides have different numbers of prompts.
+    """
+    _check_confidence(confidence)
+    a, b = _check_scores(scores_a), _check_scores(scores_b)
+    if len(a) != len(b):
+        raise ValueError(
+            f"a paired comparison needs the same prompts on both sides, got {len(a)} and {len(b)}"
+        )
+    ks = _check_k(k, np.minimum(a.counts, b.counts))
+    groups = _Clusters.of(clusters, len(a))
+    per_prompt = _expected_maximum(a, ks) - _expected_maximum(b, ks)
+    value = per_prompt.mean(axis=0)
+    low, high = groups.bootstrap(per_prompt, confidence, -1.0, 1.0, rng)
+    return LeakDifference(
+        k=ks,
+        value=value,
+        low=np.minimum(low, value),
+        high=np.maximum(high, value),
+        stderr=groups.stderr(per_prompt),
+        per_prompt=per_prompt,
+        confidence=confidence,
+        n_clusters=groups.n,
+    )
+
+
+def chance_curve(pool_sizes: ArrayLike, k: ArrayLike) -> Floats:
+    """leak@k of a guesser that draws uniformly from each prompt's pool: mean 1 - (1 - 1/pool)^k.
+
+    >>> chance_curve([2, 4], [1, 2]).tolist()
+    [0.375, 0.59375]
+
+    Args:
+        pool_sizes: Number of possible facts of each prompt, at least 1, [prompts].
+        k: Sample counts, at least 1, [len(k)].
+
+    Returns:
+        float64 [len(k)].
+
+    Raises:
+        ValueError: when there are no prompts, or a pool or ``k`` is below 1.
+    """
+    pools = np.asarray(pool_sizes, dtype=np.float64).reshape(-1)
+    ks = np.asarray(k, dtype=np.float64).reshape(-1)
+    if not pools.size or not np.all(pools >= 1):
+        raise ValueError("chance_curve needs at least one pool, and pools of size 1 or more")
+    if not np.all(ks >= 1):
+        raise ValueError(f"k must be at least 1, got {ks.tolist()}")
+    misses = (1 - 1 / pools)[:, None] ** ks[None, :]
+    return np.asarray((1 - misses).mean(axis=0))
+
+
+def _check_confidence(confidence: float) -> None:
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must be between 0 and 1, not {confidence}")
+
+
+def _check_scores(scores: Scores | ArrayLike | Iterable[ArrayLike]) -> Scores:
+    """The scores as ``Scores``; ValueError when one cannot be used."""
+    if isinstance(scores, Scores):
+        checked = scores
+    else:
+        rows = [np.asarray(row, dtype=np.float64) for row in scores]  # type: ignore[union-attr]
+        for i, row in enumerate(rows):
+            if row.ndim != 1:
+                raise ValueError(
+                    f"scores must be prompts x samples, but prompt {i} has {row.ndim} dimensions; "
+                    "give the scores of a single prompt as [scores]"
+                )
+        checked = Scores.from_rows(rows)
+    if not len(checked):
+        raise ValueError("no scores were given: leak@k needs at least one prompt")
+    if np.any(checked.counts == 0):
+        i = int(np.argmin(checked.counts))
+        raise ValueError(f"prompt {i} has no samples; sample it again or leave it out on purpose")
+    bad = ~((checked.values >= 0) & (checked.values <= 1))  # also true for nan
+    if np.any(bad):
+        at = int(np.argmax(bad))
+        i = int(np.searchsorted(checked.offsets, at, side="right")) - 1
+        raise ValueError(
+            f"prompt {i}, sample {at - checked.offsets[i]} has score {checked.values[at]}; scores "
+            "must be in [0, 1], and an item that was not scored must not stand as a number"
+        )
+    return checked
+
+
+def _check_k(k: int | Sequence[int] | None, counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The rising sample counts; ValueError when one is above a prompt's number of samples."""
+    poorest = int(np.argmin(counts))
+    n = int(counts[poorest])
+    if k is None:
+        return np.int64(1) << np.arange(n.bit_length(), dtype=np.int64)
+    try:
+        whole = [operator.index(x) for x in np.atleast_1d(np.asarray(k)).tolist()]
+    except TypeError:
+        raise ValueError(f"k must be whole numbers, got {k!r}") from None
+    ks = np.asarray(whole, dtype=np.int64)
+    if not ks.size or ks[0] < 1 or np.any(np.diff(ks) <= 0):
+        raise ValueError(f"k must be rising whole numbers from 1 on, got {k!r}")
+    if ks[-1] > n:
+        raise ValueError(
+            f"prompt {poorest} has {n} samples, fewer than k = {ks[-1]}: draw more samples or ask "
+            f"for k up to {n}"
+        )
+    return ks
+
+
+def _weights(n: int, ks: NDArray[np.int64]) -> Floats:
+    """Weights of the order statistics, ``C(j-1, k-1) / C(n, k)`` for j = 1..n, [n, len(k)].
+
+    By the recurrence w_n = k / n, w_{j-1} = w_j (j - k) / (j - 1): no binomial can overflow.
+    """
+    j = np.arange(n, 1, -1)[:, None]
+    steps = np.maximum(j - ks, 0) / (j - 1)
+    return np.cumprod(np.vstack([ks[None, :] / n, steps]), axis=0)[::-1]
+
+
+def _expected_maximum(scores: Scores, ks: NDArray[np.int64]) -> Floats:
+    """Unbiased estimates of each prompt, [prompts, len(k)]."""
+    out = np.empty((len(scores), ks.size))
+    for n in np.unique(scores.counts).tolist():
+        rows = np.flatnonzero(scores.counts == n)
+        block = scores.values[scores.offsets[rows][:, None] + np.arange(n)]
+        block.sort(axis=1)
+        # An average cannot leave the range of what it averages; rounding could.
+        out[rows] = np.clip(block @ _weights(n, ks), block[:, :1], block[:, -1:])
+    return out
+
+
+@dataclass(frozen=True, eq=False)
+class _Clusters:
+    """Which prompts depend on each other: ``index`` [prompts] into ``sizes`` [n]."""
+
+    index: NDArray[np.int64]
+    sizes: Floats
+
+    @classmethod
+    def of(cls, labels: Sequence[Hashable] | None, n_prompts: int) -> _Clusters:
+        if labels is None:
+            return cls(np.arange(n_prompts), np.ones(n_prompts))
+        if len(labels) != n_prompts:
+            raise ValueError(f"clusters has {len(labels)} labels for {n_prompts} prompts")
+        numbers: dict[Hashable, int] = {}
+        index = np.asarray([numbers.setdefault(label, len(numbers)) for label in labels], np.int64)
+        return cls(index, np.bincount(index).astype(np.float64))
+
+    @property
+    def n(self) -> int:
+        return int(self.sizes.size)
+
+    def sums(self, per_prompt: Floats) -> Floats:
+        """Sums over the prompts of each cluster, [n, len(k)]."""
+        out = np.zeros((self.n, per_prompt.shape[1]))
+        np.add.at(out, self.index, per_prompt)
+        return out
+
+    def stderr(self, per_prompt: Floats) -> Floats:
+        """Cluster-robust standard error of the mean over prompts, [len(k)]."""
+        if self.n == 1:
+            return np.full(per_prompt.shape[1], np.nan)
+        residuals = self.sums(per_prompt - per_prompt.mean(axis=0))
+        total = np.square(residuals).sum(axis=0) * self.n / (self.n - 1)
+        return np.asarray(np.sqrt(total) / per_prompt.shape[0])
+
+    def bootstrap(
+        self,
+        per_prompt: Floats,
+        confidence: float,
+        worst: float,
+        best: float,
+        rng: np.random.Generator | None,
+    ) -> tuple[Floats, Floats]:
+        """Lower and upper ends; the phantom cluster scores ``worst`` and ``best`` for them.
+
+        Normalised exponentials are Dirichlet(1, ..., 1) weights over the clusters and the phantom.
+        """
+        rng = np.random.default_rng(0) if rng is None else rng
+        sums = self.sums(per_prompt)
+        phantom_size = np.square(self.sizes).sum() / self.sizes.sum()
+        means = np.empty((DRAWS, sums.shape[1]))
+        shares = np.empty((DRAWS, 1))
+        rows = max(1, _CHUNK // (self.n + 1))
+        for start in range(0, DRAWS, rows):
+            stop = min(start + rows, DRAWS)
+            weight = rng.standard_exponential((stop - start, self.n + 1))
+            phantom = weight[:, -1:] * phantom_size
+            total = weight[:, :-1] @ self.sizes[:, None] + phantom
+            means[start:stop] = weight[:, :-1] @ sums / total
+            shares[start:stop] = phantom / total
+        tail = (1 - confidence) / 2
+        low = np.quantile(means + worst * shares, tail, axis=0)
+        high = np.quantile(means + best * shares, 1 - tail, axis=0)
+        return np.maximum(low, worst), np.minimum(high, best)  # rounding could pass them
+
+
+def _new_draws(
+    scores: Scores, ks: NDArray[np.int64], confidence: float
+) -> tuple[Floats, Floats, Floats]:
+    """Standard error and interval of the mean over these prompts, under new draws.
+
+    Each prompt's score distribution F has a Dirichlet-process posterior on the levels v_1 < ... <
+    v_G; with T_b its cumulative mass up to level b and A the whole, F(v_b) is Beta(T_b, A - T_b)
+    and leak@k = v_G - sum_b (v_{b+1} - v_b) F(v_b)^k has closed moments.
+    """
+    levels, counts = _histogram(scores)
+    base = counts.sum(axis=0) / counts.sum()
+    concentration = _concentration(counts, base)
+    tail = (1 - confidence) / 2
+    share = 1 / len(scores)  # of the one phantom draw
+    ends = []
+    for phantom, probability in ((0, tail), (-1, 1 - tail)):
+        mass = counts + concentration * base
+        mass[:, phantom] += share
+        mean, variance = _posterior_moments(mass, np.diff(levels), ks)
+        # The base measure was estimated from the same draws; without this, prompts that are all
+        # alike would have an interval of no width.
+        variance *= ((scores.counts + concentration) / scores.counts)[:, None]
+        centre, spread = mean.mean(axis=0), variance.sum(axis=0) / len(scores) ** 2
+        ends.append((_beta_quantile(centre, spread, probability), np.sqrt(spread)))
+    (low, narrow), (high, wide) = ends
+    return np.maximum(narrow, wide), low, high
+
+
+def _histogram(scores: Scores) -> tuple[Floats, Floats]:
+    """Levels with 0 and 1 among them, [levels], and how often each prompt scored each."""
+    values = np.unique(scores.values)
+    if values.size > _LEVELS:  # a level is the mean of the scores that round to it
+        _, bins = np.unique(np.round(scores.values * (_LEVELS - 1)), return_inverse=True)
+        values = np.bincount(bins, scores.values) / np.bincount(bins)
+    else:
+        bins = np.searchsorted(values, scores.values)
+    levels = np.union1d(values, [0.0, 1.0])
+    column = np.searchsorted(levels, values)[bins]
+    prompt = np.repeat(np.arange(len(scores)), scores.counts)
+    flat = np.bincount(prompt * levels.size + column, minlength=len(scores) * levels.size)
+    return levels, flat.reshape(len(scores), levels.size).astype(np.float64)
+
+
+def _concentration(counts: Floats, base: Floats) -> float:
+    """Concentration of highest Dirichlet-multinomial likelihood, given the base measure."""
+    seen = base > 0
+    if seen.sum() == 1:
+        return 0.0  # all scores are the same: nothing can be learnt about the spread
+    hits, share = counts[:, seen], base[seen]
+    n = hits.sum(axis=1)
+
+    def loss(log_a: float) -> float:
+        a = np.exp(log_a)
+        within = special.gammaln(a * share + hits) - special.gammaln(a * share)
+        between = special.gammaln(a) - special.gammaln(a + n)
+        return -float(within.sum() + between.sum())
+
+    found = optimize.minimize_scalar(loss, bounds=(np.log(1e-3), np.log(1e5)), method="bounded")
+    return float(np.exp(found.x))
+
+
+def _posterior_moments(mass: Floats, gaps: Floats, ks: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """Mean and variance of each prompt's leak@k, two arrays [prompts, len(k)].
+
+    For b < c, F_b / F_c is independent of F_c, so E F_b^k F_c^k is a factor of b times one of c and
+    the double sum over levels is a cumulative one.
+    """
+    total = mass.sum(axis=1, keepdims=True)
+    below = np.cumsum(mass, axis=1)[:, :-1]
+    mean = np.empty((mass.shape[0], ks.size))
+    variance = np.empty_like(mean)
+    for i, k in enumerate(ks.tolist()):
+        first = gaps * np.exp(_log_rising(below, 0, k) - _log_rising(total, 0, k))
+        second = gaps * np.exp(_log_rising(below, k, k) - _log_rising(total, k, k))
+        before = np.cumsum(first, axis=1) - first
+        missed = first.sum(axis=1)
+        square = (second * (2 * before + first)).sum(axis=1)
+        mean[:, i] = gaps.sum() - missed
+        variance[:, i] = np.maximum(square - missed**2, 0)
+    return mean, variance
+
+
+def _log_rising(x: Floats, shift: int, k: int) -> Floats:
+    """log of (x + shift)(x + shift + 1)...(x + shift + k - 1); -inf at x = 0."""
+    with np.errstate(invalid="ignore"):
+        out = special.gammaln(x + shift + k) - special.gammaln(x + shift)
+    return np.asarray(out)
+
+
+def _beta_quantile(mean: Floats, variance: Floats, probability: float) -> Floats:
+    """Quantile of the beta distribution on [0, 1] with these moments; a point has no spread."""
+    point = np.clip(mean, 0, 1)
+    spread = (variance > 0) & (mean > 0) & (mean < 1)
+    mean, variance = np.where(spread, mean, 0.5), np.where(spread, variance, 1 / 12)
+    size = mean * (1 - mean) / variance - 1
+    return np.where(spread, stats.beta.ppf(probability, mean * size, (1 - mean) * size), point)
