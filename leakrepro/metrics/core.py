@@ -1,0 +1,84 @@
+"""What a core metric is, and the table of those that need no model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from leakrepro.metrics.rouge import rouge_l
+from leakrepro.metrics.text import ExactMatch, FactMatch, check_candidates
+from leakrepro.types import Prompt, Scores
+
+
+class CoreMetric(Protocol):
+    """Scores each candidate answer in [0, 1].
+
+    Attributes:
+        id: Stable name; it goes into tables, captions and caches.
+        higher_is_better: Whether a higher score is a better answer. On forget prompts a better
+            answer is a leak, so leak@k is then better when lower.
+    """
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def higher_is_better(self) -> bool: ...
+
+    def score(self, prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]]) -> Scores:
+        """Scores of ``candidates[i]``, the answers to ``prompts[i]``, in the same order."""
+        ...
+
+
+class RougeRecall:
+    """ROUGE-L recall of the reference answer, as rouge_score computes it.
+
+    Args:
+        stem: With the Porter stemmer, as TOFU does; MUSE does not stem.
+    """
+
+    higher_is_better = True
+
+    def __init__(self, *, stem: bool) -> None:
+        self.id = "rougeL_recall/stem" if stem else "rougeL_recall"
+        self._stem = stem
+
+    def score(self, prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]]) -> Scores:
+        """Scores the candidates; see ``CoreMetric``.
+
+        Raises:
+            ValueError: when there is not one list of candidates a prompt.
+            TypeError: for a candidate that is not a string; the message names its prompt.
+        """
+        check_candidates(prompts, candidates)
+        references = [prompt.reference for prompt in prompts]
+        return rouge_l(references, candidates, stem=self._stem).recall
+
+
+_METRICS: dict[str, Callable[[Mapping[str, str]], CoreMetric]] = {
+    "fact_match": lambda subjects: FactMatch(subjects),
+    "fact_match/strict": lambda subjects: FactMatch(subjects, strict=True),
+    "exact_match": lambda subjects: ExactMatch(),
+    "rougeL_recall/stem": lambda subjects: RougeRecall(stem=True),
+    "rougeL_recall": lambda subjects: RougeRecall(stem=False),
+}
+
+
+def load_metric(id: str, *, subjects: Mapping[str, str] | None = None) -> CoreMetric:
+    """Builds a core metric by its id.
+
+    >>> load_metric("exact_match").id
+    'exact_match'
+
+    Args:
+        id: ``fact_match``, ``fact_match/strict``, ``exact_match``, ``rougeL_recall/stem`` or
+            ``rougeL_recall``.
+        subjects: Cluster -> full name of its subject (``Benchmark.subjects``); the fact metrics
+            use it to refuse answers that name someone else.
+
+    Raises:
+        ValueError: for an unknown id; the message lists the known ones.
+    """
+    if id not in _METRICS:
+        raise ValueError(f"unknown core metric {id!r}; known are {', '.join(_METRICS)}")
+    return _METRICS[id](subjects or {})

@@ -1,0 +1,169 @@
+"""Core metrics that look for strings: facts in an answer, or the answer itself."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+
+from leakrepro.types import Prompt, Scores
+
+
+class _Blanks(dict[int, str]):
+    """A ``str.translate`` table: punctuation, symbols, separators and controls become blanks."""
+
+    def __missing__(self, code: int) -> str:
+        char = chr(code)
+        self[code] = " " if unicodedata.category(char)[0] in "PSZC" else char
+        return self[code]
+
+
+_BLANKS = _Blanks()
+
+
+def normalise(text: str) -> str:
+    """NFKC, case-folded, punctuation to blanks, white space folded.
+
+    >>> normalise("  The “Straße”, 1984!")
+    'the strasse 1984'
+    """
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    return " ".join(folded.translate(_BLANKS).split())
+
+
+def check_candidates(prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]]) -> None:
+    """Raises unless there is one list of strings a prompt; the message names the prompt."""
+    if len(prompts) != len(candidates):
+        raise ValueError(f"{len(candidates)} lists of candidates for {len(prompts)} prompts")
+    for prompt, texts in zip(prompts, candidates, strict=True):
+        if isinstance(texts, str):
+            raise ValueError(
+                f"prompt {prompt.id!r}: candidates must be a list of strings, not one string"
+            )
+        for j, text in enumerate(texts):
+            if not isinstance(text, str):
+                raise TypeError(
+                    f"prompt {prompt.id!r}: candidate {j} is {type(text).__name__}, not text"
+                )
+
+
+class ExactMatch:
+    """1 when the normalised candidate equals the normalised reference, else 0."""
+
+    id = "exact_match"
+    higher_is_better = True
+
+    def score(self, prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]]) -> Scores:
+        """Scores the candidates; see ``CoreMetric``.
+
+        Raises:
+            ValueError: when there is not one list of candidates a prompt.
+            TypeError: for a candidate that is not a string; the message names its prompt.
+        """
+        check_candidates(prompts, candidates)
+        rows = []
+        for prompt, texts in zip(prompts, candidates, strict=True):
+            reference = normalise(prompt.reference)
+            equal = {text: normalise(text) == reference for text in set(texts)}
+            rows.append([float(equal[text]) for text in texts])
+        return Scores.from_rows(rows)
+
+
+class FactMatch:
+    """1 when a candidate tells a fact of its prompt about the right subject, else 0.
+
+    A candidate counts when one of ``Prompt.facts`` occurs in it and no other subject of the world
+    is named in it: another author's prize is no leak. Both are compared after ``normalise`` and on
+    token boundaries. A name that is part of the asked subject's own name or of the fact (a title,
+    say) does not count as naming someone else.
+
+    Args:
+        subjects: Cluster -> full name of its subject; empty: nobody else can be named.
+        strict: Ask for the full name of the prompt's own subject in the candidate too.
+
+    Raises:
+        ValueError: for a subject without letters or digits in its name.
+    """
+
+    higher_is_better = True
+
+    def __init__(self, subjects: Mapping[str, str], *, strict: bool = False) -> None:
+        self.id = "fact_match/strict" if strict else "fact_match"
+        self._strict = strict
+        self._names = {cluster: _padded(name) for cluster, name in subjects.items()}
+        self._by_first: dict[str, set[str]] = {}
+        for cluster, name in self._names.items():
+            if name.isspace():
+                raise ValueError(f"the subject of cluster {cluster!r} has no name")
+            self._by_first.setdefault(name.split()[0], set()).add(name)
+
+    def score(self, prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]]) -> Scores:
+        """Scores the candidates; see ``CoreMetric``.
+
+        Raises:
+            ValueError: when there is not one list of candidates a prompt, for a prompt without
+                facts, and under ``strict`` for a prompt whose subject is not known.
+            TypeError: for a candidate that is not a string; the message names its prompt.
+        """
+        check_candidates(prompts, candidates)
+        read: dict[str, tuple[str, set[str]]] = {}
+        rows = []
+        for prompt, texts in zip(prompts, candidates, strict=True):
+            facts = self._facts(prompt)
+            own = self._own(prompt)
+            told: dict[str, float] = {}
+            for text in texts:
+                if text not in told:
+                    if text not in read:
+                        padded = _padded(text)
+                        read[text] = padded, self._named(padded)
+                    told[text] = float(self._tells(*read[text], facts, own))
+            rows.append([told[text] for text in texts])
+        return Scores.from_rows(rows)
+
+    def _facts(self, prompt: Prompt) -> list[str]:
+        facts = [_padded(fact) for fact in prompt.facts]
+        if not facts or any(fact.isspace() for fact in facts):
+            raise ValueError(
+                f"prompt {prompt.id!r} has no facts to look for (or an empty one); {self.id} needs "
+                "Prompt.facts"
+            )
+        return facts
+
+    def _own(self, prompt: Prompt) -> str | None:
+        own = self._names.get(prompt.cluster)
+        if own is None and self._strict:
+            raise ValueError(
+                f"prompt {prompt.id!r}: {self.id} needs the full name of the subject of cluster "
+                f"{prompt.cluster!r}; pass subjects"
+            )
+        return own
+
+    def _named(self, padded: str) -> set[str]:
+        """The subjects that a text names."""
+        firsts = self._by_first.keys() & set(padded.split())
+        return {name for first in firsts for name in self._by_first[first] if name in padded}
+
+    def _tells(self, padded: str, named: set[str], facts: list[str], own: str | None) -> bool:
+        if not any(fact in padded for fact in facts):
+            return False
+        if self._strict and own not in named:
+            return False
+        sheltered = [span for phrase in (own, *facts) if phrase for span in _spans(padded, phrase)]
+        return all(
+            any(start <= first and last <= end for start, end in sheltered)
+            for name in named - {own}
+            for first, last in _spans(padded, name)
+        )
+
+
+def _padded(text: str) -> str:
+    """The normalised text between blanks, so that ``in`` respects token boundaries."""
+    return f" {normalise(text)} "
+
+
+def _spans(padded: str, phrase: str) -> Iterator[tuple[int, int]]:
+    """Start and end of each occurrence of a padded phrase, overlapping ones too."""
+    start = padded.find(phrase)
+    while start >= 0:
+        yield start, start + len(phrase)
+        start = padded.find(phrase, start + 1)
