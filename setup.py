@@ -14,6 +14,7 @@ from pathlib import Path
 from pybind11.setup_helpers import Pybind11Extension, build_ext
 from setuptools import setup
 from setuptools.errors import BaseError, CCompilerError
+from setuptools.modified import newer_group
 
 CSRC = "csrc"
 # Plain float64 arithmetic in source order: scores equal those of rouge_score to the last bit.
@@ -85,8 +86,9 @@ class build_native(build_ext):
         try:
             for source in sorted(glob(f"{CSRC}/cuda/*.cu")):
                 target = Path(self.build_temp, source).with_suffix(".cu.o")
-                target.parent.mkdir(parents=True, exist_ok=True)
-                self.spawn([nvcc, *NVCC_FLAGS, f"-I{CSRC}", "-c", source, "-o", str(target)])
+                if newer_group([source, __file__, *glob(f"{CSRC}/**/*.h", recursive=True)], target):
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    self.spawn([nvcc, *NVCC_FLAGS, f"-I{CSRC}", "-c", source, "-o", str(target)])
                 objects.append(str(target))
             libraries = library_flags(nvcc)
         except (BaseError, CCompilerError, subprocess.CalledProcessError, StopIteration) as error:
