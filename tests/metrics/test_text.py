@@ -61,7 +61,7 @@ class TestFactMatch:
             _prompt("Rome"),
             "Ana Brik was born in Rome.",
             "Li Wei ZHÀO was born in Rome.",
-            "Ana Brik, unlike Ib O’Dell, was born in Rome.",
+            "Ana Brik, unlike Ib O\u2019Dell, was born in Rome.",
             "Li was born in Rome.",
             "Li Weizhào was born in Rome.",
         ) == [1, 0, 0, 1, 1]
@@ -109,7 +109,7 @@ class TestFactMatch:
         for facts in ((), ("Rome", "?!")):
             with pytest.raises(ValueError, match="'q1' has no facts"):
                 _score("fact_match", _prompt(*facts), "Rome")
-        with pytest.raises(ValueError, match="'q1': fact_match/strict needs the full name.*'zoe'"):
+        with pytest.raises(ValueError, match=r"'q1': fact_match/strict needs the full name.*'zoe'"):
             _score("fact_match/strict", _prompt("Rome", cluster="zoe"), "Rome")
         with pytest.raises(ValueError, match="'x' has no name"):
             load_metric("fact_match", subjects={"x": "-"})
