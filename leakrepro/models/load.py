@@ -1,0 +1,288 @@
+"""Find, load, identify and save causal language models."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import errors as hub_errors
+from huggingface_hub import is_offline_mode, snapshot_download
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging as transformers_logging
+
+from leakrepro.files import sync, temporary
+
+MARKER = "complete.json"
+_WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+_TOKENIZER = (
+    "tokenizer*.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.*",
+    "merges.txt",
+    "*.model",
+    "chat_template*",
+)
+_DOWNLOAD = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "chat_template*"]
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def locate(model: str | Path, revision: str | None = None) -> Path:
+    """The local folder of a model, downloaded from the hub when it is a hub id.
+
+    Args:
+        model: A folder with ``config.json``, or a hub id; ``"org/name@revision"`` works too.
+        revision: Branch, tag or commit of a hub id. Results that are to last pin a commit.
+
+    Raises:
+        FileNotFoundError: when there is neither such a folder nor such a repository, or when the
+            hub cannot be reached; the message says which.
+        PermissionError: for a gated repository without access.
+        ValueError: for a revision of a local folder.
+    """
+    path = Path(model)
+    if path.is_dir():
+        if revision is not None:
+            raise ValueError(f"{path} is a local folder: it has no revision {revision!r}")
+        if not (path / "config.json").is_file():
+            raise FileNotFoundError(f"{path} is not a model: it has no config.json")
+        return path
+    repository, _, pinned = str(model).partition("@")
+    revision = revision or pinned or None
+    wanted = f"{repository!r}" + (f" at revision {revision!r}" if revision else "")
+    if isinstance(model, Path) or path.is_absolute() or str(model).startswith((".", "~")):
+        raise FileNotFoundError(f"no model at {path}: there is no such folder")
+    try:
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=_DOWNLOAD))
+    except hub_errors.GatedRepoError as error:
+        raise PermissionError(
+            f"model {wanted} is gated: ask for access on its hub page, then run `hf auth login`"
+        ) from error
+    except hub_errors.RevisionNotFoundError as error:
+        raise FileNotFoundError(f"the hub has no model {wanted}: no such revision") from error
+    except (hub_errors.HFValidationError, hub_errors.RepositoryNotFoundError) as error:
+        raise FileNotFoundError(
+            f"no model {wanted}: there is neither a folder of this name (looked for "
+            f"{path.absolute()}) nor such a repository on the hub"
+        ) from error
+    except (hub_errors.LocalEntryNotFoundError, hub_errors.HfHubHTTPError) as error:
+        reason = "offline mode is on" if is_offline_mode() else "the hub could not be reached"
+        raise FileNotFoundError(
+            f"no model {wanted}: there is no folder {path.absolute()}, it is not in the local hub "
+            f"cache, and {reason}"
+        ) from error
+
+
+def resolve_device(device: str = "auto") -> torch.device:
+    """The device that ``"auto"`` means here: CUDA where there is one, otherwise the CPU."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(device)
+
+
+def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
+    """``"auto"`` is bfloat16 on CUDA and float32 on the CPU.
+
+    Raises:
+        ValueError: for a name that is neither ``"auto"`` nor a floating-point type known here.
+    """
+    if dtype == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    if dtype not in _DTYPES:
+        raise ValueError(f"dtype must be one of auto, {', '.join(_DTYPES)}, not {dtype!r}")
+    return _DTYPES[dtype]
+
+
+def load_model(path: str | Path, device: str = "auto", dtype: str = "auto") -> PreTrainedModel:
+    """A local model in evaluation mode.
+
+    Args:
+        path: A folder, as returned by ``locate``.
+        device: ``"auto"`` (CUDA where there is one) or a torch device.
+        dtype: ``"auto"`` (bfloat16 on CUDA, float32 on CPU), ``"float32"``, ``"bfloat16"`` or
+            ``"float16"``.
+
+    Raises:
+        FileNotFoundError: when the folder has no weights.
+        ValueError: when it lacks some of the weights that its configuration asks for.
+    """
+    path = Path(path)
+    _weights(path)
+    where = resolve_device(device)
+    with _no_progress_bars():
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            path,
+            dtype=resolve_dtype(dtype, where),
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    model: PreTrainedModel = loaded[0]
+    report: dict[str, Any] = loaded[1]
+    if report["missing_keys"]:
+        # from_pretrained would fill them with random numbers and only log it.
+        missing = sorted(report["missing_keys"])
+        raise ValueError(f"{path} lacks {len(missing)} weights, the first is {missing[0]}")
+    model.to(where)  # type: ignore[arg-type]
+    model.eval()
+    return model
+
+
+def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a local model."""
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path, local_files_only=True)
+    return tokenizer
+
+
+def eos_ids(path: str | Path) -> tuple[int, ...]:
+    """Ids of all tokens that end an answer, sorted: the generation config's and the tokenizer's."""
+    try:
+        config = GenerationConfig.from_pretrained(path, local_files_only=True)
+    except OSError:
+        # Without such a file transformers takes them from the model's configuration.
+        config = GenerationConfig.from_model_config(
+            AutoConfig.from_pretrained(path, local_files_only=True)
+        )
+    declared = config.eos_token_id
+    ids = {declared} if isinstance(declared, int) else set(declared or ())
+    end = load_tokenizer(path).eos_token_id
+    return tuple(sorted(ids if end is None else ids | {end}))
+
+
+def fingerprint(path: str | Path) -> str:
+    """Hash of ``config.json`` and the weight files: equal for equal models under any name.
+
+    Raises:
+        FileNotFoundError: when one of them is missing.
+    """
+    path = Path(path)
+    return _digest([path / "config.json", *_weights(path)])
+
+
+def tokenizer_fingerprint(path: str | Path) -> str:
+    """Hash of the tokenizer's files and its chat template.
+
+    Raises:
+        FileNotFoundError: when the folder has no tokenizer.
+    """
+    files = _matching(Path(path), _TOKENIZER)
+    if not files:
+        raise FileNotFoundError(f"{path} has no tokenizer files")
+    return _digest(files)
+
+
+def save_model(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    path: str | Path,
+    *,
+    extra: Mapping[str, str] | None = None,
+    replace: bool = False,
+) -> Path:
+    """Saves a model with its tokenizer so that ``path`` either does not exist or is complete.
+
+    An incomplete folder under that name is replaced.
+
+    Args:
+        model: Saved as safetensors.
+        tokenizer: Saved beside it.
+        path: The folder.
+        extra: Further text files, name to content.
+        replace: Replace a complete model too.
+
+    Raises:
+        FileExistsError: when a complete model is there already and ``replace`` is off.
+    """
+    path = Path(path)
+    if is_complete(path) and not replace:
+        raise FileExistsError(f"{path} already holds a complete model")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = temporary(path)
+    shutil.rmtree(draft, ignore_errors=True)
+    try:
+        with _no_progress_bars():
+            model.save_pretrained(draft)
+        tokenizer.save_pretrained(draft)
+        for name, content in (extra or {}).items():
+            (draft / name).write_text(content + "\n", encoding="utf-8")
+        sizes = {
+            str(file.relative_to(draft)): file.stat().st_size
+            for file in sorted(draft.rglob("*"))
+            if file.is_file()
+        }
+        (draft / MARKER).write_text(json.dumps(sizes, indent=1) + "\n", encoding="utf-8")
+        for name in (*sizes, MARKER):
+            sync(draft / name)
+        sync(draft)
+        if path.exists():
+            shutil.rmtree(path)
+        draft.rename(path)
+        sync(path.parent)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return path
+
+
+def is_complete(path: str | Path) -> bool:
+    """Whether ``path`` is a model that ``save_model`` finished: every file there, at its size."""
+    path = Path(path)
+    try:
+        sizes: dict[str, int] = json.loads((path / MARKER).read_text(encoding="utf-8"))
+        return all((path / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, ValueError):
+        return False
+
+
+def _weights(path: Path) -> list[Path]:
+    for pattern in _WEIGHTS:
+        if files := _matching(path, (pattern,)):
+            return files
+    raise FileNotFoundError(f"{path} has no weights ({' or '.join(_WEIGHTS)})")
+
+
+def _matching(path: Path, patterns: Iterable[str]) -> list[Path]:
+    return sorted({file for pattern in patterns for file in path.glob(pattern) if file.is_file()})
+
+
+def _digest(files: Iterable[Path]) -> str:
+    total = hashlib.blake2b(digest_size=16)
+    for file in files:
+        stat = file.stat()
+        content = _file_digest(file.resolve(), stat.st_size, stat.st_mtime_ns, stat.st_ino)
+        total.update(f"{file.name}\0{content}\n".encode())
+    return total.hexdigest()
+
+
+@functools.lru_cache(maxsize=4096)
+def _file_digest(file: Path, size: int, modified_ns: int, inode: int) -> str:
+    """Hash of one file, read again only when its size, time or inode changed."""
+    del size, modified_ns, inode
+    with file.open("rb") as stream:
+        return hashlib.file_digest(
+            stream, functools.partial(hashlib.blake2b, digest_size=16)
+        ).hexdigest()
+
+
+@contextlib.contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    """Silences transformers' bars for loading and saving, which bury ours."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()

@@ -1,0 +1,280 @@
+"""Run independent tasks side by side, each worker a fresh Python with few threads.
+
+Small models are fastest with one thread each and several at a time. Workers are started as
+commands of their own, not by ``multiprocessing``: they get their thread settings before torch is
+imported, and a caller needs no ``if __name__ == "__main__"``, in a script or a notebook.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import multiprocessing.connection as connections
+import os
+import pickle
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable, Generator, Sequence
+from multiprocessing.connection import Connection
+from typing import Any, TypeVar
+
+import torch
+from tqdm.auto import tqdm
+
+T = TypeVar("T")
+Progress = Callable[[int, int], None]  # done, total
+Watcher = Callable[[int, int, int], None]  # task, done, total
+
+
+class WorkerError(RuntimeError):
+    """A worker that died, or failed in a way that cannot be handed over."""
+
+
+def run(
+    function: Callable[..., T],
+    arguments: Sequence[tuple[Any, ...]],
+    *,
+    workers: int,
+    threads: int = 1,
+    labels: Sequence[str] | None = None,
+    unit: str = "step",
+) -> list[T]:
+    """Calls ``function(*arguments[i], progress)`` for every i and returns the results in order.
+
+    Args:
+        function: An importable function of a module; its last argument is a callable
+            ``progress(done, total)`` that it may call as often as it likes.
+        arguments: Picklable arguments, one tuple a task.
+        workers: Tasks at the same time. 1 runs them here, one after the other.
+        threads: CPU threads of torch a task.
+        labels: One name a task; each task then has a bar of its own, without them there is one
+            bar that counts tasks.
+        unit: What a labelled task's progress counts.
+
+    Raises:
+        WorkerError: when a worker dies (killed, out of memory).
+        Exception: the first error of a task, with the worker's traceback as its cause; the other
+            tasks are stopped.
+    """
+    results: list[Any] = [None] * len(arguments)
+    with contextlib.ExitStack() as stack:
+        bars: list[Any] = []
+        for label in labels or ():
+            bars.append(stack.enter_context(tqdm(desc=label, unit=unit, total=None)))
+        tasks = None if labels else stack.enter_context(tqdm(total=len(arguments), unit="task"))
+
+        def watch(task: int, done: int, total: int) -> None:
+            if bars:
+                bars[task].total = total
+                bars[task].update(done - bars[task].n)
+
+        finished = stream(function, arguments, workers=workers, threads=threads, watch=watch)
+        for index, result in stack.enter_context(contextlib.closing(finished)):
+            results[index] = result
+            if tasks is not None:
+                tasks.update()
+    return results
+
+
+def stream(
+    function: Callable[..., T],
+    arguments: Sequence[tuple[Any, ...]],
+    *,
+    workers: int,
+    threads: int = 1,
+    watch: Watcher | None = None,
+) -> Generator[tuple[int, T]]:
+    """As ``run``, but yields ``(index, result)`` as tasks finish and leaves progress to ``watch``.
+
+    Closing the generator, an error or Ctrl-C ends the workers.
+    """
+    if workers < 1 or threads < 1:
+        raise ValueError(f"workers and threads must be at least 1, not {workers} and {threads}")
+    workers = min(workers, len(arguments))
+    if workers <= 1:
+        return _run_here(function, arguments, threads, watch)
+    return _run_workers(_importable(function), arguments, workers, threads, watch)
+
+
+def _run_here(
+    function: Callable[..., T],
+    arguments: Sequence[tuple[Any, ...]],
+    threads: int,
+    watch: Watcher | None,
+) -> Generator[tuple[int, T]]:
+    before = torch.get_num_threads()
+    try:
+        for index, task in enumerate(arguments):
+            torch.set_num_threads(threads)
+            yield index, function(*task, _reporter(index, watch))
+    finally:
+        torch.set_num_threads(before)
+
+
+def _run_workers(
+    name: tuple[str, str],
+    arguments: Sequence[tuple[Any, ...]],
+    workers: int,
+    threads: int,
+    watch: Watcher | None,
+) -> Generator[tuple[int, Any]]:
+    pool: list[_Worker] = []
+    try:
+        waiting = iter(enumerate(arguments))
+        for _ in range(workers):
+            worker = _Worker(name, threads)
+            pool.append(worker)
+            worker.give(*next(waiting))
+        busy = {worker.pipe: worker for worker in pool}
+        while busy:
+            for pipe in connections.wait(list(busy)):
+                worker = busy[pipe]  # type: ignore[index]
+                index, kind, content = worker.receive()
+                if kind == "progress":
+                    if watch is not None:
+                        watch(index, *content)
+                    continue
+                if kind == "error":
+                    raise _revive(*content)
+                following = next(waiting, None)
+                if following is None:
+                    del busy[worker.pipe]
+                else:
+                    worker.give(*following)
+                yield index, pickle.loads(content)
+    finally:
+        for worker in pool:
+            worker.process.terminate()
+        for worker in pool:
+            worker.end()
+
+
+class _Worker:
+    """The calling process's end of one worker."""
+
+    def __init__(self, name: tuple[str, str], threads: int) -> None:
+        self.pipe, theirs = connections.Pipe()
+        environment = {
+            **os.environ,
+            "OMP_NUM_THREADS": str(threads),
+            # Threads that wait must not take the cores that other workers compute on.
+            "OMP_WAIT_POLICY": "PASSIVE",
+            # A tokenizer's own threads would come on top.
+            "TOKENIZERS_PARALLELISM": "false",
+        }
+        command = (
+            "import pickle, sys; from multiprocessing.connection import Connection; "
+            f"pipe = Connection({theirs.fileno()}); sys.path[:] = pipe.recv(); "
+            "from leakrepro.parallel import _serve; _serve(pipe)"
+        )
+        try:
+            # In a session of its own, so that Ctrl-C reaches the caller alone, which ends it.
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", command],
+                pass_fds=[theirs.fileno()],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        finally:
+            theirs.close()
+        self._send(sys.path)
+        self._send((name, threads))
+
+    def give(self, index: int, arguments: tuple[Any, ...]) -> None:
+        self._send((index, pickle.dumps(arguments)))
+
+    def receive(self) -> tuple[int, str, Any]:
+        try:
+            message: tuple[int, str, Any] = self.pipe.recv()
+        except (EOFError, OSError) as error:
+            raise self._died() from error
+        return message
+
+    def end(self) -> None:
+        self.pipe.close()
+        try:
+            self.process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def _send(self, content: Any) -> None:
+        try:
+            self.pipe.send(content)
+        except OSError as error:
+            raise self._died() from error
+
+    def _died(self) -> WorkerError:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(timeout=5)
+        code = self.process.returncode
+        how = "ended" if code is None or code >= 0 else f"was killed by signal {-code}"
+        hint = "; it may have run out of memory" if code == -9 else ""
+        return WorkerError(f"a worker {how} before its task was done (exit code {code}){hint}")
+
+
+def _serve(pipe: Connection) -> None:
+    """A worker's life: tasks come, progress and results go, until the caller closes the pipe."""
+    (module, name), threads = pipe.recv()
+    torch.set_num_threads(threads)
+    with contextlib.suppress(EOFError, BrokenPipeError):
+        while True:
+            index, arguments = pipe.recv()
+            pipe.send((index, *_work(module, name, arguments, _sender(index, pipe))))
+
+
+def _work(module: str, name: str, arguments: bytes, progress: Progress) -> tuple[str, Any]:
+    try:
+        function = getattr(importlib.import_module(module), name)
+        return "result", pickle.dumps(function(*pickle.loads(arguments), progress))
+    except Exception as error:
+        return "error", _dump(error)
+
+
+def _sender(index: int, pipe: Connection) -> Progress:
+    def report(done: int, total: int) -> None:
+        pipe.send((index, "progress", (done, total)))
+
+    return report
+
+
+def _dump(error: Exception) -> tuple[bytes | None, str]:
+    """An exception as bytes where it survives pickling, and its traceback as text."""
+    text = "".join(traceback.format_exception(error))
+    try:
+        content = pickle.dumps(error)
+        pickle.loads(content)
+    except Exception:
+        # Exceptions of other packages may refuse to be pickled or rebuilt in any way they like.
+        return None, text
+    return content, text
+
+
+def _revive(content: bytes | None, text: str) -> BaseException:
+    cause = WorkerError(f"in a worker:\n{text}")
+    if content is None:
+        return cause
+    error: BaseException = pickle.loads(content)
+    error.__cause__ = cause
+    return error
+
+
+def _reporter(index: int, watch: Watcher | None) -> Progress:
+    def report(done: int, total: int) -> None:
+        if watch is not None:
+            watch(index, done, total)
+
+    return report
+
+
+def _importable(function: Callable[..., Any]) -> tuple[str, str]:
+    """Module and name of a function, by which a worker finds it."""
+    module, name = function.__module__, function.__qualname__
+    if module == "__main__" or "." in name or "<" in name:
+        raise ValueError(
+            f"{module}.{name} cannot run in a worker: it must be a function of an importable "
+            "module, not of a notebook, a script, or another function"
+        )
+    return module, name

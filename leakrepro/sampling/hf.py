@@ -1,0 +1,336 @@
+"""The reference sampler: an own loop over ``model.forward`` of a transformers model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+from transformers import Cache
+
+from leakrepro.models.load import eos_ids, load_model, load_tokenizer, resolve_device
+from leakrepro.sampling.cache import make_cache
+from leakrepro.sampling.decode import choose
+from leakrepro.sampling.seeds import sample_seed, uniforms
+from leakrepro.sampling.store import SCHEMA, Request
+from leakrepro.types import Decoding, Prompt
+
+# Grows when the same request gives other samples.
+SAMPLER_VERSION = 1
+_CPU_ROWS = 400  # measured on a 1 M-parameter model, one thread; flat from 200 to 800
+_CUDA_ROWS = 2048
+_COMPACT_AT = 0.9  # finished rows are dropped when no more than this share is left
+
+
+class LogitsProcessor(Protocol):
+    """Changes scores before decoding, as in transformers; ``id`` enters the store's key."""
+
+    id: str
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Maps token ids so far [rows, length] and scores [rows, vocabulary] to scores."""
+        ...
+
+
+class HFSampler:
+    """Draws samples from a local model.
+
+    A prompt is prefilled once and its keys and values repeated for its samples. Every step takes
+    one uniform number a row, so that a sample depends on its seed alone; across batch sizes
+    rounding may change one sample in a thousand.
+
+    Args:
+        model_path: A local model, see ``leakrepro.models.load.locate``.
+        device: ``"auto"``: CUDA where there is one.
+        dtype: ``"auto"``: bfloat16 on CUDA, float32 on CPU.
+        max_rows: Rows a forward pass at most. None: 400 on CPU; on CUDA up to 2048, as many as
+            a quarter of the memory holds keys and values for.
+        threads: CPU threads of torch; None leaves them as they are.
+
+    Raises:
+        FileNotFoundError: when the folder has no weights.
+        ValueError: for ``max_rows`` below 1, or weights that lack a part of the model.
+    """
+
+    def __init__(
+        self,
+        model_path: str | Path,
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        max_rows: int | None = None,
+        threads: int | None = None,
+    ) -> None:
+        if max_rows is not None and max_rows < 1:
+            raise ValueError(f"max_rows must be at least 1, not {max_rows}")
+        if threads is not None:
+            torch.set_num_threads(threads)
+        self.path = Path(model_path)
+        self.device = resolve_device(device)
+        self.model = load_model(self.path, str(self.device), dtype)
+        self.tokenizer = load_tokenizer(self.path)
+        self.eos = eos_ids(self.path)
+        self.max_rows = max_rows
+
+    def encode(self, prompt: Prompt) -> list[int]:
+        """Token ids of a prompt under the chat template, up to where the answer starts.
+
+        Raises:
+            ValueError: when the tokenizer has no chat template.
+        """
+        if not self.tokenizer.chat_template:
+            raise ValueError(
+                f"the tokenizer of {self.path} has no chat template: set "
+                "`tokenizer.chat_template` to the format the model was trained with and save it "
+                "beside the model, or take an instruction-tuned model"
+            )
+        ids: Any = self.tokenizer.apply_chat_template(
+            [dict(message) for message in prompt.messages],
+            add_generation_prompt=True,
+            return_dict=False,
+        )
+        return list(ids)
+
+    def draw(
+        self,
+        requests: Sequence[Request],
+        decoding: Decoding,
+        logits_processors: Sequence[LogitsProcessor] = (),
+        progress: Callable[[int], None] | None = None,
+    ) -> pa.Table:
+        """Draws the requested samples.
+
+        Args:
+            requests: What to draw; one table row a sample, in this order.
+            decoding: How to draw.
+            logits_processors: Applied in order before temperature, top-k and top-p.
+            progress: Called now and then with the number of samples finished so far.
+
+        Returns:
+            A table with the columns of ``leakrepro.sampling.store.SCHEMA``.
+
+        Raises:
+            ValueError: when a prompt and its answer exceed the model's context, or the model's
+                logits are not finite; the message names the prompt.
+        """
+        pieces, position = [], 0
+        for request in requests:
+            ids = self.encode(request.prompt)
+            self._check_length(request.prompt, len(ids), decoding)
+            pieces.append(_Piece(request.prompt.id, ids, request.start, request.stop, position))
+            position += request.stop - request.start
+        limit = self.rows_per_batch(max(len(p.ids) for p in pieces) + decoding.max_new_tokens)
+        tables: list[pa.Table] = []
+        positions: list[int] = []
+        for batch in _batches(pieces, limit):
+            done = len(positions)
+            report = _offset(progress, done)
+            tables.append(self._generate(batch, decoding, logits_processors, report))
+            for piece in batch:
+                positions.extend(range(piece.position, piece.position + piece.rows))
+        return pa.concat_tables(tables).take(np.argsort(positions)).combine_chunks()
+
+    def rows_per_batch(self, length: int) -> int:
+        """Rows a forward pass at most, for sequences of ``length`` tokens."""
+        if self.max_rows is not None:
+            return self.max_rows
+        if self.device.type != "cuda":
+            return _CPU_ROWS
+        config = self.model.config.get_text_config(decoder=True)
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        width = getattr(config, "head_dim", None) or (
+            config.hidden_size // config.num_attention_heads
+        )
+        size = torch.finfo(self.model.dtype).bits // 8
+        row = 2 * config.num_hidden_layers * heads * width * size * length
+        memory = torch.cuda.get_device_properties(self.device).total_memory
+        return int(max(1, min(_CUDA_ROWS, memory // 4 // row)))
+
+    def _check_length(self, prompt: Prompt, length: int, decoding: Decoding) -> None:
+        context = getattr(self.model.config, "max_position_embeddings", None)
+        if context is not None and length + decoding.max_new_tokens > context:
+            raise ValueError(
+                f"prompt {prompt.id!r} has {length} tokens; with max_new_tokens="
+                f"{decoding.max_new_tokens} that exceeds the model's context of {context}"
+            )
+
+    @torch.inference_mode()
+    def _generate(
+        self,
+        batch: Sequence[_Piece],
+        decoding: Decoding,
+        logits_processors: Sequence[LogitsProcessor],
+        progress: Callable[[int], None],
+    ) -> pa.Table:
+        """Draws one batch; a table row a sample, in the order of the pieces."""
+        device = self.device
+        steps = decoding.max_new_tokens
+        seeds = [
+            sample_seed(decoding.seed, piece.prompt_id, index)
+            for piece in batch
+            for index in range(piece.start, piece.stop)
+        ]
+        total = len(seeds)
+        draws = uniforms(seeds, 0 if decoding.is_greedy else steps)
+        uniform = torch.from_numpy(draws).to(device)
+        owner = torch.repeat_interleave(torch.tensor([piece.rows for piece in batch])).to(device)
+
+        ids, mask = _left_pad([piece.ids for piece in batch], device)
+        cache = make_cache(self.model.config)
+        position = None if mask is None else (mask.cumsum(-1) - 1).clamp_(min=0)
+        logits = self._forward(ids, mask, position, cache)[owner]
+        cache.batch_select_indices(owner)
+        if mask is not None and position is not None:
+            mask, position = mask[owner], position[owner, -1:]
+        context = ids[owner] if logits_processors else None
+
+        rows = torch.arange(total, device=device)
+        alive = torch.ones(total, dtype=torch.bool, device=device)
+        tokens = torch.zeros((total, steps), dtype=torch.int64, device=device)
+        lengths = torch.zeros(total, dtype=torch.int64, device=device)
+        stopped = torch.zeros(total, dtype=torch.bool, device=device)
+        logprob = torch.zeros(total, dtype=torch.float64, device=device)
+        logq = torch.zeros(total, dtype=torch.float64, device=device)
+        eos = torch.tensor(self.eos, device=device)
+        # Asking a GPU how many rows are left makes it wait, so it is asked less often.
+        check_every = 1 if device.type == "cpu" else 8
+
+        for step in range(steps):
+            processed = logits
+            if context is not None:
+                for processor in logits_processors:
+                    processed = processor(context, processed)
+            draw = uniform if decoding.is_greedy else uniform[rows, step]
+            token, p, q = choose(logits, processed, draw, decoding)
+            # A row that is finished but not dropped yet goes on, unrecorded.
+            tokens[rows, step] = token
+            lengths[rows] += alive
+            logprob[rows] += p.where(alive, 0.0)
+            logq[rows] += q.where(alive, 0.0)
+            ends = alive & (token[:, None] == eos).any(-1)
+            stopped[rows] |= ends
+            alive &= ~ends
+            if step + 1 == steps:
+                break
+            if (step + 1) % check_every == 0:
+                left = int(alive.sum())
+                progress(total - left)
+                if left == 0:
+                    break
+                if left <= _COMPACT_AT * len(rows):
+                    keep = alive.nonzero().squeeze(-1)
+                    cache.batch_select_indices(keep)
+                    rows, alive, token = rows[keep], alive[keep], token[keep]
+                    if mask is not None and position is not None:
+                        mask, position = mask[keep], position[keep]
+                    if context is not None:
+                        context = context[keep]
+            if context is not None:
+                context = torch.cat([context, token[:, None]], dim=-1)
+            if mask is not None and position is not None:
+                mask = torch.cat([mask, mask.new_ones((len(rows), 1))], dim=-1)
+                position = position + 1
+            logits = self._forward(token[:, None], mask, position, cache)
+        progress(total)
+
+        logprobs = logprob.cpu().numpy()
+        if not np.isfinite(logprobs).all():
+            bad = int(np.flatnonzero(~np.isfinite(logprobs))[0])
+            prompt_id = batch[int(owner[bad])].prompt_id
+            raise ValueError(
+                f"the logits of {self.path} for prompt {prompt_id!r} are not finite: the weights "
+                f"hold nan or overflow in {self.model.dtype}"
+            )
+        ended = stopped.cpu().numpy()
+        counts = lengths.cpu().numpy()
+        kept = tokens.cpu().tolist()
+        texts = self.tokenizer.batch_decode(
+            [row[: n - stop] for row, n, stop in zip(kept, counts, ended, strict=True)],
+            skip_special_tokens=True,
+            clean_up_tokenization_spaces=False,
+        )
+        return pa.table(
+            {
+                "prompt_id": [piece.prompt_id for piece in batch for _ in range(piece.rows)],
+                "sample": [i for piece in batch for i in range(piece.start, piece.stop)],
+                "text": texts,
+                "n_tokens": counts,
+                "finish_reason": np.where(ended, "stop", "length"),
+                "seed": seeds,
+                "logprob": logprobs,
+                "logq": logq.cpu().numpy(),
+            },
+            schema=SCHEMA,
+        )
+
+    def _forward(
+        self, ids: Tensor, mask: Tensor | None, position: Tensor | None, cache: Cache
+    ) -> Tensor:
+        """Logits of the token after the last, [rows, vocabulary], float32."""
+        output = self.model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=position,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        logits: Tensor = output.logits[:, -1]
+        return logits.float()
+
+
+class _Piece(NamedTuple):
+    """Samples of one prompt that are drawn in one batch."""
+
+    prompt_id: str
+    ids: list[int]
+    start: int
+    stop: int
+    position: int  # of its first sample in the table that was asked for
+
+    @property
+    def rows(self) -> int:
+        return self.stop - self.start
+
+
+def _batches(pieces: Sequence[_Piece], limit: int) -> Iterator[list[_Piece]]:
+    """Packs prompts of similar length into batches of at most ``limit`` rows.
+
+    Only a prompt with more rows than that is split, so that few prompts are prefilled twice.
+    """
+    batch: list[_Piece] = []
+    for piece in sorted(pieces, key=lambda piece: len(piece.ids)):
+        for offset in range(0, piece.rows, limit):
+            part = piece._replace(
+                start=piece.start + offset,
+                stop=min(piece.stop, piece.start + offset + limit),
+                position=piece.position + offset,
+            )
+            if batch and sum(p.rows for p in batch) + part.rows > limit:
+                yield batch
+                batch = []
+            batch.append(part)
+    if batch:
+        yield batch
+
+
+def _left_pad(prompts: Sequence[list[int]], device: torch.device) -> tuple[Tensor, Tensor | None]:
+    """Token ids [prompts, longest] and the attention mask, None when no padding was needed."""
+    longest = max(len(ids) for ids in prompts)
+    padded = torch.tensor([[0] * (longest - len(ids)) + ids for ids in prompts], device=device)
+    if all(len(ids) == longest for ids in prompts):
+        return padded, None
+    pads = torch.tensor([longest - len(ids) for ids in prompts], device=device)
+    return padded, (torch.arange(longest, device=device) >= pads[:, None]).long()
+
+
+def _offset(progress: Callable[[int], None] | None, done: int) -> Callable[[int], None]:
+    def report(rows: int) -> None:
+        if progress is not None:
+            progress(done + rows)
+
+    return report

@@ -1,0 +1,124 @@
+"""A random model of no knowledge, small enough for every test, and prompts for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from leakrepro.models.load import save_model
+from leakrepro.types import Prompt
+
+_WORDS = [
+    "ash",
+    "birch",
+    "cedar",
+    "elm",
+    "fir",
+    "hazel",
+    "larch",
+    "maple",
+    "oak",
+    "pine",
+    "rowan",
+    "spruce",
+    "willow",
+    "yew",
+]
+_TEMPLATE = (
+    "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+_SPECIAL = ["<|pad|>", "<|end|>", "<|user|>", "<|assistant|>", "<|system|>"]
+
+
+def make_tokenizer(vocabulary: int = 160) -> PreTrainedTokenizerFast:
+    """A byte-level BPE with exactly ``vocabulary`` entries, where its text gives that many."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = sorted(set("".join(_WORDS)) | set("Ġ?.0123456789W"))
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=_SPECIAL,
+        initial_alphabet=alphabet,
+        show_progress=False,
+    )
+    lines = [f"{a} {b} {a}{b}?" for a in _WORDS for b in _WORDS]
+    tokenizer.train_from_iterator(lines, trainer)
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="<|end|>", pad_token="<|pad|>"
+    )
+    fast.chat_template = _TEMPLATE
+    return fast
+
+
+def make_model(
+    path: Path,
+    *,
+    seed: int,
+    vocabulary: int = 160,
+    hidden: int = 32,
+    layers: int = 2,
+    end: float = 3.0,
+    spread: float = 1.0,
+) -> Path:
+    """Saves a random Llama under ``path``.
+
+    The first hidden dimension is made nearly constant, so that the end token's weight on it sets
+    how often answers end.
+
+    Args:
+        path: Where to; returned.
+        seed: Of the random weights.
+        vocabulary: Entries of the tokenizer and the model.
+        hidden: Width; four heads.
+        layers: Number of layers.
+        end: Raises the end token's logit by about this much.
+        spread: Standard deviation of the other logits, about.
+    """
+    tokenizer = make_tokenizer(vocabulary)
+    config = LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=hidden,
+        intermediate_size=3 * hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        max_position_embeddings=256,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=None,
+        tie_word_embeddings=False,
+        initializer_range=0.25,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = LlamaForCausalLM(config)
+        with torch.no_grad():
+            constant = 4.0
+            model.model.embed_tokens.weight[:, 0] = constant
+            model.lm_head.weight.normal_(0.0, spread / hidden**0.5)
+            model.lm_head.weight[:, 0] = 0.0
+            model.lm_head.weight[tokenizer.eos_token_id, 0] = end / constant
+    return save_model(model, tokenizer, path)
+
+
+def make_prompts(count: int) -> tuple[Prompt, ...]:
+    """Questions of one to four words, so that their lengths differ."""
+    return tuple(
+        Prompt(
+            id=f"p{i}",
+            messages=(
+                {
+                    "role": "user",
+                    "content": " ".join(_WORDS[(i * 5 + j * 3) % 14] for j in range(1 + i % 4)),
+                },
+            ),
+            reference="none",
+            cluster=str(i // 2),
+            side="forget",
+        )
+        for i in range(count)
+    )
