@@ -1,0 +1,75 @@
+"""What this machine and this installation can do."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+import leakrepro
+
+_LIBRARIES = ("torch", "transformers", "tokenizers", "datasets", "numpy", "pyarrow")
+_EXTRAS = {
+    "test": "pytest",
+    "bench": "rouge_score",
+    "vllm": "vllm",
+    "nli": "sentence_transformers",
+    "judge": "openai",
+    "ray": "ray",
+}
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that can change a result."""
+    found = {"leakrepro": leakrepro.__version__, "python": platform.python_version()}
+    for name in _LIBRARIES:
+        found[name] = importlib.metadata.version(name)
+    return found
+
+
+def commit(folder: Path) -> str | None:
+    """The git commit of a folder, ``-dirty`` when files differ from it; None without git."""
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def describe() -> dict[str, str]:
+    """One line a topic: versions, processors, kernel implementations, CUDA, optional parts."""
+    import torch
+
+    from leakrepro.metrics import rouge
+
+    lines = versions()
+    lines["cpus"] = f"{len(os.sched_getaffinity(0))} usable of {os.cpu_count()}, {_cpu_model()}"
+    lines["torch threads"] = str(torch.get_num_threads())
+    lines["kernel implementations"] = ", ".join(rouge.implementations())
+    lines["cuda"] = _cuda()
+    for extra, module in _EXTRAS.items():
+        present = importlib.util.find_spec(module) is not None
+        lines[f"extra {extra}"] = "yes" if present else f'no: pip install "leakrepro[{extra}]"'
+    return lines
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
+
+
+def _cuda() -> str:
+    import torch
+
+    if not torch.cuda.is_available():
+        return f"no GPU that torch {torch.__version__} can use"
+    count = torch.cuda.device_count()
+    return f"{count} x {torch.cuda.get_device_name(0)}, CUDA {torch.version.cuda}"

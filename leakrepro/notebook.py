@@ -1,0 +1,139 @@
+"""Executes one notebook and keeps it: whole, or as far as it came."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import AsyncKernelManager
+from nbclient.exceptions import DeadKernelError
+from nbconvert import HTMLExporter
+from papermill.exceptions import PapermillExecutionError
+
+from leakrepro import info
+from leakrepro.files import write_atomically
+
+
+@dataclass(frozen=True)
+class Run:
+    """What happened to one notebook.
+
+    Attributes:
+        stem: The notebook's file name without its ending.
+        status: ``"ok"`` or ``"failed"``.
+        started: UTC, ISO 8601.
+        seconds: Wall time.
+        error: Notebook, cell and error of a failure, else empty.
+        parameters: What it was given.
+        versions: Of the libraries that can change a result.
+        commit: Git commit of the notebook's folder, where there is one.
+    """
+
+    stem: str
+    status: str
+    started: str
+    seconds: float
+    error: str
+    parameters: Mapping[str, Any]
+    versions: Mapping[str, str]
+    commit: str | None
+
+
+def execute(
+    path: Path, parameters: Mapping[str, Any], *, output: Path, threads: int | None, quiet: bool
+) -> Run:
+    """Executes a notebook in a kernel of this interpreter.
+
+    A success leaves ``<stem>.ipynb`` and ``<stem>.html`` in ``output``, put there when they are
+    whole; a failure leaves ``<stem>.failed.ipynb`` and does not touch those two.
+
+    Args:
+        path: The notebook.
+        parameters: Goes into a cell after its parameters cell.
+        output: An existing folder.
+        threads: ``OMP_NUM_THREADS`` of the kernel; None leaves it alone.
+        quiet: Whether to keep what the kernel writes to stderr (its progress bars) off this one.
+    """
+    draft, failed = output / f".{path.stem}.partial.ipynb", output / f"{path.stem}.failed.ipynb"
+    started, clock = datetime.now(UTC), time.monotonic()
+    error = ""
+    try:
+        papermill.execute_notebook(
+            literal(path),
+            literal(draft),
+            dict(parameters),
+            kernel_name="python3",
+            language="python",
+            progress_bar={"desc": path.stem},
+            stderr_file=None if quiet else sys.stderr,
+            start_timeout=300,
+            kernel_manager_class=_kernel(threads),
+        )
+    except PapermillExecutionError as failure:
+        error = f"cell [{failure.exec_count}]: {failure.ename}: {failure.evalue}"
+    except DeadKernelError:
+        error = f"cell [{_last_started(draft)}]: the kernel died (out of memory?)"
+    except RuntimeError as failure:  # a kernel that did not start
+        error = str(failure)
+    if error:
+        draft.replace(failed)
+        error = f"{path.name}, {error}\n  see {failed}"
+    else:
+        page, _ = HTMLExporter().from_filename(str(draft))  # type: ignore[no-untyped-call]
+        write_atomically(output / f"{path.stem}.html", page.encode())
+        draft.replace(output / path.name)
+        failed.unlink(missing_ok=True)
+    return Run(
+        stem=path.stem,
+        status="failed" if error else "ok",
+        started=started.isoformat(timespec="seconds"),
+        seconds=time.monotonic() - clock,
+        error=error,
+        parameters=parameters,
+        versions=info.versions(),
+        commit=info.commit(path.parent),
+    )
+
+
+def literal(path: Path) -> str:
+    """A path for papermill, which takes braces for placeholders."""
+    return str(path.absolute()).replace("{", "{{").replace("}", "}}")
+
+
+def _kernel(threads: int | None) -> type[AsyncKernelManager]:
+    """A kernel of this interpreter, whatever kernel is registered as ``python3`` for the user."""
+    # Threads that wait actively steal time from the workers of small models.
+    environment = {"OMP_WAIT_POLICY": "passive", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+    if threads is not None:
+        environment["OMP_NUM_THREADS"] = str(threads)
+    launcher = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    spec = KernelSpec(
+        # ipykernel 7 warns of each unencrypted connection; this one does not leave the machine.
+        argv=[*launcher, "--log-level=ERROR"],
+        display_name="Python 3",
+        language="python",
+        env={name: value for name, value in environment.items() if name not in os.environ},
+    )
+
+    class ThisPython(AsyncKernelManager):
+        @property
+        def kernel_spec(self) -> KernelSpec:
+            return spec
+
+    return ThisPython
+
+
+def _last_started(draft: Path) -> int:
+    """Number of the code cell that was running when its kernel went away."""
+    cells = nbformat.read(draft, as_version=4).cells  # type: ignore[no-untyped-call]
+    states = [cell.metadata.papermill.status for cell in cells if cell.cell_type == "code"]
+    return sum(state != "pending" for state in states)

@@ -1,0 +1,147 @@
+"""Runs the notebooks of a profile and keeps everything that they show."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import papermill
+
+from leakrepro import paths
+from leakrepro.errors import NotebookError, StoreError
+from leakrepro.files import write_atomically
+from leakrepro.keys import digest
+from leakrepro.notebook import execute, literal
+from leakrepro.profiles import load_profile
+from leakrepro.report.index import write_index
+
+_RECORDS = "runs.json"
+
+
+def reproduce(
+    profile: str | Path = "embedded",
+    *,
+    only: Sequence[str] = (),
+    jobs: int = 1,
+    parameters: Mapping[str, Any] | None = None,
+    notebooks: str | Path | None = None,
+) -> Path:
+    """Runs the notebooks of a profile.
+
+    Each notebook is executed in a kernel of this interpreter with ``profile`` and the parameters.
+    The executed notebook, an HTML copy and an index page are written beside the tables and figures
+    that it writes itself. Samples and models are kept apart, so that a second run reuses them.
+
+    Results go to ``runs/<profile>/``. With parameters they go to a folder of their own,
+    ``runs/<profile>+<parameters>-<digest>/``, so that the plain results are never replaced by
+    others; notebooks learn its name from their parameter ``run``.
+
+    A notebook that fails does not stop the others; what it did is kept as
+    ``<notebook>.failed.ipynb``, and the executed notebook of an earlier success stays.
+
+    Args:
+        profile: Name of a profile, or path of a profile file.
+        only: Notebooks to run instead of the profile's, by stem or number (``"01"``).
+        jobs: Notebooks to run at the same time.
+        parameters: Other notebook parameters, plain values.
+        notebooks: Folder with the ``NN_topic.ipynb`` files; None is ``./notebooks``.
+
+    Returns:
+        The folder of the results; ``index.html`` there shows them.
+
+    Raises:
+        ValueError: before anything runs, for an unknown profile, notebook or parameter, or a
+            parameter that does not fit the profile.
+        NotebookError: when all have run and some have failed; gives each one's cell and error.
+    """
+    parameters = dict(parameters or {})
+    if jobs < 1:
+        raise ValueError(f"jobs must be at least 1, not {jobs}")
+    settings = load_profile(profile, **_overrides(parameters))
+    folder = Path("notebooks") if notebooks is None else Path(notebooks)
+    chosen = _choose(folder, only or settings.notebooks)
+    run = _run_name(settings.name, parameters)
+    given = {"profile": str(profile), **parameters}
+    passed = {path: _accept(path, given, run) for path in chosen}
+
+    output = paths.results(run)
+    output.mkdir(parents=True, exist_ok=True)
+    # A process each: event loops, working folders and Ctrl-C belong to processes.
+    run_one = partial(execute, output=output, threads=settings.threads, quiet=jobs > 1)
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        runs = list(pool.map(run_one, passed, passed.values()))
+    records = _read_records(output) | {result.stem: asdict(result) for result in runs}
+    write_atomically(output / _RECORDS, json.dumps(records, indent=1).encode())
+    write_index(output, records)
+    if failures := [result.error for result in runs if result.error]:
+        raise NotebookError("\n".join(failures))
+    return output
+
+
+def _overrides(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters that change the profile, so that what does not fit it is found at once."""
+    known = inspect.signature(load_profile).parameters.keys() - {"name"}
+    return {name: value for name, value in parameters.items() if name in known}
+
+
+def _run_name(profile: str, parameters: Mapping[str, Any]) -> str:
+    if not parameters:
+        return profile
+    ordered = sorted(parameters.items())
+    readable = ",".join(f"{k}={re.sub('[^A-Za-z0-9.]+', '_', str(v))}" for k, v in ordered)
+    return f"{profile}+{readable[:60]}-{digest(dict(ordered))[:6]}"
+
+
+def _choose(folder: Path, wanted: Sequence[str]) -> list[Path]:
+    found = {path.stem: path for path in sorted(folder.glob("[0-9][0-9]_*.ipynb"))}
+    if not found:
+        raise ValueError(
+            f"no notebooks (NN_topic.ipynb) in {folder.absolute()}; "
+            "run in the repository's root or name their folder with --notebooks"
+        )
+    chosen = []
+    for name in wanted:
+        stems = [stem for stem in found if name in (stem, stem[:2])]
+        if not stems:
+            raise ValueError(f"no notebook {name!r} in {folder}; there are: {', '.join(found)}")
+        chosen += [found[stem] for stem in stems if found[stem] not in chosen]
+    return chosen
+
+
+def _accept(path: Path, given: Mapping[str, Any], run: str) -> dict[str, Any]:
+    """The parameters for one notebook; papermill itself would only warn of unknown ones."""
+    known = papermill.inspect_notebook(literal(path))
+    for name in given:
+        if name not in known:
+            raise ValueError(
+                f"{path.name} has no parameter {name!r}; it has: {', '.join(known) or 'none'}"
+            )
+    if "run" in given:
+        raise ValueError("the parameter 'run' is not free: it names the folder of the results")
+    if "run" in known:
+        return {**given, "run": run}
+    if len(given) > 1:
+        raise ValueError(
+            f"{path.name} has no parameter 'run', so that with changed parameters it would "
+            "replace the profile's own results; add `run = None` to its parameters cell"
+        )
+    return dict(given)
+
+
+def _read_records(output: Path) -> dict[str, Any]:
+    path = output / _RECORDS
+    if not path.exists():
+        return {}
+    try:
+        records: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise StoreError(f"{path} is not JSON; delete it: the next run writes it anew") from error
+    return records
