@@ -1,0 +1,30 @@
+"""Tables, figures and captions of leak reports, and the published values beside them."""
+
+from leakrepro.report.figures import leak_figure, save_figure, split_figure
+from leakrepro.report.leakreport import (
+    LeakReport,
+    caption,
+    check_reports,
+    describe_decoding,
+    digest_texts,
+)
+from leakrepro.report.published import compare_published, published, reference_values
+from leakrepro.report.tables import latex, readable, summary, table
+
+__all__ = [
+    "LeakReport",
+    "caption",
+    "check_reports",
+    "compare_published",
+    "describe_decoding",
+    "digest_texts",
+    "latex",
+    "leak_figure",
+    "published",
+    "readable",
+    "reference_values",
+    "save_figure",
+    "split_figure",
+    "summary",
+    "table",
+]

@@ -1,0 +1,192 @@
+"""Figures: leak@k against k, with intervals, greedy decoding and chance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, NullLocator
+from numpy.typing import NDArray
+
+from leakrepro.leak import LeakCurve
+from leakrepro.report.leakreport import LeakReport, check_reports, labels
+from leakrepro.report.style import LineStyle, line_styles, style
+
+_GREEDY = (0, (3.2, 2.2))
+_CHANCE = Line2D([], [], color="0.35", linestyle=":", linewidth=1.4)
+
+
+def leak_figure(
+    reports: Iterable[LeakReport], metric: str | None = None, *, chance: bool = False
+) -> Figure:
+    """leak@k against k, one line a report with its interval as a band.
+
+    The leak of greedy decoding is a thin dotted line of the same colour with a hollow marker.
+
+    Args:
+        reports: One or more reports.
+        metric: Id of the core metric; None for the headline.
+        chance: Draw what guessing gives over all forget prompts: the chance curve of the easy ones,
+            and nothing on the hard ones.
+
+    Raises:
+        ValueError: as ``check_reports``; for a metric that was not computed; when chance is asked
+            for and no report has it, or for another metric than the headline.
+    """
+    checked = check_reports(reports)
+    curves = [report.curve(metric) for report in checked]
+    metric = checked[0].headline if metric is None else metric
+    if chance and metric != checked[0].headline:
+        raise ValueError(f"chance is known for the headline metric alone, not for {metric!r}")
+    names = labels(checked)
+    styles = line_styles(names)
+    guess = _guess(checked) if chance else None
+    with style():
+        figure, axes = plt.subplots(figsize=(5.6, 3.4))
+        for report, curve, name in zip(checked, curves, names, strict=True):
+            _draw_curve(axes, curve, styles[name])
+            _draw_greedy(axes, float(report.greedy[metric].value[0]), curve, styles[name])
+        if guess is not None:
+            easy, share = guess
+            _draw_chance(axes, easy.k, share)
+        _finish(axes, curves)
+        axes.set_xlim(right=axes.get_xlim()[1] * 2**0.5)  # room for the greedy markers
+        axes.set_ylabel(f"leak@k ({metric})")
+        _legend(figure, styles, greedy=True, chance=chance)
+        plt.close(figure)  # shown by who asked for it, not a second time by the backend
+    return figure
+
+
+def split_figure(reports: Iterable[LeakReport]) -> Figure:
+    """leak@k of the headline metric on easy and hard prompts side by side, with the chance curve.
+
+    Raises:
+        ValueError: as ``check_reports``, and for a report without the split.
+    """
+    checked = check_reports(reports)
+    names = labels(checked)
+    styles = line_styles(names)
+    parts: dict[str, list[LeakCurve]] = {"easy": [], "hard": []}
+    for report in checked:
+        if report.easy is None or report.hard is None:
+            raise ValueError(
+                f"report of {report.model!r} has no easy and hard prompts; the benchmark "
+                f"{report.benchmark} does not split them"
+            )
+        parts["easy"].append(report.easy)
+        parts["hard"].append(report.hard)
+    with style():
+        figure, panels = plt.subplots(1, 2, figsize=(7.2, 3.2), sharey=True)
+        for axes, (split, curves) in zip(panels, parts.items(), strict=True):
+            for name, curve in zip(names, curves, strict=True):
+                _draw_curve(axes, curve, styles[name])
+            _finish(axes, curves, arrow=split == "hard")
+            axes.set_title(f"{split} prompts ({curves[0].n_prompts})")
+        guesses = [report for report in checked if report.chance is not None]
+        if guesses:
+            _draw_chance(panels[0], parts["easy"][checked.index(guesses[0])].k, guesses[0].chance)
+        panels[0].set_ylabel(f"leak@k ({checked[0].headline})")
+        _legend(figure, styles, greedy=False, chance=bool(guesses))
+        plt.close(figure)
+    return figure
+
+
+def save_figure(figure: Figure, stem: Path | str) -> tuple[Path, Path]:
+    """Writes ``stem.png`` (220 dots an inch) and ``stem.pdf``; the same figure, the same bytes."""
+    stem = Path(stem)
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    png, pdf = (stem.with_name(f"{stem.name}.{ending}") for ending in ("png", "pdf"))
+    with style():
+        figure.savefig(png, metadata={"Software": None})
+        figure.savefig(pdf, metadata={"CreationDate": None, "Creator": None, "Producer": None})
+    return png, pdf
+
+
+def _guess(reports: Sequence[LeakReport]) -> tuple[LeakCurve, NDArray[np.float64]]:
+    for report in reports:
+        if report.easy is not None and report.chance is not None:
+            share = report.easy.n_prompts / report.curve().n_prompts
+            return report.easy, report.chance * share
+    raise ValueError("no report has a chance curve; the benchmark's prompts have no pools")
+
+
+def _draw_curve(axes: Axes, curve: LeakCurve, line: LineStyle) -> None:
+    axes.fill_between(curve.k, curve.low, curve.high, color=line.colour, alpha=0.1, linewidth=0)
+    for end in (curve.low, curve.high):  # so that bands can be told apart where they overlap
+        axes.plot(curve.k, end, color=line.colour, alpha=0.45, linewidth=0.5)
+    axes.plot(
+        curve.k, curve.value, color=line.colour, marker=line.marker, linestyle=line.dashes, zorder=3
+    )
+
+
+def _draw_greedy(axes: Axes, leak: float, curve: LeakCurve, line: LineStyle) -> None:
+    axes.axhline(leak, color=line.colour, linestyle=_GREEDY, linewidth=0.9, zorder=2)
+    axes.plot(
+        [curve.k[-1] * 2**0.4],
+        [leak],
+        color=line.colour,
+        marker=line.marker,
+        markerfacecolor="white",
+        linestyle="none",
+        zorder=4,
+    )
+
+
+def _draw_chance(axes: Axes, k: NDArray[np.int64], share: NDArray[np.float64] | None) -> None:
+    if share is not None:
+        axes.plot(k, share, color="0.35", linestyle=":", linewidth=1.4, zorder=2)
+
+
+def _finish(axes: Axes, curves: Sequence[LeakCurve], *, arrow: bool = True) -> None:
+    ks = np.unique(np.concatenate([curve.k for curve in curves]))
+    axes.set_xscale("log", base=2)
+    axes.set_xlim(ks[0] * 2**-0.3, ks[-1] * 2**0.3)
+    axes.xaxis.set_major_locator(FixedLocator(ks.tolist()))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.set_ylim(-0.02, 1.02)
+    axes.set_xlabel("k, samples a prompt")
+    if arrow:
+        axes.annotate(
+            "lower is better",
+            xy=(1.03, 0.04),
+            xytext=(1.03, 0.5),
+            xycoords="axes fraction",
+            rotation=90,
+            ha="center",
+            va="center",
+            fontsize=8,
+            color="0.35",
+            arrowprops={"arrowstyle": "->", "color": "0.35", "shrinkA": 4},
+            annotation_clip=False,
+        )
+
+
+def _legend(figure: Figure, styles: dict[str, LineStyle], *, greedy: bool, chance: bool) -> None:
+    handles = [
+        Line2D([], [], color=line.colour, marker=line.marker, linestyle=line.dashes)
+        for line in styles.values()
+    ]
+    texts = list(styles)
+    if greedy:
+        handles.append(
+            Line2D(
+                [],
+                [],
+                color="0.35",
+                linestyle=_GREEDY,
+                linewidth=0.9,
+                marker="o",
+                markerfacecolor="white",
+            )
+        )
+        texts.append("greedy decoding")
+    if chance:
+        handles.append(_CHANCE)
+        texts.append("guessing")
+    figure.legend(handles, texts, loc="outside right upper", handlelength=3.2)

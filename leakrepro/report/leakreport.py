@@ -1,0 +1,204 @@
+"""What the evaluation of one model gives: curves, greedy leak, retain score."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leakrepro.leak import LeakCurve
+from leakrepro.types import Decoding
+
+
+@dataclass(frozen=True, eq=False)
+class LeakReport:
+    """The evaluation of one model on one benchmark under one decoding.
+
+    Attributes:
+        model: Name of the model, as tables and legends show it.
+        benchmark: Name of the benchmark with its options.
+        weights: Fingerprint of the weights that were evaluated.
+        decoding: How the samples were drawn.
+        texts: ``digest_texts`` of the samples; it tells when two models wrote the same.
+        curves: Core metric id -> leak@k on the forget prompts; the headline metric first.
+        greedy: Core metric id -> leak of the greedy answers, one row a prompt (k = 1).
+        retain_greedy: Core metric id -> score of the greedy answers to the retain prompts (k = 1).
+        retain_sampled: The same for sampled answers: the retain score (k = 1).
+        finished: Share of the samples that ended before the length limit, in [0, 1].
+        samples: Directory of the sample store.
+        easy: leak@k of the headline metric on prompts with facts that can be guessed.
+        hard: The same on the other prompts.
+        chance: What a uniform guesser leaks on the easy prompts at ``easy.k``, [len(k)].
+
+    Raises:
+        ValueError: when the parts do not fit each other; the message names the model.
+    """
+
+    model: str
+    benchmark: str
+    weights: str
+    decoding: Decoding
+    texts: str
+    curves: Mapping[str, LeakCurve]
+    greedy: Mapping[str, LeakCurve]
+    retain_greedy: Mapping[str, LeakCurve]
+    retain_sampled: Mapping[str, LeakCurve]
+    finished: float
+    samples: Path
+    easy: LeakCurve | None = None
+    hard: LeakCurve | None = None
+    chance: NDArray[np.float64] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.curves:
+            raise ValueError(f"report of {self.model!r}: no core metric was computed")
+        for name in ("greedy", "retain_greedy", "retain_sampled"):
+            curves: Mapping[str, LeakCurve] = getattr(self, name)
+            if set(curves) != set(self.curves):
+                raise ValueError(
+                    f"report of {self.model!r}: {name} has the metrics {sorted(curves)}, curves "
+                    f"has {sorted(self.curves)}"
+                )
+            if any(curve.k.tolist() != [1] for curve in curves.values()):
+                raise ValueError(f"report of {self.model!r}: {name} must hold k = 1 alone")
+        if not 0 <= self.finished <= 1:
+            raise ValueError(
+                f"report of {self.model!r}: finished is a share in [0, 1], not {self.finished}"
+            )
+        if self.chance is not None and (
+            self.easy is None or self.chance.shape != self.easy.k.shape
+        ):
+            raise ValueError(f"report of {self.model!r}: chance needs one value for each easy.k")
+
+    @property
+    def headline(self) -> str:
+        """Id of the headline metric."""
+        return next(iter(self.curves))
+
+    def curve(self, metric: str | None = None) -> LeakCurve:
+        """The curve of a metric (None: the headline); ValueError when it was not computed."""
+        metric = self.headline if metric is None else metric
+        if metric not in self.curves:
+            raise ValueError(
+                f"report of {self.model!r} has no metric {metric!r}, only {', '.join(self.curves)}"
+            )
+        return self.curves[metric]
+
+
+def digest_texts(texts: Iterable[Sequence[str]]) -> str:
+    """Hash of samples, one sequence a prompt; equal only for the same texts in the same order."""
+    digest = hashlib.blake2b(digest_size=16)
+    for row in texts:
+        digest.update(len(row).to_bytes(8, "little"))
+        for text in row:
+            data = text.encode("utf-8", "surrogatepass")
+            digest.update(len(data).to_bytes(8, "little"))
+            digest.update(data)
+    return digest.hexdigest()
+
+
+def check_reports(reports: Iterable[LeakReport]) -> tuple[LeakReport, ...]:
+    """The reports as a tuple, when they can stand in one table.
+
+    Warns (``UserWarning``) when different weights gave identical samples: that is what a cache
+    served under the wrong name looks like.
+
+    Raises:
+        ValueError: for no reports, the same weights under two names, one name for two weights, or
+            the same model under the same decoding twice.
+    """
+    checked = tuple(reports)
+    if not checked:
+        raise ValueError("no reports were given")
+    names: dict[str, str] = {}
+    weights: dict[str, str] = {}
+    writers: dict[str, LeakReport] = {}
+    seen: set[tuple[str, str, Decoding]] = set()
+    for report in checked:
+        other = names.setdefault(report.weights, report.model)
+        if other != report.model:
+            raise ValueError(
+                f"{other!r} and {report.model!r} are the same weights ({report.weights}): one of "
+                "them was not loaded or not trained as named"
+            )
+        if weights.setdefault(report.model, report.weights) != report.weights:
+            raise ValueError(f"two models with different weights are named {report.model!r}")
+        key = (report.model, report.benchmark, report.decoding)
+        if key in seen:
+            raise ValueError(f"{report.model!r} is reported twice on {report.benchmark}")
+        seen.add(key)
+        writer = writers.setdefault(report.texts, report)
+        if writer.weights != report.weights:
+            warnings.warn(
+                f"{writer.model!r} and {report.model!r} have different weights but identical "
+                f"samples ({writer.samples} and {report.samples})",
+                UserWarning,
+                stacklevel=2,
+            )
+    return checked
+
+
+def labels(reports: Sequence[LeakReport]) -> list[str]:
+    """What legends call the reports: the model, with what else tells them apart."""
+    several_decodings = len({report.decoding for report in reports}) > 1
+    several_benchmarks = len({report.benchmark for report in reports}) > 1
+    out = []
+    for report in reports:
+        notes = [report.benchmark] if several_benchmarks else []
+        if several_decodings:
+            notes.append(describe_decoding(report.decoding))
+        out.append(f"{report.model} ({'; '.join(notes)})" if notes else report.model)
+    return out
+
+
+def describe_decoding(decoding: Decoding) -> str:
+    """The decoding in the field's short form, such as ``T = 1, top-p 1``."""
+    if decoding.is_greedy:
+        return "greedy"
+    top_k = "" if decoding.top_k is None else f", top-k {decoding.top_k}"
+    return f"T = {decoding.temperature:g}, top-p {decoding.top_p:g}{top_k}"
+
+
+def caption(reports: Iterable[LeakReport], metric: str | None = None) -> str:
+    """A caption made from what was run; it cannot drift from the parameters.
+
+    Args:
+        reports: Reports of one figure or table.
+        metric: Id of the core metric; None for the headline.
+
+    Raises:
+        ValueError: as ``check_reports``, and for a metric that was not computed.
+    """
+    checked = check_reports(reports)
+    curves = [report.curve(metric) for report in checked]
+    metric = checked[0].headline if metric is None else metric
+    drawn = _distinct(
+        f"{describe_decoding(report.decoding)}, n = {report.decoding.n} samples a prompt, at most "
+        f"{report.decoding.max_new_tokens} new tokens, seed {report.decoding.seed}"
+        for report in checked
+    )
+    asked = _distinct(_describe_prompts(curve) for curve in curves)
+    return (
+        f"leak@k ({metric}) on {'; '.join(_distinct(r.benchmark for r in checked))}: "
+        f"{', '.join(_distinct(r.model for r in checked))}. "
+        f"Samples: {'; '.join(drawn)}. Forget prompts: {'; '.join(asked)}. "
+        "Greedy decoding gives one answer a prompt. Lower is better."
+    )
+
+
+def _describe_prompts(curve: LeakCurve) -> str:
+    level = f"{100 * curve.confidence:g} % intervals"
+    if curve.interval == "samples":
+        return f"{curve.n_prompts}; {level} for new samples of these prompts"
+    if curve.n_clusters == curve.n_prompts:
+        return f"{curve.n_prompts}; {level} over prompts"
+    return f"{curve.n_prompts} in {curve.n_clusters} clusters; {level} over clusters of prompts"
+
+
+def _distinct(values: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(values))

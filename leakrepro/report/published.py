@@ -1,0 +1,94 @@
+"""The values that the leak@k authors published, and ours beside them.
+
+``leakrepro/reference/tofu.csv`` holds one value a row with its source and with how exactly it could
+be read there. Curves are published for TOFU forget10 under ES (entailment score) and LJ (an LLM
+judge) alone, so other core metrics have nothing to stand beside.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from importlib import resources
+
+import pandas as pd
+
+from leakrepro.report.leakreport import LeakReport, check_reports
+
+_METRICS = {"ES": "leak@k-ES", "LJ": "leak@k-LJ"}
+_TOLERANCE = {"exact": 0.0, "5e-5": 5e-5, "3 decimals": 5e-4, "±0.006": 6e-3}
+_COLUMNS = ["method", "checkpoint", "k", "published", "tolerance", "source", "note"]
+
+
+def reference_values() -> pd.DataFrame:
+    """All published values as they were collected, one a row."""
+    path = resources.files("leakrepro") / "reference" / "tofu.csv"
+    with path.open(encoding="utf-8") as file:
+        return pd.read_csv(file, keep_default_na=False, na_values=[""])
+
+
+def published(benchmark: str, metric: str, temperature: float, top_p: float) -> pd.DataFrame:
+    """Published leak@k curves of one decoding cell.
+
+    Columns: method, checkpoint, k, published, tolerance, source, note. Where a value was published
+    more than once, the most exactly readable one is given. ``checkpoint`` is empty for the paper's
+    own curves and names the weights of the authors' re-runs, which can differ much (RULE-NPO).
+    Repetitions under other generation seeds and the rounds of RULE are in ``reference_values``.
+
+    Args:
+        benchmark: Name of the benchmark, such as ``tofu forget10 paraphrased_question``; a subset
+            of its authors has no published values.
+        metric: Id of the core metric, ``ES`` or ``LJ``.
+        temperature: Sampling temperature; 0 with ``top_p`` 0 or 1 is greedy. The authors' greedy
+            values rise with k, since they drew 200 copies that batch effects made different.
+        top_p: Nucleus. ``top_k`` was not published; it was probably 50.
+
+    Returns:
+        The values, by method, checkpoint and k; no rows when nothing was published.
+    """
+    values = reference_values()
+    named = re.fullmatch(r"tofu (forget\d+) (\w+)(?: system=.*)?", benchmark)
+    split, key = named.groups() if named else (None, None)
+    rows = values[
+        (values["benchmark"] == f"TOFU-{split}")
+        & (values["question_key"] == key)
+        & (values["metric"] == _METRICS.get(metric))
+        & (values["temperature"] == temperature)
+        & ((values["top_p"] == top_p) | (temperature == 0))
+        & values["generation_seed"].isna()
+        & values["rule_iteration"].isna()
+    ].copy()
+    rows["tolerance"] = rows["precision"].map(_TOLERANCE)
+    rows["k"] = rows["k"].astype("int64")
+    rows["published"] = rows["value"]
+    for column in ("checkpoint", "note"):
+        rows[column] = rows[column].fillna("").astype(str)
+    rows = rows.sort_values(["method", "checkpoint", "k", "tolerance"], kind="stable")
+    return rows.drop_duplicates(["method", "checkpoint", "k"])[_COLUMNS].reset_index(drop=True)
+
+
+def compare_published(reports: Iterable[LeakReport]) -> pd.DataFrame:
+    """Our curves beside the published ones of the same name, decoding cell, metric and k.
+
+    Columns: model, metric, temperature, top_p, k, leak@k, low, high, published, tolerance,
+    difference (ours less theirs), checkpoint, source, note. Models are matched by name, so this is
+    for reports on the authors' checkpoints (profile ``paper``); no rows when nothing matches.
+
+    Raises:
+        ValueError: as ``check_reports``.
+    """
+    columns = ["model", "metric", "temperature", "top_p", "k", "leak@k", "low", "high"]
+    columns += ["published", "tolerance", "difference", "checkpoint", "source", "note"]
+    rows = []
+    for report in check_reports(reports):
+        temperature, top_p = report.decoding.temperature, report.decoding.top_p
+        for metric, curve in report.curves.items():
+            theirs = published(report.benchmark, metric, temperature, top_p)
+            theirs = theirs[(theirs["method"] == report.model) & theirs["k"].isin(curve.k)]
+            for row in theirs.to_dict("records"):
+                value, low, high = curve.at(row["k"])
+                row |= {"model": report.model, "metric": metric, "temperature": temperature}
+                row |= {"top_p": top_p, "leak@k": value, "low": low, "high": high}
+                row["difference"] = value - row["published"]
+                rows.append(row)
+    return pd.DataFrame(rows, columns=columns)
