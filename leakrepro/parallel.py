@@ -19,7 +19,6 @@ from collections.abc import Callable, Generator, Sequence
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
-import torch
 from tqdm.auto import tqdm
 
 T = TypeVar("T")
@@ -103,6 +102,9 @@ def _run_here(
     threads: int,
     watch: Watcher | None,
 ) -> Generator[tuple[int, T]]:
+    # Not at the top: a worker, which takes its threads from the environment, may not need torch.
+    import torch
+
     before = torch.get_num_threads()
     try:
         for index, task in enumerate(arguments):
@@ -158,6 +160,7 @@ class _Worker:
         environment = {
             **os.environ,
             "OMP_NUM_THREADS": str(threads),
+            "MKL_NUM_THREADS": str(threads),
             # Threads that wait must not take the cores that other workers compute on.
             "OMP_WAIT_POLICY": "PASSIVE",
             # A tokenizer's own threads would come on top.
@@ -180,7 +183,7 @@ class _Worker:
         finally:
             theirs.close()
         self._send(sys.path)
-        self._send((name, threads))
+        self._send(name)
 
     def give(self, index: int, arguments: tuple[Any, ...]) -> None:
         self._send((index, pickle.dumps(arguments)))
@@ -217,8 +220,7 @@ class _Worker:
 
 def _serve(pipe: Connection) -> None:
     """A worker's life: tasks come, progress and results go, until the caller closes the pipe."""
-    (module, name), threads = pipe.recv()
-    torch.set_num_threads(threads)
+    module, name = pipe.recv()
     with contextlib.suppress(EOFError, BrokenPipeError):
         while True:
             index, arguments = pipe.recv()

@@ -1,0 +1,53 @@
+"""Tasks for ``tests/test_parallel.py``; workers import them by name."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+Progress = Callable[[int, int], None]
+
+
+def square(number: int, progress: Progress) -> int:
+    for step in range(1, 4):
+        progress(step, 3)
+    return number * number
+
+
+def surroundings(_: int, progress: Progress) -> tuple[int, str, str]:
+    import torch
+
+    return torch.get_num_threads(), os.environ.get("OMP_WAIT_POLICY", ""), str(os.getpid())
+
+
+def fail_on_three(number: int, progress: Progress) -> int:
+    if number == 3:
+        raise ValueError("three is refused")
+    time.sleep(0.05)
+    return number
+
+
+class Stubborn(Exception):
+    """An exception that cannot be rebuilt from its pickle."""
+
+    def __init__(self, one: str, two: str) -> None:
+        super().__init__(f"{one} and {two}")
+
+
+def fail_stubbornly(_: int, progress: Progress) -> int:
+    raise Stubborn("this", "that")
+
+
+def die(number: int, progress: Progress) -> int:
+    if number == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(60)
+    return number
+
+
+def sleep_long(folder: str, number: int, progress: Progress) -> None:
+    Path(folder, str(number)).write_text(str(os.getpid()), encoding="utf-8")
+    time.sleep(120)
