@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import (
@@ -16,12 +17,18 @@ from pydantic import (
     Field,
     PositiveInt,
     Tag,
+    TypeAdapter,
     ValidationError,
     model_validator,
 )
 
 from leakrepro.errors import DataError
 from leakrepro.types import Decoding
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
 
 
 class _Strict(BaseModel):
@@ -172,8 +179,7 @@ def load_profile(
     try:
         return Profile.model_validate(content)
     except ValidationError as error:
-        problems = "; ".join(_problem(detail) for detail in error.errors())
-        raise ValueError(f"profile {content['name']!r}: {problems}") from error
+        raise ValueError(f"profile {content['name']!r}: {_problems(error)}") from error
 
 
 def profile_names() -> list[str]:
@@ -182,8 +188,33 @@ def profile_names() -> list[str]:
     return sorted(Path(f.name).stem for f in folder.iterdir() if f.name.endswith(".yaml"))
 
 
+def fill(options: type[T], values: Mapping[str, Any], what: str) -> T:
+    """An options dataclass from plain values, as a profile or a command line gives them.
+
+    >>> fill(Decoding, {"n": 8}, "decoding").n
+    8
+
+    Args:
+        options: The dataclass.
+        values: Its fields; those left out keep their defaults.
+        what: Where the values come from, for the error.
+
+    Raises:
+        ValueError: for an unknown field, a value of another type, or one that the class refuses.
+    """
+    known = [field.name for field in dataclasses.fields(options)]
+    if unknown := values.keys() - set(known):
+        raise ValueError(
+            f"{what}: unknown {', '.join(map(repr, sorted(unknown)))}; known: {', '.join(known)}"
+        )
+    try:
+        return TypeAdapter(options).validate_python(dict(values))
+    except ValidationError as error:
+        raise ValueError(f"{what}: {_problems(error)}") from error
+
+
 def parse_yaml(text: str) -> Any:
-    """YAML to plain values, with ``1e-5`` a number, as in YAML 1.2.
+    """YAML to plain values, with ``1e-5`` a number, as in YAML 1.2, and dates left as text.
 
     Raises:
         yaml.YAMLError: for text that is not YAML.
@@ -198,6 +229,7 @@ class _Loader(yaml.SafeLoader):
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789")
 )
+_Loader.add_constructor("tag:yaml.org,2002:timestamp", lambda loader, node: str(node.value))
 
 
 def _read(name: str | Path) -> dict[str, Any]:
@@ -227,7 +259,10 @@ def _read(name: str | Path) -> dict[str, Any]:
     return {**content, "name": path.stem}
 
 
-def _problem(detail: Any) -> str:
-    where = ".".join(str(part) for part in detail["loc"])
-    message = detail["msg"].removeprefix("Value error, ")
-    return f"{where}: {message}" if where else message
+def _problems(error: ValidationError) -> str:
+    return "; ".join(
+        ": ".join(
+            filter(None, [".".join(map(str, e["loc"])), e["msg"].removeprefix("Value error, ")])
+        )
+        for e in error.errors()
+    )

@@ -6,7 +6,15 @@ import pytest
 import yaml
 
 from leakrepro.errors import DataError
-from leakrepro.profiles import Hosted, Trained, Unlearned, load_profile, parse_yaml, profile_names
+from leakrepro.profiles import (
+    Hosted,
+    Trained,
+    Unlearned,
+    fill,
+    load_profile,
+    parse_yaml,
+    profile_names,
+)
 from leakrepro.types import Decoding
 
 SMALL = {
@@ -151,6 +159,16 @@ def test_numbers_without_a_dot_are_numbers(text: str, value: float) -> None:
     assert parse_yaml(text) == value
 
 
-@pytest.mark.parametrize("text", ["e5", "1e", "1e-5x", "all", "1.2.3"])
+@pytest.mark.parametrize("text", ["e5", "1e", "1e-5x", "all", "1.2.3", "2026-01-31"])
 def test_other_text_stays_text(text: str) -> None:
     assert parse_yaml(text) == text
+
+
+def test_options_from_plain_values() -> None:
+    assert fill(Decoding, {"n": 8, "temperature": 1}, "decoding") == Decoding(n=8)
+    with pytest.raises(ValueError, match=r"^-o: unknown 'm'; known: temperature, top_p"):
+        fill(Decoding, {"m": 8}, "-o")
+    with pytest.raises(ValueError, match=r"^-o: n: .*valid integer"):
+        fill(Decoding, {"n": "x"}, "-o")
+    with pytest.raises(ValueError, match=r"^-o: n must be from 1"):
+        fill(Decoding, {"n": 0}, "-o")

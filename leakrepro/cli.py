@@ -1,0 +1,236 @@
+"""The command ``leakrepro``. Libraries are imported inside commands, so that help is quick."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from leakrepro.errors import IncompleteScores, MissingExtra, NotebookError, StoreError
+
+if TYPE_CHECKING:
+    from leakrepro.benchmarks.base import Benchmark
+
+# What a user can mend; everything else is a fault of the package and shows where.
+_MENDABLE = (ValueError, OSError, FloatingPointError, IncompleteScores, MissingExtra, StoreError)
+
+
+class _Commands(TyperGroup):
+    """Turns errors into one line: exit 2 for a wrong request, 1 for notebooks that failed."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except NotebookError as error:
+            typer.echo(f"Error: {error}", err=True)
+            raise typer.Exit(1) from error
+        except _MENDABLE as error:
+            if ctx.params["traceback"]:
+                raise
+            typer.echo(f"Error: {' '.join(str(error).split())}", err=True)
+            raise typer.Exit(2) from error
+
+
+app = typer.Typer(
+    cls=_Commands,
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+Option = Annotated[
+    list[str],
+    typer.Option("--option", "-o", metavar="KEY=VALUE", help="Option of the benchmark."),
+]
+
+
+@app.callback()
+def main(
+    traceback: Annotated[bool, typer.Option(help="Show where an error comes from.")] = False,
+) -> None:
+    """Measures what unlearned language models leak when they are sampled."""
+
+
+@app.command()
+def reproduce(
+    profile: Annotated[
+        str, typer.Option(help="embedded, scratch-cpu, paper, or a .yaml file.")
+    ] = "embedded",
+    only: Annotated[
+        list[str], typer.Option(help="Notebook to run, by number or name; may be repeated.")
+    ] = [],  # noqa: B006
+    jobs: Annotated[int, typer.Option(help="Notebooks at the same time.")] = 1,
+    parameter: Annotated[
+        list[str],
+        typer.Option("--parameter", "-p", metavar="KEY=VALUE", help="Notebook parameter, as YAML."),
+    ] = [],  # noqa: B006
+    notebooks: Annotated[Path, typer.Option(help="Folder of the notebooks.")] = Path("notebooks"),
+) -> None:
+    """Run the notebooks of a profile; results go to runs/PROFILE/.
+
+    With -p they go to a folder of their own beside it, so that nothing is replaced.
+
+    \b
+    Example: leakrepro reproduce --profile scratch-cpu --only 01 -p n=32 -p "k=[1, 32]"
+    """
+    from leakrepro.reproduce import reproduce as run
+
+    output = run(
+        profile, only=only, jobs=jobs, parameters=_pairs(parameter, "-p"), notebooks=notebooks
+    )
+    typer.echo(output / "index.html")
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="Folder, hub id, or a model of the benchmark.")],
+    benchmark: Annotated[str, typer.Option(help="fictional, tofu ...")],
+    option: Option = [],  # noqa: B006
+    metric: Annotated[
+        list[str], typer.Option(help="Core metric, headline first; may be repeated.")
+    ] = [],  # noqa: B006
+    k: Annotated[list[int], typer.Option(help="Value of k; may be repeated.")] = [],  # noqa: B006
+    n: Annotated[int | None, typer.Option(help="Samples a prompt.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the samples.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="Sampling temperature.")] = None,
+    top_p: Annotated[float | None, typer.Option(help="Nucleus.")] = None,
+    top_k: Annotated[int | None, typer.Option(help="Most likely tokens kept.")] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(help="Longest answer.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Also write all values of k there.")] = None,
+) -> None:
+    """Measure leak@k of one model and print a row of the table.
+
+    \b
+    Example: leakrepro evaluate ./my-model --benchmark tofu -o forget=forget05 --n 200
+    """
+    import leakrepro as lr
+    from leakrepro.report import readable, summary, table
+
+    bench = _benchmark(benchmark, option)
+    given = {
+        "n": n,
+        "seed": seed,
+        "temperature": temperature,
+        "top_p": top_p,
+        "top_k": top_k,
+        "max_new_tokens": max_new_tokens,
+    }
+    changes = {name: value for name, value in given.items() if value is not None}
+    report = lr.evaluate(
+        model,
+        bench,
+        decoding=bench.decoding.replace(**changes),
+        metric=metric or None,
+        k=k or None,
+    )
+    typer.echo(readable(summary([report])).T.to_string(header=False))
+    typer.echo(f"samples: {report.samples}")
+    if csv is not None:
+        table([report]).to_csv(csv, index=False)
+        typer.echo(f"table: {csv}")
+
+
+@app.command()
+def unlearn(
+    model: Annotated[str, typer.Argument(help="Folder or hub id of the model to start from.")],
+    benchmark: Annotated[str, typer.Option(help="fictional, tofu ...")],
+    method: Annotated[str, typer.Option(help="Unlearning method.")] = "NPO",
+    option: Option = [],  # noqa: B006
+    method_option: Annotated[
+        list[str],
+        typer.Option("--method-option", "-m", metavar="KEY=VALUE", help="Option of the method."),
+    ] = [],  # noqa: B006
+    output_dir: Annotated[
+        Path | None, typer.Option(help="Where to save; by default under LEAKREPRO_HOME/models.")
+    ] = None,
+) -> None:
+    """Unlearn a benchmark's forget set and print the new model's folder.
+
+    \b
+    Example: leakrepro unlearn ./my-model --benchmark tofu --method NPO -m beta=0.5 -m epochs=5
+    """
+    import leakrepro as lr
+    from leakrepro.profiles import fill
+    from leakrepro.unlearning.methods import find_method
+
+    options = fill(find_method(method).options, _pairs(method_option, "-m"), f"-m for {method}")
+    bench = _benchmark(benchmark, option)
+    typer.echo(lr.unlearn(model, bench, method, options, output_dir=output_dir))
+
+
+@app.command()
+def score(
+    store: Annotated[Path, typer.Argument(help="Folder of a sample store.")],
+    metric: Annotated[str, typer.Option(help="Core metric.")] = "rougeL_recall/stem",
+    benchmark: Annotated[
+        str | None, typer.Option(help="Benchmark of the samples; the fact metrics need it.")
+    ] = None,
+    option: Option = [],  # noqa: B006
+) -> None:
+    """Score samples that are already there and print leak@k.
+
+    \b
+    Example: leakrepro score runs/samples/0123456789abcdef --metric rougeL_recall/stem
+    """
+    from leakrepro.leak import leak_at_k
+    from leakrepro.metrics import load_metric
+    from leakrepro.sampling import read_samples
+
+    if benchmark is None and metric.startswith("fact_match"):
+        raise ValueError(f"{metric} refuses answers about others, so it needs --benchmark")
+    subjects = _benchmark(benchmark, option).subjects if benchmark is not None else None
+    core = load_metric(metric, subjects=subjects)
+    samples = read_samples(store)
+    scores = core.score(samples.prompts, samples.texts)
+    curve = leak_at_k(scores, clusters=[prompt.cluster for prompt in samples.prompts])
+    typer.echo(f"{'k':>5}  leak@k  {100 * curve.confidence:g} % interval ({core.id})")
+    for i, k in enumerate(curve.k):
+        typer.echo(f"{k:>5}  {curve.value[i]:.4f}  {curve.low[i]:.4f} to {curve.high[i]:.4f}")
+
+
+@app.command()
+def info() -> None:
+    """Say what this machine and this installation can do.
+
+    \b
+    Example: leakrepro info
+    """
+    from leakrepro.info import describe
+
+    lines = describe()
+    width = max(map(len, lines))
+    for topic, value in lines.items():
+        typer.echo(f"{topic:<{width}}  {value}")
+
+
+def _benchmark(name: str, options: Sequence[str]) -> Benchmark:
+    from leakrepro.benchmarks import load_benchmark
+
+    return load_benchmark(name, **_pairs(options, "-o"))
+
+
+def _pairs(given: Sequence[str], flag: str) -> dict[str, Any]:
+    import yaml
+
+    from leakrepro.profiles import parse_yaml
+
+    pairs: dict[str, Any] = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not equals or not key.isidentifier():
+            raise ValueError(f"{flag} takes KEY=VALUE, not {text!r}")
+        if key in pairs:
+            raise ValueError(f"{flag} {key} is given twice")
+        try:
+            pairs[key] = parse_yaml(value)
+        except yaml.YAMLError as error:
+            raise ValueError(f"{flag} {text!r}: the value is not YAML") from error
+    return pairs
+
+
+if __name__ == "__main__":
+    app()
