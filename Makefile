@@ -1,0 +1,54 @@
+# make reproduce   install into .venv and run the notebooks of a profile (PROFILE=embedded)
+# make test        install what tests need and run lint, types and tests
+# make gpu         build the CUDA kernel (needs nvcc) and run the tests with it
+# make clean       remove .venv and all that was built; runs/ stays
+#
+# pip's own settings (index, proxy, cache) apply. PYTHON=... names another interpreter.
+
+PYTHON ?= python3
+PROFILE ?= embedded
+
+BIN := .venv/bin
+INSTALL = $(BIN)/pip install --disable-pip-version-check -c constraints.txt
+# What an installation depends on. Python sources are not in it: the installation is editable.
+PARTS := pyproject.toml setup.py constraints.txt $(shell find csrc -type f)
+
+.PHONY: help reproduce test gpu clean
+
+help:
+	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
+
+reproduce: .venv/.installed
+	$(BIN)/leakrepro reproduce --profile $(PROFILE)
+
+test: .venv/.installed-test
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} OMP_WAIT_POLICY=passive $(BIN)/pytest
+
+gpu: .venv/.installed-gpu
+	$(BIN)/leakrepro info
+	$(BIN)/pytest
+
+clean:
+	rm -rf .venv build *.egg-info leakrepro/_native*.so .mypy_cache .pytest_cache .ruff_cache
+
+.venv/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "leakrepro needs Python 3.11 or newer, not $$($(PYTHON) --version 2>&1);" \
+			"name one: make PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/.installed: $(PARTS) | .venv/.made
+	$(INSTALL) -e .
+	@touch $@
+
+.venv/.installed-test: $(PARTS) | .venv/.made
+	$(INSTALL) -e '.[test]'
+	@touch .venv/.installed $@
+
+.venv/.installed-gpu: $(PARTS) | .venv/.made
+	LEAKREPRO_CUDA=1 $(INSTALL) -e '.[test]'
+	@touch .venv/.installed .venv/.installed-test $@
