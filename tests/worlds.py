@@ -67,8 +67,8 @@ def make_model(
 ) -> Path:
     """Saves a random Llama under ``path``.
 
-    The first hidden dimension is made nearly constant, so that the end token's weight on it sets
-    how often answers end.
+    The first hidden dimension is the same positive number for every token, so that the end token's
+    weight on it sets how often answers end.
 
     Args:
         path: Where to; returned.
@@ -76,8 +76,8 @@ def make_model(
         vocabulary: Entries of the tokenizer and the model.
         hidden: Width; four heads.
         layers: Number of layers.
-        end: Raises the end token's logit by about this much.
-        spread: Standard deviation of the other logits, about.
+        end: The larger, the likelier the end token.
+        spread: The larger, the further other logits are apart.
     """
     tokenizer = make_tokenizer(vocabulary)
     config = LlamaConfig(
@@ -99,6 +99,9 @@ def make_model(
         with torch.no_grad():
             constant = 4.0
             model.model.embed_tokens.weight[:, 0] = constant
+            for layer in model.model.layers:
+                layer.self_attn.o_proj.weight[0] = 0.0
+                layer.mlp.down_proj.weight[0] = 0.0
             model.lm_head.weight.normal_(0.0, spread / hidden**0.5)
             model.lm_head.weight[:, 0] = 0.0
             model.lm_head.weight[tokenizer.eos_token_id, 0] = end / constant

@@ -196,7 +196,7 @@ class SampleStore:
         try:
             with pq.ParquetFile(path, page_checksum_verification=True) as file:
                 table = file.read()
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, ValueError) as error:
             raise StoreError(f"{path} is damaged ({error}): {advice}") from error
         stamp = table.schema.metadata or {}
         for name, value in self._stamp(index).items():
