@@ -74,6 +74,10 @@ class build_native(build_ext):
             super().build_extension(ext)
             stamp.write_text(flags)
         except (CCompilerError, BaseError) as error:
+            # A kernel built from older sources must not stay in use.
+            filename = self.get_ext_filename(ext.name)
+            for folder in (self.build_lib, "."):
+                Path(folder, filename).unlink(missing_ok=True)
             if ext.optional:
                 self.warn(WITHOUT_NATIVE.format(error=error))
             raise  # an optional extension may fail

@@ -30,10 +30,7 @@ class Scorer {
     void operator()(std::size_t group) {
         const std::size_t first = groups_.offsets[group];
         const std::size_t count = groups_.offsets[group + 1] - first;
-        if (!vocabulary_ || vocabulary_->size() > kMostWords) {
-            vocabulary_.emplace(stem_);
-            class_of_.clear();
-        }
+        if (!vocabulary_ || vocabulary_->size() > kMostWords) vocabulary_.emplace(stem_);
         read_reference(groups_.references[group]);
         read_candidates(groups_.candidates.data() + first, count);
         lengths_.resize(count);

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,8 @@ def run(checkout: Path, *args: str, **env: str) -> subprocess.CompletedProcess[s
 
 
 def test_without_a_compiler_the_package_works_in_python(checkout):
+    stale = checkout / f"leakrepro/_native{sysconfig.get_config_var('EXT_SUFFIX')}"
+    stale.touch()
     build = run(checkout, "setup.py", "build_ext", "--inplace", **NO_COMPILER)
     assert build.returncode == 0, build.stdout
     assert "The native kernel was not built" in build.stdout

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from rouge_score.rouge_scorer import RougeScorer
 
 from leakrepro.metrics.rouge import RougeL
+from leakrepro.types import Scores
 
 PEERS = {stem: RougeScorer(["rougeL"], use_stemmer=stem) for stem in (False, True)}
 MEASURES = ("precision", "recall", "fmeasure")
@@ -98,6 +99,15 @@ def test_word_edges_against_rouge_score(score, size):
     assert_same_bits(score(references, candidates), peer(references, candidates, True))
 
 
+@pytest.mark.parametrize("length", [1, 2, 7, 8, 9, 15, 16, 17, 18, 23, 24, 25, 31, 32, 33, 300])
+def test_words_that_differ_in_one_letter(score, length):
+    word = "b" * length
+    others = [word[:i] + "c" + word[i + 1 :] for i in range(length)]
+    others += [word[:-1], word + "b", word + "c"]
+    result = score([word], [[word, *others]], stem=False)
+    assert result.recall.values.tolist() == [1.0] + [0.0] * len(others)
+
+
 @pytest.mark.parametrize("alphabet", [2, 3000])
 @pytest.mark.parametrize("size", [1023, 1024, 1025, 2049, 3000])
 def test_references_of_several_bands(score, size, alphabet):
@@ -171,14 +181,36 @@ def test_signals_are_answered(score):
         raise Stop
 
     references, candidates = long_work(40_000)
+    offsets = np.arange(0, 40_001, 10)
+    out = RougeL(*(Scores(np.full(40_000, np.nan), offsets) for _ in MEASURES))
     previous = signal.signal(signal.SIGALRM, stop)
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.1)
         with pytest.raises(Stop):
-            score(references, candidates, threads=2)
+            score(references, candidates, threads=2, out=out)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
+    assert np.isnan(out.recall.values[-1])  # it ended before the work did
+
+
+def test_other_threads_run_meanwhile(score):
+    references, candidates = long_work(3000)
+    offsets = np.arange(0, 3001, 10)
+    out = RougeL(*(Scores(np.full(3000, np.nan), offsets) for _ in MEASURES))
+    recall, done, seen = out.recall.values, threading.Event(), []
+
+    def watch():
+        while not done.is_set() and not seen:
+            if np.isnan(recall[-1]) and not np.isnan(recall[0]):
+                seen.append("half-finished work")
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    score(references, candidates, threads=1, out=out)
+    done.set()
+    thread.join()
+    assert seen
 
 
 def test_texts_outlive_the_callers_lists(implementation, score):
