@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from leakrepro.models.load import save_model
@@ -125,3 +126,15 @@ def make_prompts(count: int) -> tuple[Prompt, ...]:
         )
         for i in range(count)
     )
+
+
+class Ban:
+    """A logits processor that forbids one token and remembers what it was given."""
+
+    def __init__(self, token: int) -> None:
+        self.id, self.token = f"ban-{token}", token
+        self.contexts: list[Tensor] = []
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        self.contexts.append(input_ids)
+        return scores.index_fill(-1, torch.tensor([self.token]), -torch.inf)

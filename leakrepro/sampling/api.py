@@ -109,6 +109,8 @@ def sample(
     for name, value, known in (("engine", engine, ENGINES), ("executor", executor, EXECUTORS)):
         if value not in known:
             raise ValueError(f"unknown {name} {value!r}; this version has: {', '.join(known)}")
+    if workers < 1:
+        raise ValueError(f"workers must be at least 1, not {workers}")
     given = benchmark_or_prompts
     prompts = check_prompts(given if isinstance(given, Sequence) else given.forget)
     path = locate(model).resolve()
