@@ -6,6 +6,8 @@ import pytest
 import yaml
 
 from leakrepro.errors import DataError
+from leakrepro.metrics import load_metric
+from leakrepro.models.tiny import TinyRecipe
 from leakrepro.profiles import (
     Hosted,
     Trained,
@@ -16,6 +18,7 @@ from leakrepro.profiles import (
     profile_names,
 )
 from leakrepro.types import Decoding
+from leakrepro.unlearning.methods import find_method
 
 SMALL = {
     "benchmark": "fictional",
@@ -40,6 +43,17 @@ def test_packaged_profiles_are_whole(name: str) -> None:
     assert "Original" in profile.models
     assert "Retrain" in profile.models
     assert max(profile.k) == 128 <= profile.decoding.n
+
+
+@pytest.mark.parametrize("name", profile_names())
+def test_packaged_values_fit_what_they_are_for(name: str) -> None:
+    profile = load_profile(name)
+    fill(TinyRecipe, profile.training, "training")
+    for spec in profile.models.values():
+        if isinstance(spec, Unlearned):
+            fill(find_method(spec.unlearn).options, spec.options, spec.unlearn)
+    if profile.metrics is not None:
+        assert [load_metric(metric).id for metric in profile.metrics] == list(profile.metrics)
 
 
 def test_the_names_that_the_documentation_uses_exist() -> None:
