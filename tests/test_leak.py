@@ -70,16 +70,17 @@ class TestEstimate:
         np.testing.assert_array_equal(same.low, curve.low)
         assert (curve.n_prompts, curve.n_samples) == (3, 2)
 
-    def test_is_unbiased(self) -> None:
-        """E[max of 4] of three levels, from 8 samples; 5 standard errors are 0.002."""
+    def test_is_unbiased(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """E[max of 4] of three levels, from 8 samples; 5 standard errors are 0.008."""
         rng = np.random.default_rng(7)
         levels, chances = np.array([0.0, 0.3, 1.0]), np.array([0.7, 0.2, 0.1])
         cumulative = np.cumsum(chances) ** 4
         truth = float(levels @ np.diff(cumulative, prepend=0))
-        scores = rng.choice(levels, size=(200_000, 8), p=chances)
-        per_prompt = leak_at_k(scores, [4], interval="samples").per_prompt[:, 0]
+        scores = rng.choice(levels, size=(30_000, 8), p=chances)
+        monkeypatch.setattr("leakrepro.leak.DRAWS", 10)  # the interval is not looked at
+        per_prompt = leak_at_k(scores, [4]).per_prompt[:, 0]
         error = per_prompt.std() / math.sqrt(per_prompt.size)
-        assert 5 * error < 0.004
+        assert 5 * error < 0.01
         assert abs(per_prompt.mean() - truth) < 5 * error
 
     @settings(max_examples=60, deadline=None)
@@ -216,21 +217,33 @@ class TestIntervalOverPrompts:
 
 
 class TestIntervalOverSamples:
-    # Share of 400 simulated data sets, 80 prompts, 200 samples, k = 1 | 8 | 32 | 128, nominal .95:
-    # Beta(.02, 20) .94 .95 .96 .97; Beta(.2, 2) .95 .97 .95 .95; Beta(.5, .5) .97 .95 .95 .95;
-    # all .005: .96 .96 .96 .95; all .3: .94 .94 .92 1. Where the prompts are of two kinds the base
-    # measure fits neither: a tenth at .9 and the rest at .002 gives .95 .90 .92 .51 (too low).
+    # Share of 200 simulated data sets, 80 prompts, 200 samples, k = 1 | 8 | 32 | 128, nominal .95:
+    # p from Beta(.02, 20) .97 .97 .98 .98; Beta(.2, 2) .96 .96 .97 .92; Beta(.5, .5) .95 .94 .94
+    # .94; all .005: .95 .95 .95 .95; a tenth .9 and the rest .002: .95 .98 .96 .92; two fifths 1
+    # and the rest from Beta(.5, 100) .95 .95 .96 .92; logit-normal(-4, 2.5) .95 .95 .95 .90.
     @pytest.mark.parametrize(("a", "b"), [(0.02, 20), (0.2, 2), (0.5, 0.5)])
     def test_covers_these_prompts(self, a: float, b: float) -> None:
         rng = np.random.default_rng(8)
-        ks, runs = np.array([1, 8, 128]), 200
+        ks, runs = np.array([1, 8, 128]), 100
         covered = np.zeros(3)
         for _ in range(runs):
             p = rng.beta(a, b, 60)
             truth = (1 - (1 - p[:, None]) ** ks).mean(axis=0)
             curve = leak_at_k(_hits(rng.binomial(200, p), 200), ks, interval="samples")
             covered += (curve.low <= truth) & (truth <= curve.high)
-        assert np.all(covered / runs >= 0.9)
+        assert np.all(covered / runs >= 0.88)
+
+    def test_covers_two_kinds_of_prompts(self) -> None:
+        """Some prompts always leak, the others rarely: one base measure covered .5 at k = 128."""
+        rng = np.random.default_rng(14)
+        ks, runs = np.array([1, 8, 128]), 100
+        covered = np.zeros(3)
+        for _ in range(runs):
+            p = np.where(rng.random(80) < 0.4, 1, rng.beta(0.5, 100, 80))
+            truth = (1 - (1 - p[:, None]) ** ks).mean(axis=0)
+            curve = leak_at_k(_hits(rng.binomial(200, p), 200), ks, interval="samples")
+            covered += (curve.low <= truth) & (truth <= curve.high)
+        assert np.all(covered / runs >= 0.87)
 
     def test_covers_graded_scores(self) -> None:
         rng = np.random.default_rng(9)
