@@ -100,6 +100,7 @@ def evaluate(
     top_p: Annotated[float | None, typer.Option(help="Nucleus.")] = None,
     top_k: Annotated[int | None, typer.Option(help="Most likely tokens kept.")] = None,
     max_new_tokens: Annotated[int | None, typer.Option(help="Longest answer.")] = None,
+    workers: Annotated[int, typer.Option(help="Sampling processes.")] = 1,
     csv: Annotated[Path | None, typer.Option(help="Also write all values of k there.")] = None,
 ) -> None:
     """Measure leak@k of one model and print a row of the table.
@@ -107,7 +108,7 @@ def evaluate(
     \b
     Example: leakrepro evaluate ./my-model --benchmark tofu -o forget=forget05 --n 200
     """
-    import leakrepro as lr
+    from leakrepro.evaluate import evaluate as run
     from leakrepro.report import readable, summary, table
 
     bench = _benchmark(benchmark, option)
@@ -120,12 +121,13 @@ def evaluate(
         "max_new_tokens": max_new_tokens,
     }
     changes = {name: value for name, value in given.items() if value is not None}
-    report = lr.evaluate(
+    report = run(
         model,
         bench,
         decoding=bench.decoding.replace(**changes),
         metric=metric or None,
         k=k or None,
+        workers=workers,
     )
     typer.echo(readable(summary([report])).T.to_string(header=False))
     typer.echo(f"samples: {report.samples}")
@@ -153,13 +155,13 @@ def unlearn(
     \b
     Example: leakrepro unlearn ./my-model --benchmark tofu --method NPO -m beta=0.5 -m epochs=5
     """
-    import leakrepro as lr
     from leakrepro.profiles import fill
+    from leakrepro.unlearning.api import unlearn as run
     from leakrepro.unlearning.methods import find_method
 
     options = fill(find_method(method).options, _pairs(method_option, "-m"), f"-m for {method}")
     bench = _benchmark(benchmark, option)
-    typer.echo(lr.unlearn(model, bench, method, options, output_dir=output_dir))
+    typer.echo(run(model, bench, method, options, output_dir=output_dir))
 
 
 @app.command()

@@ -1,10 +1,14 @@
 """The command: help with examples, results, and one line for a wrong request."""
 
+import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from tofu_files import write_files
 from typer.testing import CliRunner
 from worlds import make_prompts
 
@@ -12,14 +16,16 @@ import leakrepro as lr
 from leakrepro.cli import app
 from leakrepro.leak import leak_at_k
 from leakrepro.metrics import load_metric
-from leakrepro.sampling import sample
+from leakrepro.models import load
+from leakrepro.sampling import read_samples, sample
 from leakrepro.types import Decoding
 
 COMMANDS = sorted(command.callback.__name__ for command in app.registered_commands)
 
 
-def run(*arguments: object) -> tuple[int, str, str]:
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+def run(line: str, *more: object) -> tuple[int, str, str]:
+    """Status, stdout and stderr of a command line and further arguments."""
+    result = CliRunner().invoke(app, [*shlex.split(line), *map(str, more)])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result.exit_code, result.stdout, result.stderr
@@ -27,7 +33,7 @@ def run(*arguments: object) -> tuple[int, str, str]:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_shows_an_example(command: str) -> None:
-    code, out, _ = run(command, "--help")
+    code, out, _ = run(f"{command} --help")
     assert code == 0
     assert f"Example: leakrepro {command}" in out
 
@@ -52,7 +58,7 @@ def test_info() -> None:
 def test_score_is_the_library_call(tiny_llama: Path, tmp_path: Path) -> None:
     prompts = make_prompts(6)
     samples = sample(tiny_llama, prompts, Decoding(n=4, max_new_tokens=8), store=tmp_path / "s")
-    code, out, _ = run("score", tmp_path / "s", "--metric", "rougeL_recall")
+    code, out, _ = run("score --metric rougeL_recall", tmp_path / "s")
     scores = load_metric("rougeL_recall").score(prompts, samples.texts)
     curve = leak_at_k(scores, clusters=[prompt.cluster for prompt in prompts])
     rows = [line.split() for line in out.splitlines()[1:]]
@@ -62,29 +68,70 @@ def test_score_is_the_library_call(tiny_llama: Path, tmp_path: Path) -> None:
     assert [row[4] for row in rows] == [f"{value:.4f}" for value in curve.high]
 
 
+SMALL = "--benchmark tofu -o forget=forget01 -o authors=1 -o retain_questions=20"
+
+
+@pytest.fixture
+def tofu_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_files(tmp_path / "data" / "tofu")
+    monkeypatch.setenv("LEAKREPRO_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("LEAKREPRO_HOME", str(tmp_path / "runs"))
+
+
+@pytest.mark.usefixtures("tofu_data")
+def test_unlearn_saves_another_model(tiny_llama: Path, tmp_path: Path) -> None:
+    target = tmp_path / "unlearned"
+    options = "--method GradDiff -m learning_rate=1e-3 -m epochs=1 -m batch_size=10"
+    code, out, _ = run(f"unlearn {SMALL} {options}", tiny_llama, "--output-dir", target)
+    assert code == 0
+    assert out.strip() == str(target)
+    assert load.fingerprint(target) != load.fingerprint(tiny_llama)
+    recipe = json.loads((target / "recipe.json").read_text())
+    assert recipe["options"]["learning_rate"] == 1e-3
+    assert recipe["options"]["epochs"] == 1
+
+
+@pytest.mark.usefixtures("tofu_data")
+def test_evaluate_prints_a_row_and_writes_the_curve(tiny_llama: Path, tmp_path: Path) -> None:
+    options = "--n 4 --max-new-tokens 8 --k 1 --k 4 --seed 3"
+    code, out, _ = run(f"evaluate {SMALL} {options}", tiny_llama, "--csv", tmp_path / "curve.csv")
+    curve = pd.read_csv(tmp_path / "curve.csv")
+    assert code == 0
+    assert curve["k"].tolist() == [1, 4]
+    assert set(curve["n"]) == {4}
+    assert set(curve["metric"]) == {"rougeL_recall/stem"}
+    assert f"{curve['leak@k'][1]:.2f} [" in next(
+        line for line in out.splitlines() if line.startswith("leak@4")
+    )
+    store = Path(next(li for li in out.splitlines() if li.startswith("samples: "))[9:])
+    assert read_samples(store).decoding == Decoding(n=4, max_new_tokens=8, seed=3)
+
+
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("line", "message"),
     [
-        (["score", "nowhere"], "nowhere"),
-        (["score", "nowhere", "--metric", "rogue"], "unknown core metric 'rogue'"),
-        (["score", "nowhere", "--metric", "fact_match"], "needs --benchmark"),
-        (["reproduce", "--profile", "embeded"], "unknown profile 'embeded'; known: embedded"),
-        (["reproduce", "--notebooks", "nowhere"], "no notebooks (NN_topic.ipynb) in"),
-        (["reproduce", "-p", "n"], "-p takes KEY=VALUE, not 'n'"),
-        (["reproduce", "-p", "n=[1"], "-p 'n=[1': the value is not YAML"),
-        (["reproduce", "-p", "n=1", "-p", "n=2"], "-p n is given twice"),
-        (["unlearn", "m", "--benchmark", "tofu", "--method", "NOP"], "'NOP'"),
-        (["unlearn", "m", "--benchmark", "tofu", "-m", "lr=1"], "-m for NPO: unknown 'lr'; known"),
-        (["unlearn", "m", "--benchmark", "tofu", "-m", "beta=x"], "beta: Input should be a valid"),
-        (["unlearn", "m", "--benchmark", "tofo"], "'tofo'"),
-        (["evaluate", "m", "--benchmark", "tofo"], "'tofo'"),
+        ("score nowhere", "nowhere"),
+        ("score nowhere --metric rogue", "unknown core metric 'rogue'"),
+        ("score nowhere --metric fact_match", "needs --benchmark"),
+        ("reproduce --profile embeded", "unknown profile 'embeded'; known: embedded"),
+        ("reproduce --notebooks nowhere", "no notebooks (NN_topic.ipynb) in"),
+        ("reproduce -p n", "-p takes KEY=VALUE, not 'n'"),
+        ("reproduce -p n=[1", "-p 'n=[1': the value is not YAML"),
+        ("reproduce -p n=1 -p n=2", "-p n is given twice"),
+        ("unlearn m --benchmark tofu --method NOP", "'NOP'"),
+        ("unlearn m --benchmark tofu -m lr=1", "-m for NPO: unknown 'lr'; known"),
+        ("unlearn m --benchmark tofu -m beta=x", "beta: Input should be a valid number"),
+        ("unlearn m --benchmark tofo", "'tofo'"),
+        ("evaluate m --benchmark tofo", "'tofo'"),
+        ("evaluate m --benchmark tofu -o forgot=forget01", "forgot"),
+        ("evaluate m --benchmark tofu -o forget=forget02", "unknown TOFU split 'forget02'"),
     ],
 )
 def test_a_wrong_request_is_one_line(
-    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    line: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    code, out, err = run(*arguments)
+    code, out, err = run(line)
     assert code == 2
     assert out == ""
     assert err.startswith("Error: ")
@@ -94,7 +141,7 @@ def test_a_wrong_request_is_one_line(
 
 def test_the_traceback_is_there_when_asked_for(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="unknown profile"):
-        run("--traceback", "reproduce", "--profile", "embeded")
+        run("--traceback reproduce --profile embeded")
 
 
 def test_a_fault_of_the_package_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
