@@ -451,7 +451,8 @@ def _fit_kinds(levels: Floats, counts: Floats) -> list[tuple[Floats, Floats]]:
     hits = hits[:, hits.any(axis=0)]
     if hits.shape[1] == 1:
         return [(np.ones(len(counts)), np.zeros_like(levels))]  # nothing to learn a spread from
-    rank = np.argsort(np.argsort(hits @ np.arange(hits.shape[1]) / hits.sum(axis=1)))
+    means = hits @ np.arange(hits.shape[1]) / hits.sum(axis=1)
+    rank = np.argsort(np.argsort(means, kind="stable"))
     upper = np.where(2 * rank >= len(counts), 0.9, 0.1)
     shares = np.stack([1 - upper, upper])
     for _ in range(_EM_ROUNDS):
