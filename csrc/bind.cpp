@@ -53,7 +53,9 @@ struct HeldGroups {
             py::object reference = references[i];
             if (!is_text(reference)) refuse("reference " + std::to_string(i), reference);
             py::object row = candidates[i];
-            if (!PyList_Check(row.ptr())) throw py::type_error("candidates must be a list of lists");
+            if (!PyList_Check(row.ptr())) {
+                throw py::type_error("candidates must be a list of lists");
+            }
             for (Py_ssize_t j = 0; j < PyList_GET_SIZE(row.ptr()); ++j) {
                 auto candidate = py::reinterpret_borrow<py::object>(PyList_GET_ITEM(row.ptr(), j));
                 if (!is_text(candidate)) {

@@ -3,13 +3,6 @@
 #include <algorithm>
 
 namespace leakrepro {
-namespace {
-
-// A band has at most as many rows as tokens, plus row 0 for absent ones: 16 words make a table of
-// at most 131 kB, which stays in a second-level cache.
-constexpr std::size_t kBandWords = 16;
-
-}  // namespace
 
 void Lcs::operator()(const std::vector<std::uint32_t>& reference, std::size_t classes,
                      const Sequences& candidates, std::size_t* lengths) {

@@ -18,15 +18,19 @@ struct Sequences {
     std::size_t count;
 };
 
+// Words of a bit vector at most; longer references are cut into bands. A band has at most as many
+// rows as tokens, plus row 0 for absent ones: its table, at most 131 kB, fits a second-level cache.
+constexpr std::size_t kBandWords = 16;
+
 // What an instruction set provides. Both read masks laid out in rows, one row a class of tokens.
 
 // lengths[i] for a reference of up to 64 tokens: one word a row, row = class.
 using LcsShort = void (*)(const std::uint64_t* masks, const Sequences& candidates,
                           std::size_t* lengths);
 
-// Adds to lengths[i] what a band of `words` x 64 tokens of the reference gives. `row_of[class]` is
-// the class's row of masks. carries[j] is the carry into the band at item j, replaced by the carry
-// out of it.
+// Adds to lengths[i] what a band of `words` x 64 tokens of the reference gives, with `words` from 1
+// to kBandWords. `row_of[class]` is the class's row of masks. carries[j] is the carry into the band
+// at item j, replaced by the carry out of it.
 using LcsBand = void (*)(const std::uint64_t* masks, std::size_t words,
                          const std::uint32_t* row_of, const Sequences& candidates,
                          std::uint8_t* carries, std::size_t* lengths);

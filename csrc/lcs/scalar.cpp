@@ -1,5 +1,8 @@
-#include <algorithm>
 #include <array>
+#include <utility>
+#ifdef __x86_64__
+#include <immintrin.h>
+#endif
 
 #include "lcs/lcs.h"
 
@@ -10,32 +13,50 @@ std::size_t zeros(std::uint64_t word) {
     return static_cast<std::size_t>(__builtin_popcountll(~word));
 }
 
-// One bit vector of kWords words in registers, or of `words` words in memory where kWords is 0.
+// a + b + carry; the carry out replaces the carry.
+inline std::uint64_t add(std::uint64_t a, std::uint64_t b, unsigned char& carry) {
+#ifdef __x86_64__
+    unsigned long long sum;
+    carry = _addcarry_u64(carry, a, b, &sum);
+    return sum;
+#else
+    std::uint64_t sum;
+    const bool first = __builtin_add_overflow(a, b, &sum);
+    const bool second = __builtin_add_overflow(sum, std::uint64_t{carry}, &sum);
+    carry = first | second;
+    return sum;
+#endif
+}
+
+// A bit vector of kWords words; one function for each number, so that the loop over it unrolls.
 template <std::size_t kWords>
-void band(const std::uint64_t* masks, std::size_t words, const std::uint32_t* row_of,
-          const Sequences& candidates, std::uint8_t* carries, std::size_t* lengths) {
-    constexpr std::size_t kLongest = 16;
-    if (kWords != 0) words = kWords;
-    std::array<std::uint64_t, kWords != 0 ? kWords : kLongest> v;
+void band(const std::uint64_t* masks, const std::uint32_t* row_of, const Sequences& candidates,
+          std::uint8_t* carries, std::size_t* lengths) {
     for (std::size_t i = 0; i < candidates.count; ++i) {
-        std::fill_n(v.begin(), words, ~std::uint64_t{0});
+        std::array<std::uint64_t, kWords> v;
+        v.fill(~std::uint64_t{0});
         for (std::size_t j = candidates.offsets[i]; j < candidates.offsets[i + 1]; ++j) {
-            const std::uint64_t* mask = masks + row_of[candidates.items[j]] * words;
-            std::uint64_t carry = carries[j];
-            for (std::size_t w = 0; w < words; ++w) {
+            const std::uint64_t* mask = masks + row_of[candidates.items[j]] * kWords;
+            unsigned char carry = carries[j];
+            for (std::size_t w = 0; w < kWords; ++w) {
                 const std::uint64_t u = v[w] & mask[w];
-                std::uint64_t sum;
-                const bool first = __builtin_add_overflow(v[w], u, &sum);
-                const bool second = __builtin_add_overflow(sum, carry, &sum);
-                carry = first | second;
-                v[w] = sum | (v[w] - u);
+                v[w] = add(v[w], u, carry) | (v[w] - u);
             }
-            carries[j] = static_cast<std::uint8_t>(carry);
+            carries[j] = carry;
         }
         // Bits above the last token of the reference are never matched, so they stay one.
-        for (std::size_t w = 0; w < words; ++w) lengths[i] += zeros(v[w]);
+        for (std::uint64_t word : v) lengths[i] += zeros(word);
     }
 }
+
+using Band = decltype(&band<1>);
+
+template <std::size_t... kWords>
+constexpr std::array<Band, sizeof...(kWords)> make_bands(std::index_sequence<kWords...>) {
+    return {band<kWords + 1>...};
+}
+
+constexpr auto kBands = make_bands(std::make_index_sequence<kBandWords>());
 
 }  // namespace
 
@@ -53,16 +74,7 @@ void lcs_short_scalar(const std::uint64_t* masks, const Sequences& candidates,
 
 void lcs_band_scalar(const std::uint64_t* masks, std::size_t words, const std::uint32_t* row_of,
                      const Sequences& candidates, std::uint8_t* carries, std::size_t* lengths) {
-    switch (words) {
-        case 2:
-            return band<2>(masks, words, row_of, candidates, carries, lengths);
-        case 3:
-            return band<3>(masks, words, row_of, candidates, carries, lengths);
-        case 4:
-            return band<4>(masks, words, row_of, candidates, carries, lengths);
-        default:
-            return band<0>(masks, words, row_of, candidates, carries, lengths);
-    }
+    kBands[words - 1](masks, row_of, candidates, carries, lengths);
 }
 
 }  // namespace leakrepro

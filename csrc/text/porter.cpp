@@ -1,5 +1,5 @@
-// Names follow the paper: a stem is [C](VC)^m[V], m is its measure, *v* "contains a vowel", *d "ends
-// with a double consonant", *o "ends consonant-vowel-consonant, the last not w, x or y".
+// Names follow the paper: a stem is [C](VC)^m[V] and m its measure; the paper's *v* is
+// contains_vowel, *d ends_double_consonant and *o ends_cvc.
 
 #include "text/porter.h"
 
