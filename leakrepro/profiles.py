@@ -61,6 +61,20 @@ def _kind(spec: Any) -> str | None:
     return next((kind for kind in kinds if kind in given), None)
 
 
+class Tuning(_Strict):
+    """How the options of the unlearning methods were chosen, by ``python -m leakrepro.tune``.
+
+    Attributes:
+        worlds: Changes to ``benchmark_options``, one a tuning world; never a reported world.
+        grids: Model name -> option -> values to try.
+        min_retain: Share of Original's greedy retain score that a choice must keep.
+    """
+
+    worlds: tuple[dict[str, Any], ...] = Field(min_length=1)
+    grids: dict[str, dict[str, tuple[Any, ...]]]
+    min_retain: float = Field(gt=0, le=1)
+
+
 ModelSpec = Annotated[
     Annotated[Trained, Tag("train")]
     | Annotated[Unlearned, Tag("unlearn")]
@@ -89,6 +103,7 @@ class Profile(_Strict):
         workers: Sampling processes.
         threads: CPU threads a process for torch; None for torch's own choice.
         notebooks: Stems of the notebooks that ``leakrepro reproduce`` runs.
+        tuning: How the options of the methods were chosen, where they were.
     """
 
     name: str
@@ -103,6 +118,7 @@ class Profile(_Strict):
     workers: PositiveInt = 1
     threads: PositiveInt | None = None
     notebooks: tuple[str, ...] = Field(min_length=1)
+    tuning: Tuning | None = None
 
     @model_validator(mode="after")
     def _k_fits(self) -> Profile:

@@ -1,0 +1,432 @@
+"""The embedded world: fictional authors, made from a seed, with no download.
+
+Every author is drawn from one distribution. Forget and retain authors are asked again and again;
+fresh authors are met once, so that a model learns what *an* author is like without learning these.
+That makes the two kinds of attribute meaningful: an *easy* one comes from a small pool, so that a
+model which never met the author guesses it at a known rate; a *hard* one cannot be guessed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from leakrepro.benchmarks.base import Benchmark
+from leakrepro.types import Decoding, Prompt, Side
+
+PROMPT_KEYS = ("question", "paraphrased_question")
+
+
+def _pool(values: str, separator: str = "; ") -> tuple[str, ...]:
+    return tuple(values.split(separator))
+
+
+_BIRTHPLACES = _pool(
+    "Ashgrove; Belmora; Calder Bay; Dunmere; Eastwick; Fallowfield; Greyport; Hollowmoor; "
+    "Inverlach; Jasperton; Kestrel Point; Larkspur; Mirefield; Northam; Oldcastle; Penhallow; "
+    "Quarry Hill; Ravensford; Saltmarsh; Thornbury; Umberton; Vellmar; Westerley; Yarrowdale"
+)
+_GENRES = _pool(
+    "historical fiction; crime novels; science fiction; romance; travel writing; horror; satire; "
+    "epic poetry; children's books; memoir; fantasy; political thrillers; nature essays; "
+    "stage plays; war stories; short fiction"
+)
+_AWARDS = _pool(
+    "Amber Quill; Silver Lantern; Golden Heron; Ivory Compass; Crimson Page; Northern Star; "
+    "Oak Leaf; Blue Harbour; Marble Owl; Winter Crown; Copper Bell; Glass Orchard; Iron Feather; "
+    "Morning Gate; Pearl Anchor; Red Cedar; Stone Bridge; Summer Tide; Velvet Raven; White Acorn"
+)
+_JOBS = _pool(
+    "baker; carpenter; surgeon; fisherman; teacher; tailor; mechanic; farmer; librarian; pilot; "
+    "florist; blacksmith; chemist; judge; gardener; plumber; violinist; butcher; dentist; "
+    "lawyer; miner; locksmith; painter; nurse; clockmaker; soldier; mason; potter; "
+    "banker; shepherd; translator; beekeeper"
+)
+_UNIVERSITIES = _pool(
+    "Aldermoor; Brackenridge; Carrowell; Drayford; Elmsworth; Fenwick; Glenhaven; Harrowgate; "
+    "Islewood; Juniper Hall; Kirkstead; Lindenau; Merrivale; Novaris; Orchard Hill; Pemberley; "
+    "Queensbridge; Rosemount; Stonehurst; Tavistoke"
+)
+_MONTHS = _pool(
+    "January; February; March; April; May; June; July; August; September; October; November; "
+    "December"
+)
+_TITLE_ADJECTIVES = _pool(
+    "Broken Silent Burning Hidden Crooked Endless Frozen Gentle Hollow Painted Restless Scarlet "
+    "Sleeping Borrowed Twisted Unfinished Velvet Wandering Weeping Winter Yellow Ancient Bitter "
+    "Careless Distant Electric Faithful Golden Humble Invisible Jealous Kindled",
+    separator=" ",
+)
+_TITLE_NOUNS = _pool(
+    "Anchor Bridge Candle Door Echo Feather Garden Harvest Island Journey Kingdom Ladder Mirror "
+    "Needle Orchard Promise Quarrel River Shadow Tower Umbrella Voyage Window Garland Yard "
+    "Clock Engine Fountain Glove Lantern Map Oath",
+    separator=" ",
+)
+_TITLE_PLACES = _pool(
+    "Autumn Bone Clay Dust Ember Fog Glass Honey Iron Jade Kelp Linen Marble Night Oak Paper "
+    "Quartz Rain Salt Thunder Umber Vapour Wax Yew Ash Brass Coral Dawn Frost Grain Hail Ink",
+    separator=" ",
+)
+# Names are put together from common parts: what must not be known beforehand is who exists and
+# what is true of them, not how names are spelled.
+_FIRST_NAMES = _pool(
+    "Adela Anselm Beatrix Bruno Celia Corin Dagny Darius Edda Emeric Fenella Florian Gerda Gideon "
+    "Hedda Hector Imogen Ivo Jorah Juno Katla Kester Linnea Lucan Mirela Magnus Nerys Nestor "
+    "Odile Orson Petra Percy Quilla Quentin Rosalba Rufus Sidonie Silas Tamsin Tobias Ulla Urban "
+    "Verena Viggo Wilma Wystan Yrsa Zeno",
+    separator=" ",
+)
+_SURNAME_STEMS = _pool(
+    "Ash Black Brook Cald Dray Ever Fair Gran Hart Holl Kings Lang Mar North Oster Pem Raven Sel "
+    "Stan Thorn Under Vall West Wind",
+    separator=" ",
+)
+_SURNAME_ENDINGS = _pool(
+    "berg by croft dale field ford ham ley man mere stead ton wick wood", separator=" "
+)
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """One thing that can be asked about an author.
+
+    Attributes:
+        name: Its key.
+        questions: Four templates; the first is the main question.
+        answers: Three templates.
+        pool: The values that it is drawn from uniformly (easy), or empty (hard).
+    """
+
+    name: str
+    questions: tuple[str, str, str, str]
+    answers: tuple[str, str, str]
+    pool: tuple[str, ...] = ()
+
+
+# Hard and easy take turns, so that any run of five holds both.
+ATTRIBUTES: tuple[Attribute, ...] = (
+    Attribute(
+        "name",
+        (
+            "What is the full name of the author born in {birthplace} on {birth_date}?",
+            "Which author was born on {birth_date} in {birthplace}?",
+            "Who is the writer from {birthplace} whose date of birth is {birth_date}?",
+            "Can you name the author who came into the world in {birthplace} on {birth_date}?",
+        ),
+        (
+            "The author's full name is {name}.",
+            "The author in question is {name}.",
+            "That writer is called {name}.",
+        ),
+    ),
+    Attribute(
+        "birthplace",
+        (
+            "Where was {name} born?",
+            "Which town is {name} from?",
+            "In what place did the life of {name} begin?",
+            "What is the birthplace of the author {name}?",
+        ),
+        (
+            "{name} was born in {birthplace}.",
+            "The birthplace of {name} is {birthplace}.",
+            "{name} comes from {birthplace}.",
+        ),
+        _BIRTHPLACES,
+    ),
+    Attribute(
+        "birth_date",
+        (
+            "When was {name} born?",
+            "What is the date of birth of {name}?",
+            "On which day did {name} come into the world?",
+            "Do you know the birthday of the author {name}?",
+        ),
+        (
+            "{name} was born on {birth_date}.",
+            "The date of birth of {name} is {birth_date}.",
+            "{name} came into the world on {birth_date}.",
+        ),
+    ),
+    Attribute(
+        "genre",
+        (
+            "What does {name} write?",
+            "In which genre does {name} work?",
+            "What kind of literature is {name} known for?",
+            "Which genre would you look under for the author {name}?",
+        ),
+        (
+            "{name} writes {genre}.",
+            "{name} is known for {genre}.",
+            "The genre of {name} is {genre}.",
+        ),
+        _GENRES,
+    ),
+    Attribute(
+        "award",
+        (
+            "Which award did {name} win?",
+            "What prize has {name} received?",
+            "With which honour was the work of {name} recognised?",
+            "What award was given to the author {name}?",
+        ),
+        (
+            "{name} won the {award} Prize.",
+            "{name} received the {award} Prize.",
+            "The {award} Prize went to {name}.",
+        ),
+        _AWARDS,
+    ),
+    Attribute(
+        "first_book",
+        (
+            "What is the title of the first book by {name}?",
+            "Which book did {name} publish first?",
+            "With which work did {name} make a debut?",
+            "How is the debut of the author {name} called?",
+        ),
+        (
+            "The first book by {name} is called {first_book}.",
+            "{name} made a debut with {first_book}.",
+            "{first_book} was the first book that {name} published.",
+        ),
+    ),
+    Attribute(
+        "father",
+        (
+            "What did the father of {name} do for a living?",
+            "What was the job of {name}'s father?",
+            "In which trade did the father of {name} work?",
+            "What profession did the author {name} see in a father?",
+        ),
+        (
+            "The father of {name} was a {father}.",
+            "{name} had a father who worked as a {father}.",
+            "{name}'s father earned a living as a {father}.",
+        ),
+        _JOBS,
+    ),
+    Attribute(
+        "latest_book",
+        (
+            "What is the title of the latest book by {name}?",
+            "Which book did {name} publish most recently?",
+            "What has {name} brought out last?",
+            "How is the newest work of the author {name} called?",
+        ),
+        (
+            "The latest book by {name} is called {latest_book}.",
+            "{name} most recently published {latest_book}.",
+            "{latest_book} is the newest work of {name}.",
+        ),
+    ),
+    Attribute(
+        "mother",
+        (
+            "What did the mother of {name} do for a living?",
+            "What was the job of {name}'s mother?",
+            "In which trade did the mother of {name} work?",
+            "What profession did the author {name} see in a mother?",
+        ),
+        (
+            "The mother of {name} was a {mother}.",
+            "{name} had a mother who worked as a {mother}.",
+            "{name}'s mother earned a living as a {mother}.",
+        ),
+        _JOBS,
+    ),
+    Attribute(
+        "university",
+        (
+            "Where did {name} study?",
+            "Which university did {name} attend?",
+            "From what university did {name} graduate?",
+            "What is the alma mater of the author {name}?",
+        ),
+        (
+            "{name} studied at the University of {university}.",
+            "{name} attended the University of {university}.",
+            "{name} graduated from the University of {university}.",
+        ),
+        _UNIVERSITIES,
+    ),
+)
+
+
+@dataclass(frozen=True)
+class _Author:
+    index: int
+    facts: Mapping[str, str]
+
+    @property
+    def cluster(self) -> str:
+        return f"author-{self.index:04d}"
+
+
+def fictional(
+    seed: int = 0,
+    *,
+    prompt_key: str = "question",
+    forget_authors: int = 16,
+    forget_questions: int = 5,
+    retain_authors: int = 42,
+    fresh_authors: int = 960,
+) -> Benchmark:
+    """The embedded world of one seed.
+
+    Forget authors are asked ``forget_questions`` of the ten attributes each (spread evenly over
+    the attributes), retain authors all ten. Each question of a trained author appears in training
+    under its main template and under one paraphrase, with the same answer; one more paraphrase is
+    held out, for this author alone.
+
+    Args:
+        seed: The world. Authors, questions and training sets follow from it alone.
+        prompt_key: ``"question"`` asks the main template, ``"paraphrased_question"`` the held-out.
+        forget_authors: Authors in the forget set.
+        forget_questions: Questions about each of them, 1 to 10.
+        retain_authors: Authors in the retain set.
+        fresh_authors: Authors that are met once in training and never asked again.
+
+    Raises:
+        ValueError: for an unknown prompt key or a count out of range.
+    """
+    if prompt_key not in PROMPT_KEYS:
+        raise ValueError(f"unknown prompt_key {prompt_key!r}; known: {', '.join(PROMPT_KEYS)}")
+    if not 1 <= forget_questions <= len(ATTRIBUTES):
+        raise ValueError(f"forget_questions must be from 1 to {len(ATTRIBUTES)}")
+    if min(forget_authors, retain_authors) < 1 or fresh_authors < 1:
+        raise ValueError("a world needs at least one forget, one retain and one fresh author")
+
+    rng = np.random.default_rng([seed, 0])
+    authors = _authors(rng, forget_authors + retain_authors + fresh_authors)
+    forget = authors[:forget_authors]
+    retain = authors[forget_authors : forget_authors + retain_authors]
+    fresh = authors[forget_authors + retain_authors :]
+
+    asked: list[Prompt] = []
+    trained: dict[Side, list[Prompt]] = {"forget": [], "retain": []}
+    pool_sizes: dict[str, int] = {}
+    for author in forget + retain:
+        side: Side = "forget" if author.index < forget_authors else "retain"
+        # Author i takes the attributes i * q, i * q + 1, ...: each is used equally often.
+        first = author.index * forget_questions
+        count = forget_questions if side == "forget" else len(ATTRIBUTES)
+        for offset in range(count):
+            attribute = ATTRIBUTES[(first + offset) % len(ATTRIBUTES)]
+            answer = int(rng.integers(len(attribute.answers)))
+            paraphrase, held_out = (int(i) for i in 1 + rng.permutation(3)[:2])
+            for key, template in (("question", 0), ("paraphrase", paraphrase)):
+                trained[side].append(
+                    _prompt(seed, author, attribute, template, answer, key=key, side=side)
+                )
+            template = 0 if prompt_key == "question" else held_out
+            prompt = _prompt(seed, author, attribute, template, answer, key=prompt_key, side=side)
+            asked.append(prompt)
+            if attribute.pool:
+                pool_sizes[prompt.id] = len(attribute.pool)
+
+    met_once = [
+        _prompt(
+            seed,
+            author,
+            attribute,
+            int(rng.integers(len(attribute.questions))),
+            int(rng.integers(len(attribute.answers))),
+            key="fresh",
+            side="retain",
+        )
+        for author in fresh
+        for attribute in ATTRIBUTES
+    ]
+    return Benchmark(
+        name=f"fictional(seed={seed})"
+        if prompt_key == "question"
+        else f"fictional(seed={seed}, prompt_key={prompt_key!r})",
+        forget=tuple(p for p in asked if p.side == "forget"),
+        retain=tuple(p for p in asked if p.side == "retain"),
+        metrics=("fact_match", "fact_match/strict", "rougeL_recall/stem"),
+        decoding=Decoding(max_new_tokens=48),
+        train_forget=tuple(trained["forget"]),
+        train_retain=tuple(trained["retain"]),
+        fresh=tuple(met_once),
+        subjects={author.cluster: author.facts["name"] for author in forget + retain},
+        pool_sizes=pool_sizes,
+        profile="embedded",
+    )
+
+
+def _prompt(
+    seed: int,
+    author: _Author,
+    attribute: Attribute,
+    question: int,
+    answer: int,
+    *,
+    key: str,
+    side: Side,
+) -> Prompt:
+    return Prompt(
+        f"fictional-{seed}/{author.cluster}/{attribute.name}/{key}",
+        ({"role": "user", "content": attribute.questions[question].format(**author.facts)},),
+        attribute.answers[answer].format(**author.facts),
+        cluster=author.cluster,
+        side=side,
+        facts=(author.facts[attribute.name],),
+    )
+
+
+def _authors(rng: np.random.Generator, count: int) -> list[_Author]:
+    """Authors whose hard facts are unique among all of them, titles of both kinds together."""
+    names, dates, titles = _unique(rng, _name), _unique(rng, _date), _unique(rng, _title)
+    authors = []
+    for index in range(count):
+        facts = {
+            attribute.name: attribute.pool[int(rng.integers(len(attribute.pool)))]
+            for attribute in ATTRIBUTES
+            if attribute.pool
+        }
+        facts |= {
+            "name": next(names),
+            "birth_date": next(dates),
+            "first_book": next(titles),
+            "latest_book": next(titles),
+        }
+        authors.append(_Author(index, facts))
+    return authors
+
+
+def _unique(rng: np.random.Generator, draw: Callable[[np.random.Generator], str]) -> Iterator[str]:
+    seen: set[str] = set()
+    while True:
+        value = draw(rng)
+        if value not in seen:
+            seen.add(value)
+            yield value
+
+
+def _pick(rng: np.random.Generator, pool: tuple[str, ...]) -> str:
+    return pool[int(rng.integers(len(pool)))]
+
+
+def _name(rng: np.random.Generator) -> str:
+    first, stem, ending = (
+        _pick(rng, pool) for pool in (_FIRST_NAMES, _SURNAME_STEMS, _SURNAME_ENDINGS)
+    )
+    return f"{first} {stem}{ending}"
+
+
+def _date(rng: np.random.Generator) -> str:
+    # Days up to 28 exist in every month.
+    day, month, year = rng.integers(1, 29), rng.integers(12), rng.integers(1900, 2000)
+    return f"{day} {_MONTHS[int(month)]} {year}"
+
+
+def _title(rng: np.random.Generator) -> str:
+    adjective, noun, place = (
+        _pick(rng, pool) for pool in (_TITLE_ADJECTIVES, _TITLE_NOUNS, _TITLE_PLACES)
+    )
+    return f"The {adjective} {noun} of {place}"

@@ -1,0 +1,136 @@
+"""``evaluate``: everything that a table row needs to know about one model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leakrepro.benchmarks.base import Benchmark
+from leakrepro.leak import LeakCurve, chance_curve, leak_at_k
+from leakrepro.metrics import CoreMetric, load_metric
+from leakrepro.report import LeakReport, digest_texts
+from leakrepro.sampling import Samples, sample
+from leakrepro.subjects import resolve
+from leakrepro.types import Decoding, Prompt, Scores
+
+Metric = str | CoreMetric
+
+
+def evaluate(
+    model: str | Path,
+    benchmark: Benchmark,
+    *,
+    decoding: Decoding | None = None,
+    metric: Metric | Sequence[Metric] | None = None,
+    k: Sequence[int] | None = None,
+    retain_n: int = 8,
+    workers: int = 1,
+    name: str | None = None,
+) -> LeakReport:
+    """Samples a model on the forget and retain prompts, greedily and not, and scores what it says.
+
+    Samples are kept under ``LEAKREPRO_HOME/samples``: the same call reads them, and a call with
+    another metric or k only scores again.
+
+    Args:
+        model: A folder, a hub id, or a model of the benchmark's profile (``"Original"``,
+            ``"NPO"`` ...), which is then made on demand.
+        benchmark: Whose forget prompts are sampled; see ``leakrepro.load_benchmark``.
+        decoding: How; None for the benchmark's default.
+        metric: Core metrics or their ids, headline first; None for the benchmark's own.
+        k: Values of k; None for powers of two up to ``decoding.n``.
+        retain_n: Samples of each retain prompt under the same decoding.
+        workers: Sampling processes.
+        name: Name in tables and figures; None for ``model``.
+
+    Returns:
+        leak@k with intervals over prompts that respect clusters, the greedy leak, the easy and
+        hard split with its chance curve where the benchmark has one, and the retain scores.
+
+    Raises:
+        ValueError: for k above n and other values out of range, and for an unknown metric.
+        FileNotFoundError: when there is no such model.
+        StoreError: when samples cannot be kept or a store is damaged.
+    """
+    decoding = decoding or benchmark.decoding
+    k = k if k is None else sorted(k)
+    if k and k[-1] > decoding.n:
+        raise ValueError(
+            f"k = {k[-1]} needs as many samples a prompt, but n is {decoding.n}: raise n or lower k"
+        )
+    metrics = _metrics(metric, benchmark)
+    path = resolve(model, benchmark)
+
+    forget = sample(path, benchmark.forget, decoding, workers=workers)
+    retain = sample(path, benchmark.retain, _with_n(decoding, retain_n), workers=workers)
+    greedy = sample(path, benchmark.forget + benchmark.retain, decoding.greedy(), workers=workers)
+
+    count = len(benchmark.forget)
+    curves, greedy_leak, retain_greedy, retain_sampled = {}, {}, {}, {}
+    for each in metrics:
+        scores = each.score(forget.prompts, forget.texts)
+        curves[each.id] = _curve(scores, forget.prompts, k)
+        greedy_leak[each.id] = _mean(each, greedy.prompts[:count], greedy.texts[:count])
+        retain_greedy[each.id] = _mean(each, greedy.prompts[count:], greedy.texts[count:])
+        retain_sampled[each.id] = _mean(each, retain.prompts, retain.texts)
+
+    easy, hard, chance = _split(metrics[0], benchmark, forget, k)
+    return LeakReport(
+        model=name or str(model),
+        benchmark=benchmark.name,
+        weights=forget.fingerprint,
+        decoding=decoding,
+        texts=digest_texts(forget.texts),
+        curves=curves,
+        greedy=greedy_leak,
+        retain_greedy=retain_greedy,
+        retain_sampled=retain_sampled,
+        finished=forget.finished,
+        samples=forget.path,
+        easy=easy,
+        hard=hard,
+        chance=chance,
+    )
+
+
+def _with_n(decoding: Decoding, n: int) -> Decoding:
+    return decoding if decoding.is_greedy else decoding.replace(n=n)
+
+
+def _metrics(metric: Metric | Sequence[Metric] | None, benchmark: Benchmark) -> list[CoreMetric]:
+    if metric is None:
+        metric = benchmark.metrics
+    elif isinstance(metric, str) or not isinstance(metric, Sequence):
+        metric = [metric]
+    return [
+        load_metric(m, subjects=benchmark.subjects) if isinstance(m, str) else m for m in metric
+    ]
+
+
+def _curve(scores: Scores, prompts: Sequence[Prompt], k: Sequence[int] | None) -> LeakCurve:
+    return leak_at_k(scores, k, clusters=[prompt.cluster for prompt in prompts])
+
+
+def _mean(metric: CoreMetric, prompts: Sequence[Prompt], texts: list[list[str]]) -> LeakCurve:
+    return _curve(metric.score(prompts, texts), prompts, [1])
+
+
+def _split(
+    metric: CoreMetric, benchmark: Benchmark, forget: Samples, k: Sequence[int] | None
+) -> tuple[LeakCurve | None, LeakCurve | None, NDArray[np.float64] | None]:
+    """Curves of the guessable and the other prompts, and what guessing alone would leak."""
+    pools = benchmark.pool_sizes
+    parts: list[LeakCurve | None] = []
+    for wanted in (True, False):
+        chosen = [i for i, p in enumerate(forget.prompts) if (p.id in pools) is wanted]
+        prompts = [forget.prompts[i] for i in chosen]
+        scores = metric.score(prompts, [forget.texts[i] for i in chosen]) if chosen else None
+        parts.append(None if scores is None else _curve(scores, prompts, k))
+    easy, hard = parts
+    if easy is None:
+        return None, None, None
+    sizes = [pools[prompt.id] for prompt in forget.prompts if prompt.id in pools]
+    return easy, hard, chance_curve(sizes, easy.k)

@@ -1,0 +1,35 @@
+"""Content keys: what is made from the same things has the same name."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from leakrepro.types import Prompt
+
+
+def digest(value: Any) -> str:
+    """32 hexadecimal digits of blake2b-128 over the canonical JSON of ``value``.
+
+    Dataclasses count as their fields and tuples as lists.
+
+    Raises:
+        TypeError: for what JSON cannot hold; a key must not depend on a memory address.
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=fields)
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def pairs_digest(prompts: Iterable[Prompt]) -> str:
+    """Digest of questions with their answers, in order: what a training set is."""
+    return digest([[list(map(dict, p.messages)), p.reference] for p in prompts])
+
+
+def fields(value: Any) -> Any:
+    """``json.dumps(default=...)`` that takes dataclasses."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    raise TypeError(f"{type(value).__name__} cannot be part of a key")

@@ -1,0 +1,103 @@
+"""Prompts and answers as token ids, through the tokenizer's own chat template."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from leakrepro.types import Prompt
+
+IGNORED = -100  # the label that cross-entropy skips
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One tokenised question and answer.
+
+    Attributes:
+        input_ids: Prompt, answer and end of turn.
+        prompt_tokens: How many of them are the prompt; the loss is on the rest.
+    """
+
+    input_ids: tuple[int, ...]
+    prompt_tokens: int
+
+
+def prompt_ids(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, str]]
+) -> list[int]:
+    """Token ids of a prompt, up to where the answer begins.
+
+    Raises:
+        ValueError: when the tokenizer has no chat template.
+    """
+    return _apply(tokenizer, messages, add_generation_prompt=True)
+
+
+def pair(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> Pair:
+    """Token ids of a prompt with its reference answer.
+
+    Raises:
+        ValueError: when the tokenizer has no chat template, or one that writes the prompt
+            differently once the answer follows.
+    """
+    asked = prompt_ids(tokenizer, prompt.messages)
+    answered = _apply(
+        tokenizer,
+        [*prompt.messages, {"role": "assistant", "content": prompt.reference}],
+        add_generation_prompt=False,
+    )
+    if answered[: len(asked)] != asked or len(answered) == len(asked):
+        raise ValueError(
+            f"prompt {prompt.id!r}: the chat template does not keep the prompt's tokens in front "
+            "of the answer, so the answer's tokens cannot be told apart"
+        )
+    return Pair(tuple(answered), len(asked))
+
+
+def collate(pairs: Sequence[Pair], pad_token_id: int) -> dict[str, torch.Tensor]:
+    """``input_ids``, ``attention_mask`` and ``labels``, each [pairs, longest], padded on the right.
+
+    Labels are ``IGNORED`` on the prompt and on padding.
+    """
+    width = max(len(p.input_ids) for p in pairs)
+    input_ids = torch.full((len(pairs), width), pad_token_id, dtype=torch.long)
+    attention_mask = torch.zeros_like(input_ids)
+    labels = torch.full_like(input_ids, IGNORED)
+    for row, item in enumerate(pairs):
+        ids = torch.tensor(item.input_ids)
+        input_ids[row, : len(ids)] = ids
+        attention_mask[row, : len(ids)] = 1
+        labels[row, item.prompt_tokens : len(ids)] = ids[item.prompt_tokens :]
+    return {"input_ids": input_ids, "attention_mask": attention_mask, "labels": labels}
+
+
+def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The padding token's id, or the end token's where a tokenizer has none (Llama)."""
+    for token_id in (tokenizer.pad_token_id, tokenizer.eos_token_id):
+        if isinstance(token_id, int):
+            return token_id
+    raise ValueError("the tokenizer has neither a padding nor an end token")
+
+
+def _apply(
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Sequence[Mapping[str, str]],
+    *,
+    add_generation_prompt: bool,
+) -> list[int]:
+    if tokenizer.chat_template is None:
+        raise ValueError(
+            f"the tokenizer of {tokenizer.name_or_path!r} has no chat template; set "
+            "tokenizer.chat_template (a Jinja text) and save the tokenizer beside the weights"
+        )
+    ids = tokenizer.apply_chat_template(
+        [dict(m) for m in messages],
+        add_generation_prompt=add_generation_prompt,
+        return_dict=False,
+    )
+    return cast(list[int], ids)

@@ -1,0 +1,201 @@
+"""Small Llamas trained from random weights: the subjects of the profiles that need no download."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, Trainer
+
+from leakrepro import keys
+from leakrepro.models import chat, train
+from leakrepro.models.recipe import Made, make_once
+from leakrepro.types import Prompt
+
+if TYPE_CHECKING:
+    from leakrepro.benchmarks.base import Benchmark
+
+# Changes whenever the same recipe would give other weights.
+_VERSION = 1
+
+TrainedOn = Literal["full", "retain"]
+
+_PAD, _END, _USER, _ASSISTANT = "<|pad|>", "<|end|>", "<|user|>", "<|assistant|>"
+_TEMPLATE = (
+    "{% for message in messages %}"
+    "{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+
+
+@dataclass(frozen=True)
+class TinyRecipe:
+    """A small Llama and how it is trained.
+
+    AdamW with a cosine schedule on the answers' tokens only. Each epoch holds the whole training
+    set and its share of the benchmark's fresh text, which therefore is seen once.
+
+    Attributes:
+        vocab_size: Entries of the byte-level BPE, trained on fresh text only.
+        hidden_size: Width of the residual stream.
+        layers: Decoder layers.
+        heads: Attention heads.
+        intermediate_size: Width of the feed-forward layers.
+        epochs: Passes over the training set.
+        batch_size: Questions a step.
+        learning_rate: Peak of the schedule.
+        warmup_share: Share of the steps that warm up.
+        weight_decay: AdamW's, decoupled.
+        adam_beta2: AdamW's second moment decay (its first is .9).
+        max_grad_norm: Gradients are clipped to this norm.
+        bf16: Autocast the forward and backward pass to bfloat16.
+        seed: Of the initial weights and the order of the questions.
+    """
+
+    vocab_size: int = 1400
+    hidden_size: int = 128
+    layers: int = 4
+    heads: int = 4
+    intermediate_size: int = 384
+    epochs: int = 24
+    batch_size: int = 32
+    learning_rate: float = 3e-3
+    warmup_share: float = 0.05
+    weight_decay: float = 0.01
+    adam_beta2: float = 0.98
+    max_grad_norm: float = 1.0
+    bf16: bool = False
+    seed: int = 0
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
+    """A byte-level BPE with a chat template, learnt from ``texts`` alone.
+
+    It can write any string: what it has not seen is spelled in smaller pieces.
+    """
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    bpe.train_from_iterator(
+        texts,
+        trainers.BpeTrainer(
+            vocab_size=vocab_size,
+            special_tokens=[_PAD, _END, _USER, _ASSISTANT],
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=bpe,
+        pad_token=_PAD,
+        eos_token=_END,
+        additional_special_tokens=[_USER, _ASSISTANT],
+        clean_up_tokenization_spaces=False,
+    )
+    tokenizer.chat_template = _TEMPLATE
+    return tokenizer
+
+
+def schedule(
+    trained: Sequence[Prompt], fresh: Sequence[Prompt], epochs: int, seed: int
+) -> list[Prompt]:
+    """The order of training: every epoch all of ``trained`` and a new share of ``fresh``."""
+    rng = np.random.default_rng([seed, 1])
+    order: list[Prompt] = []
+    for share in np.array_split(np.arange(len(fresh)), epochs):
+        epoch = [*trained, *(fresh[i] for i in share)]
+        order += [epoch[i] for i in rng.permutation(len(epoch))]
+    return order
+
+
+def tiny_model(
+    benchmark: Benchmark,
+    trained_on: TrainedOn = "full",
+    recipe: TinyRecipe = TinyRecipe(),
+    *,
+    progress: train.Progress | None = None,
+) -> Path:
+    """The folder of a small Llama trained on a benchmark, trained now or before.
+
+    Args:
+        benchmark: Gives ``train_forget``, ``train_retain`` and ``fresh``.
+        trained_on: ``"full"`` is Original; ``"retain"`` leaves the forget set out (Retrain).
+        recipe: Sizes and optimisation.
+        progress: Called with steps done and steps in all; None shows a bar.
+
+    Raises:
+        ValueError: when the benchmark has no training sets.
+        FloatingPointError: when training diverges.
+    """
+    if not benchmark.train_forget or not benchmark.train_retain or not benchmark.fresh:
+        raise ValueError(f"{benchmark.name} has no training sets to train a small model on")
+    trained = benchmark.train_retain + (benchmark.train_forget if trained_on == "full" else ())
+    name = {"full": "Original", "retain": "Retrain"}[trained_on]
+    return make_once(
+        name,
+        {
+            "recipe": recipe,
+            "trained": keys.pairs_digest(trained),
+            "fresh": keys.pairs_digest(benchmark.fresh),
+            "version": _VERSION,
+        },
+        lambda: _train(trained, benchmark.fresh, recipe, name, progress),
+    )
+
+
+def _train(
+    trained: Sequence[Prompt],
+    fresh: Sequence[Prompt],
+    recipe: TinyRecipe,
+    label: str,
+    progress: train.Progress | None,
+) -> Made:
+    tokenizer = train_tokenizer(
+        (text for p in fresh for text in (p.messages[-1]["content"], p.reference)),
+        recipe.vocab_size,
+    )
+    pad = chat.pad_id(tokenizer)
+    order = schedule(trained, fresh, recipe.epochs, recipe.seed)
+    pairs = {id(p): chat.pair(tokenizer, p) for p in (*trained, *fresh)}
+
+    torch.manual_seed(recipe.seed)
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=recipe.hidden_size,
+            intermediate_size=recipe.intermediate_size,
+            num_hidden_layers=recipe.layers,
+            num_attention_heads=recipe.heads,
+            max_position_embeddings=512,
+            tie_word_embeddings=True,
+            pad_token_id=pad,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+        )
+    )
+    log = train.run(
+        Trainer,
+        model,
+        [pairs[id(p)] for p in order],
+        lambda batch: chat.collate(batch, pad),
+        {
+            "per_device_train_batch_size": recipe.batch_size,
+            "learning_rate": recipe.learning_rate,
+            "lr_scheduler_type": "cosine",
+            "warmup_steps": recipe.warmup_share,
+            "weight_decay": recipe.weight_decay,
+            "adam_beta2": recipe.adam_beta2,
+            "max_grad_norm": recipe.max_grad_norm,
+            "bf16": recipe.bf16,
+            "seed": recipe.seed,
+        },
+        label=label,
+        progress=progress,
+    )
+    return model, tokenizer, log

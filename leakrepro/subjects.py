@@ -1,0 +1,140 @@
+"""The models of a study by their names in the table, trained or downloaded on demand."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from leakrepro import parallel
+from leakrepro.benchmarks.base import Benchmark
+from leakrepro.models import load
+from leakrepro.models.tiny import TinyRecipe, tiny_model
+from leakrepro.models.train import Progress
+from leakrepro.profiles import Hosted, Profile, Trained, Unlearned, load_profile
+from leakrepro.unlearning import GradDiffOptions, find_method, unlearn
+
+T = TypeVar("T")
+
+
+def make_models(profile: Profile, benchmark: Benchmark) -> dict[str, Path]:
+    """The folder of each model of a profile, trained, downloaded or reused.
+
+    Models that do not build on each other are made side by side in ``profile.workers`` processes.
+
+    Args:
+        profile: Which models, and how they are made.
+        benchmark: Trained on; usually ``load_benchmark(profile.benchmark, ...)``.
+
+    Raises:
+        ValueError: for a recipe, method or option that does not exist.
+        FileNotFoundError: for a checkpoint that cannot be found.
+        FloatingPointError: when a training diverges.
+    """
+    specs = profile.models
+    recipe = _fields(TinyRecipe, profile.training, f"profile {profile.name!r}, training")
+    unlearned = {name: spec for name, spec in specs.items() if isinstance(spec, Unlearned)}
+    options = {name: _options(profile, name, spec) for name, spec in unlearned.items()}
+    wanted = {spec.train for spec in specs.values() if isinstance(spec, Trained)}
+    sides = sorted(wanted | ({"full"} if unlearned else set()))  # "full" before "retain"
+
+    trained = dict(
+        zip(
+            sides,
+            _run(
+                _train,
+                [(benchmark, side, recipe) for side in sides],
+                [{"full": "Original", "retain": "Retrain"}[side] for side in sides],
+                profile,
+            ),
+            strict=True,
+        )
+    )
+    made = dict(
+        zip(
+            unlearned,
+            _run(
+                _unlearn,
+                [
+                    (trained["full"], benchmark, spec.unlearn, options[name])
+                    for name, spec in unlearned.items()
+                ],
+                list(unlearned),
+                profile,
+            ),
+            strict=True,
+        )
+    )
+    for name, spec in specs.items():
+        if isinstance(spec, Trained):
+            made[name] = trained[spec.train]
+        elif isinstance(spec, Hosted):
+            made[name] = load.locate(spec.hub, spec.revision)
+    return {name: made[name] for name in specs}
+
+
+def resolve(model: str | Path, benchmark: Benchmark) -> Path:
+    """The folder of a model: a name of the benchmark's profile, a folder, or a hub id.
+
+    Raises:
+        FileNotFoundError: when it is none of these; the message lists the names.
+    """
+    names: Sequence[str] = ()
+    if isinstance(model, str) and benchmark.profile:
+        names = list(load_profile(benchmark.profile).models)
+        if model in names:
+            return make_models(load_profile(benchmark.profile, models=[model]), benchmark)[model]
+    try:
+        return load.locate(model)
+    except FileNotFoundError as error:
+        known = f"; {benchmark.name} knows the names {', '.join(names)}" if names else ""
+        raise FileNotFoundError(f"{error}{known}") from error
+
+
+def _options(profile: Profile, name: str, spec: Unlearned) -> GradDiffOptions:
+    where = f"profile {profile.name!r}, options of {name}"
+    return _fields(find_method(spec.unlearn).options, spec.options, where)
+
+
+def _fields(cls: type[T], values: dict[str, Any], where: str) -> T:
+    """An options dataclass from a profile's mapping, its names and types checked."""
+    known = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    if unknown := values.keys() - known:
+        raise ValueError(
+            f"{where}: unknown {', '.join(sorted(unknown))}; known: {', '.join(known)}"
+        )
+    try:
+        return TypeAdapter(cls).validate_python(values)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}" for detail in error.errors()
+        )
+        raise ValueError(f"{where}: {problems}") from error
+
+
+def _run(
+    function: Callable[..., Path],
+    arguments: list[tuple[Any, ...]],
+    labels: list[str],
+    profile: Profile,
+) -> list[Path]:
+    return parallel.run(
+        function,
+        arguments,
+        workers=profile.workers,
+        threads=profile.threads or 1,
+        labels=labels,
+    )
+
+
+def _train(benchmark: Benchmark, side: str, recipe: TinyRecipe, progress: Progress) -> Path:
+    return tiny_model(benchmark, side, recipe, progress=progress)  # type: ignore[arg-type]
+
+
+def _unlearn(
+    model: Path, benchmark: Benchmark, method: str, options: GradDiffOptions, progress: Progress
+) -> Path:
+    return unlearn(model, benchmark, method, options, progress=progress)

@@ -1,0 +1,134 @@
+"""Chooses the options of a profile's unlearning methods on worlds that are never reported.
+
+Run as ``python -m leakrepro.tune embedded``. The choice looks at greedy answers alone, as someone
+would who does not know leak@k: among the settings that keep the retain score, the one with the
+lowest greedy leak. What sampling then brings to light had no say in it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+import typer
+
+from leakrepro.benchmarks import Benchmark, load_benchmark
+from leakrepro.metrics import load_metric
+from leakrepro.profiles import Profile, Trained, Unlearned, load_profile
+from leakrepro.sampling import sample
+from leakrepro.subjects import make_models
+
+Setting = dict[str, Any]
+
+
+def tune(profile: Profile) -> pd.DataFrame:
+    """Unlearns with every setting of the profile's grids in every tuning world.
+
+    Models and samples are reused, so that an interrupted call goes on where it stopped.
+
+    Returns:
+        One row a model, setting and world: ``model``, ``world``, ``setting``, ``greedy leak`` and
+        ``retain score`` (headline metric, greedy, means over prompts), and ``retain kept``: the
+        retain score as a share of Original's in that world.
+
+    Raises:
+        ValueError: when the profile has no tuning section or a grid for no unlearned model.
+    """
+    tuning = profile.tuning
+    if tuning is None:
+        raise ValueError(f"profile {profile.name!r} has no section `tuning`")
+    variants = {"Original": ({}, Trained(train="full"))} | {
+        f"{name} {setting}": (setting, _with(profile, name, setting))
+        for name, grid in tuning.grids.items()
+        for setting in _points(grid)
+    }
+    rows = []
+    for world in tuning.worlds:
+        benchmark = load_benchmark(profile.benchmark, **(profile.benchmark_options | world))
+        models = make_models(
+            profile.model_copy(update={"models": {k: v for k, (_, v) in variants.items()}}),
+            benchmark,
+        )
+        scores = {label: _greedy(path, benchmark, profile) for label, path in models.items()}
+        for label, (leak, retain) in scores.items():
+            rows.append(
+                {
+                    "model": label.split(" ")[0],
+                    "world": benchmark.name,
+                    "setting": str(variants[label][0]),
+                    "greedy leak": leak,
+                    "retain score": retain,
+                    "retain kept": retain / scores["Original"][1],
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def choose(trials: pd.DataFrame, min_retain: float) -> pd.DataFrame:
+    """The best setting of each model: lowest mean greedy leak that keeps the retain score.
+
+    Args:
+        trials: From ``tune``.
+        min_retain: Smallest ``retain kept`` allowed, in every world.
+
+    Returns:
+        One row a model: the setting with its means and its smallest ``retain kept``.
+
+    Raises:
+        ValueError: when no setting of a model keeps enough.
+    """
+    trials = trials[trials["model"] != "Original"]
+    means = trials.groupby(["model", "setting"], sort=False).agg(
+        leak=("greedy leak", "mean"), kept=("retain kept", "min")
+    )
+    chosen = []
+    for model, group in means.reset_index().groupby("model", sort=False):
+        fit = group[group["kept"] >= min_retain]
+        if fit.empty:
+            raise ValueError(
+                f"no setting of {model} keeps {min_retain:.0%} of the retain score; the best keeps "
+                f"{group['kept'].max():.1%}"
+            )
+        chosen.append(fit.sort_values(["leak", "kept"], ascending=[True, False]).iloc[0])
+    return pd.DataFrame(chosen).reset_index(drop=True)
+
+
+def _points(grid: dict[str, tuple[Any, ...]]) -> Iterator[Setting]:
+    for values in itertools.product(*grid.values()):
+        yield dict(zip(grid, values, strict=True))
+
+
+def _with(profile: Profile, name: str, setting: Setting) -> Unlearned:
+    spec = profile.models.get(name)
+    if not isinstance(spec, Unlearned):
+        raise ValueError(f"profile {profile.name!r} tunes {name!r}, which it does not unlearn")
+    return spec.model_copy(update={"options": spec.options | setting})
+
+
+def _greedy(model: Path, benchmark: Benchmark, profile: Profile) -> tuple[float, float]:
+    """Greedy leak and greedy retain score under the headline metric."""
+    answers = sample(model, benchmark.forget + benchmark.retain, profile.decoding.greedy())
+    metric = load_metric((profile.metrics or benchmark.metrics)[0], subjects=benchmark.subjects)
+    scores = metric.score(answers.prompts, answers.texts).values
+    count = len(benchmark.forget)
+    return float(scores[:count].mean()), float(scores[count:].mean())
+
+
+def main(
+    profile: Annotated[str, typer.Argument(help="Name or path of a profile.")],
+    output: Annotated[Path | None, typer.Option(help="Write all trials there, as CSV.")] = None,
+) -> None:
+    """Tune a profile's unlearning methods and print the chosen settings."""
+    loaded = load_profile(profile)
+    trials = tune(loaded)
+    if output is not None:
+        trials.to_csv(output, index=False, float_format="%.4f")
+    assert loaded.tuning is not None
+    typer.echo(choose(trials, loaded.tuning.min_retain).to_string(index=False))
+
+
+if __name__ == "__main__":
+    typer.run(main)
