@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from leakrepro import models, report
+    from leakrepro import models, paths, report
     from leakrepro.benchmarks import Benchmark, load_benchmark
     from leakrepro.evaluate import evaluate
     from leakrepro.leak import (
@@ -58,7 +58,7 @@ _HOME = {
     "sample": "sampling",
     "unlearn": "unlearning",
 }
-_MODULES = ("models", "report")
+_MODULES = ("models", "paths", "report")
 
 __all__ = [*_HOME, *_MODULES]
 

@@ -108,7 +108,7 @@ def evaluate(
     \b
     Example: leakrepro evaluate ./my-model --benchmark tofu -o forget=forget05 --n 200
     """
-    from leakrepro.evaluate import evaluate as run
+    import leakrepro as lr
     from leakrepro.report import readable, summary, table
 
     bench = _benchmark(benchmark, option)
@@ -121,7 +121,7 @@ def evaluate(
         "max_new_tokens": max_new_tokens,
     }
     changes = {name: value for name, value in given.items() if value is not None}
-    report = run(
+    report = lr.evaluate(
         model,
         bench,
         decoding=bench.decoding.replace(**changes),

@@ -74,6 +74,13 @@ class Tuning(_Strict):
     grids: dict[str, dict[str, tuple[Any, ...]]]
     min_retain: float = Field(gt=0, le=1)
 
+    def __str__(self) -> str:
+        return (
+            f"Options of {', '.join(self.grids)} were chosen on other worlds "
+            f"({', '.join(map(str, self.worlds))}) by greedy answers alone: the lowest greedy leak "
+            f"that keeps {self.min_retain:.0%} of Original's greedy retain score."
+        )
+
 
 ModelSpec = Annotated[
     Annotated[Trained, Tag("train")]
@@ -137,6 +144,7 @@ def load_profile(
     *,
     models: Sequence[str] | None = None,
     n: int | None = None,
+    retain_n: int | None = None,
     seed: int | None = None,
     temperature: float | None = None,
     top_p: float | None = None,
@@ -156,6 +164,7 @@ def load_profile(
         name: ``"embedded"``, ``"scratch-cpu"``, ``"paper"`` ..., or a path that ends in ``.yaml``.
         models: Names to keep, in this order.
         n: Samples a forget prompt.
+        retain_n: Samples a retain prompt.
         seed: Run seed of the sampler.
         temperature: 0 is greedy, which needs ``n=1``.
         top_p: Nucleus.
@@ -192,6 +201,8 @@ def load_profile(
             content["decoding"]["top_k"] = None
     if k is not None:
         content["k"] = k
+    if retain_n is not None:
+        content["retain_n"] = retain_n
     try:
         return Profile.model_validate(content)
     except ValidationError as error:

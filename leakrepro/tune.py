@@ -17,7 +17,7 @@ import typer
 
 from leakrepro.benchmarks import Benchmark, load_benchmark
 from leakrepro.metrics import load_metric
-from leakrepro.profiles import Profile, Trained, Unlearned, load_profile
+from leakrepro.profiles import ModelSpec, Profile, Trained, Unlearned, load_profile
 from leakrepro.sampling import sample
 from leakrepro.subjects import make_models
 
@@ -40,7 +40,7 @@ def tune(profile: Profile) -> pd.DataFrame:
     tuning = profile.tuning
     if tuning is None:
         raise ValueError(f"profile {profile.name!r} has no section `tuning`")
-    variants = {"Original": ({}, Trained(train="full"))} | {
+    variants: dict[str, tuple[Setting, ModelSpec]] = {"Original": ({}, Trained(train="full"))} | {
         f"{name} {setting}": (setting, _with(profile, name, setting))
         for name, grid in tuning.grids.items()
         for setting in _points(grid)
