@@ -183,8 +183,8 @@ class SampleStore:
         Raises:
             StoreError: naming the file that is missing, torn, or of another store.
         """
-        self._check_names()
         self._check_manifest()
+        self._check_names()
         tables = [self._read_shard(i, requests) for i, requests in enumerate(self.plan)]
         return pa.concat_tables(tables).replace_schema_metadata(None).combine_chunks()
 
@@ -249,10 +249,10 @@ class SampleStore:
             )
 
     def _check_names(self) -> None:
-        """Refuses files that no store of this plan has."""
+        """Refuses files that no store of this plan has; hidden ones are the system's business."""
         known = {MANIFEST, *(self.shard_path(i).name for i in range(len(self.plan)))}
         for file in sorted(self.path.iterdir()):
-            if file.name not in known and not _is_draft(file.name):
+            if file.name not in known and not file.name.startswith("."):
                 raise StoreError(f"{file} does not belong to a sample store of this plan")
         if not (self.path / MANIFEST).exists() and len(self.missing()) < len(self.plan):
             raise StoreError(f"{self.path} holds shards and no {MANIFEST}")
@@ -320,10 +320,6 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def _is_draft(name: str) -> bool:
-    return name.startswith(".") and name.endswith(".tmp")
 
 
 def _hash(content: Any) -> str:

@@ -1,0 +1,42 @@
+from . import models, paths, report
+from .benchmarks import Benchmark, load_benchmark
+from .evaluate import evaluate
+from .leak import LeakCurve, LeakDifference, chance_curve, compare_leak, leak_at_k
+from .metrics import CoreMetric, load_metric
+from .metrics.rouge import RougeL, rouge_l
+from .profiles import Profile, load_profile
+from .report import LeakReport
+from .sampling import Samples, read_samples, sample
+from .subjects import make_models
+from .types import Decoding, Prompt, Scores
+from .unlearning import unlearn
+
+__all__ = [
+    "Benchmark",
+    "CoreMetric",
+    "Decoding",
+    "LeakCurve",
+    "LeakDifference",
+    "LeakReport",
+    "Profile",
+    "Prompt",
+    "RougeL",
+    "Samples",
+    "Scores",
+    "chance_curve",
+    "compare_leak",
+    "evaluate",
+    "leak_at_k",
+    "load_benchmark",
+    "load_metric",
+    "load_profile",
+    "make_models",
+    "models",
+    "paths",
+    "read_samples",
+    "report",
+    "rouge_l",
+    "sample",
+    "unlearn",
+]
+__version__: str
