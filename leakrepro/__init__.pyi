@@ -1,6 +1,6 @@
 from . import models, paths, report
 from .benchmarks import Benchmark, load_benchmark
-from .evaluate import evaluate
+from .evaluation import evaluate
 from .leak import LeakCurve, LeakDifference, chance_curve, compare_leak, leak_at_k
 from .metrics import CoreMetric, load_metric
 from .metrics.rouge import RougeL, rouge_l
