@@ -92,7 +92,7 @@ def make_model(
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=None,
         tie_word_embeddings=False,
-        initializer_range=0.25,
+        initializer_range=0.25 * (32 / hidden) ** 0.5,
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)

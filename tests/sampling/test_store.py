@@ -241,8 +241,11 @@ def test_a_folder_of_other_things_is_refused_and_untouched(tmp_path: Path) -> No
     with pytest.raises(StoreError, match=r"thesis.tex does not belong"), store.writing():
         pass
     assert sorted(content(tmp_path)) == ["thesis.tex"]
-    with pytest.raises(StoreError, match=r"no sample store"):
-        open_store(tmp_path)
+    for path in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(StoreError, match=r"no sample store"):
+            open_store(path)
+        with pytest.raises(StoreError, match=r"no sample store"):
+            make_store(path).read()
 
 
 def test_shards_without_a_manifest_are_refused(tmp_path: Path) -> None:
