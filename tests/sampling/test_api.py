@@ -120,7 +120,7 @@ def test_ctrl_c_leaves_a_store_that_goes_on(
 
 
 KILLER = """
-import json, os, random, signal, sys, time, warnings
+import itertools, json, os, pathlib, random, signal, sys, time, warnings
 warnings.simplefilter("error")
 tests, model, folder, rounds = sys.argv[1:]
 sys.path.insert(0, tests)
@@ -132,24 +132,27 @@ from leakrepro.types import Decoding
 from worlds import make_prompts
 
 store.SHARD_ROWS = 50
-sync = files.sync
+sync, write_bytes = files.sync, pathlib.Path.write_bytes
 
-def attempt(path, at_sync=None):
-    calls = 0
-    def deadly(target):
-        nonlocal calls
-        calls += 1
-        if calls == at_sync:
+def attempt(path, at_sync, at_write):
+    syncs, writes = itertools.count(1), itertools.count(1)
+    def deadly_sync(target):
+        if next(syncs) == at_sync:
             os.kill(os.getpid(), signal.SIGKILL)
         sync(target)
-    files.sync = deadly
+    def deadly_write(target, data):
+        if next(writes) == at_write:
+            write_bytes(target, data[: len(data) // 2])
+            os.kill(os.getpid(), signal.SIGKILL)
+        return write_bytes(target, data)
+    files.sync, pathlib.Path.write_bytes = deadly_sync, deadly_write
     sample(model, make_prompts(10), Decoding(n=20, max_new_tokens=12), store=path)
 
-def fork(path, after=None, at_sync=None):
+def fork(path, after=None, at_sync=None, at_write=None):
     child = os.fork()
     if child == 0:
         try:
-            attempt(path, at_sync)
+            attempt(path, at_sync, at_write)
         except BaseException as error:
             print(error, file=sys.stderr)
             os._exit(1)
@@ -166,7 +169,9 @@ whole = time.monotonic() - start
 random.seed(0)
 for i in range(int(rounds)):
     path = f"{folder}/killed-{i}"
-    # At every step of writing the manifest and the first two shards, then at random moments.
+    # In the middle of writing the manifest and a shard, before and after each renaming, and at
+    # random moments.
+    codes += [fork(path, at_write=call) for call in (1, 2)]
     codes += [fork(path, at_sync=call) for call in (1, 2, 3, 4)[i::2]]
     codes += [fork(path, after=random.uniform(0, whole)) for _ in range(2)]
     codes.append(fork(path))
@@ -186,7 +191,7 @@ def test_a_run_killed_at_any_moment_resumes_to_the_same_bytes(
     )
     assert done.returncode == 0, done.stderr
     codes = json.loads(done.stdout)
-    assert codes.count(-9) >= 4, done.stderr
+    assert codes.count(-9) >= 8, done.stderr
     assert set(codes) <= {0, -9}, done.stderr
     for i in range(2):
         assert content(tmp_path / f"killed-{i}") == content(tmp_path / "undisturbed")
