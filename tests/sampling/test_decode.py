@@ -100,6 +100,13 @@ def test_no_draw_picks_a_token_of_probability_zero(scores: list[float], uniform:
     assert math.isfinite(float(choice.logq))
 
 
+@pytest.mark.parametrize(("uniform", "token"), [(0.0, 1), (0.5 - 2**-53, 1), (0.5, 3)])
+def test_a_draw_on_the_border_takes_the_token_above(uniform: float, token: int) -> None:
+    scores = torch.tensor([[-math.inf, 0.0, -math.inf, 0.0, -math.inf]])
+    draw = torch.tensor([uniform], dtype=torch.float64)
+    assert choose(torch.zeros(1, 5), scores, draw, Decoding()).token.tolist() == [token]
+
+
 def test_rounding_past_the_end_falls_back_to_a_token_that_can_occur(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
