@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from collections.abc import Mapping
@@ -21,6 +22,8 @@ from papermill.exceptions import PapermillExecutionError
 
 from leakrepro import info
 from leakrepro.files import write_atomically
+
+_UNFINISHED_BAR = re.compile(r"[^\r\n]*: +(?:\d?\d%\||0\w+ \[)[^\r\n]*[\r\n]*(?:\x1b\[A)?")
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,7 @@ def execute(
             progress_bar={"desc": path.stem},
             stderr_file=None if quiet else sys.stderr,
             start_timeout=300,
+            coalesce_streams=True,
             kernel_manager_class=_kernel(threads),
         )
     except PapermillExecutionError as failure:
@@ -84,6 +88,7 @@ def execute(
         error = f"cell [{_last_started(draft)}]: the kernel died (out of memory?)"
     except RuntimeError as failure:  # a kernel that did not start
         error = str(failure)
+    _drop_progress(draft)
     if error:
         draft.replace(failed)
         error = f"{path.name}, {error}\n  see {failed}"
@@ -117,8 +122,9 @@ def _kernel(threads: int | None) -> type[AsyncKernelManager]:
         environment["OMP_NUM_THREADS"] = str(threads)
     launcher = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     spec = KernelSpec(
-        # ipykernel 7 warns of each unencrypted connection; this one does not leave the machine.
-        argv=[*launcher, "--log-level=ERROR"],
+        # Else ipykernel 7 warns of each unencrypted connection (this one does not leave the
+        # machine) and of each interrupt that hurries its own end.
+        argv=[*launcher, "--log-level=CRITICAL"],
         display_name="Python 3",
         language="python",
         env={name: value for name, value in environment.items() if name not in os.environ},
@@ -130,6 +136,15 @@ def _kernel(threads: int | None) -> type[AsyncKernelManager]:
             return spec
 
     return ThisPython
+
+
+def _drop_progress(draft: Path) -> None:
+    """Keeps of each progress bar on stderr only its finished state."""
+    nb = nbformat.read(draft, as_version=4)  # type: ignore[no-untyped-call]
+    for output in (out for cell in nb.cells for out in cell.get("outputs", [])):
+        if output.output_type == "stream" and output.name == "stderr":
+            output.text = _UNFINISHED_BAR.sub("", output.text)
+    write_atomically(draft, nbformat.writes(nb).encode())  # type: ignore[no-untyped-call]
 
 
 def _last_started(draft: Path) -> int:

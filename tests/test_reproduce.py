@@ -151,6 +151,21 @@ def test_a_notebook_that_cannot_be_told_its_folder_takes_no_changes(world: Path)
         reproduce("small.yaml", only=["01"], parameters={"n": 8})
 
 
+def test_of_progress_bars_only_the_end_is_kept(world: Path) -> None:
+    bars = (
+        "import sys, time\nfrom tqdm import tqdm\nprint('a warning: 5% off', file=sys.stderr)\n"
+        "for _ in zip(tqdm(range(5), desc='outer', mininterval=0), tqdm(range(5), desc='inner', "
+        "mininterval=0)):\n    pass\nprint('end', file=sys.stderr)"
+    )
+    notebook(world / "notebooks", "01_curves", bars)
+    output = reproduce("small.yaml", only=["01"])
+    lines = stdout(output / "01_curves.ipynb").splitlines()
+    assert lines[0] == "a warning: 5% off"
+    assert lines[-1] == "end"
+    assert sum("outer: 100%|" in line for line in lines) == 1
+    assert not [line for line in lines if "20%|" in line or "0%|" in line.replace("100%|", "")]
+
+
 def test_a_run_name_is_readable_short_and_never_shared() -> None:
     assert _run_name("small", {}) == "small"
     values = [{"n": 8}, {"n": "8"}, {"n": -8}, {"note": "a b"}, {"note": "a/b"}, {"n": 8, "m": 1}]
