@@ -137,4 +137,6 @@ class Ban:
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         self.contexts.append(input_ids)
-        return scores.index_fill(-1, torch.tensor([self.token]), -torch.inf)
+        return scores.index_fill_(
+            -1, torch.tensor([self.token]), -torch.inf
+        )  # in place, as some do

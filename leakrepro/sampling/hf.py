@@ -202,6 +202,7 @@ class HFSampler:
         for step in range(steps):
             processed = logits
             if context is not None:
+                processed = logits.clone()  # a processor may write into what it is given
                 for processor in logits_processors:
                     processed = processor(context, processed)
             draw = uniform if decoding.is_greedy else uniform[rows, step]
