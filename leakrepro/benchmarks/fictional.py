@@ -292,7 +292,7 @@ def fictional(
         fresh_authors: Authors that are met once in training and never asked again.
 
     Raises:
-        ValueError: for an unknown prompt key or a count out of range.
+        ValueError: for an unknown prompt key, a negative seed or a count out of range.
     """
     if prompt_key not in PROMPT_KEYS:
         raise ValueError(f"unknown prompt_key {prompt_key!r}; known: {', '.join(PROMPT_KEYS)}")
@@ -300,9 +300,15 @@ def fictional(
         raise ValueError(f"forget_questions must be from 1 to {len(ATTRIBUTES)}")
     if min(forget_authors, retain_authors) < 1 or fresh_authors < 1:
         raise ValueError("a world needs at least one forget, one retain and one fresh author")
+    count = forget_authors + retain_authors + fresh_authors
+    names = len(_FIRST_NAMES) * len(_SURNAME_STEMS) * len(_SURNAME_ENDINGS)
+    if count > names:
+        raise ValueError(f"a world has names for {names} authors, not for {count}")
+    if seed < 0:
+        raise ValueError(f"seed must be at least 0, not {seed}")
 
     rng = np.random.default_rng([seed, 0])
-    authors = _authors(rng, forget_authors + retain_authors + fresh_authors)
+    authors = _authors(rng, count)
     forget = authors[:forget_authors]
     retain = authors[forget_authors : forget_authors + retain_authors]
     fresh = authors[forget_authors + retain_authors :]
@@ -314,8 +320,7 @@ def fictional(
         side: Side = "forget" if author.index < forget_authors else "retain"
         # Author i takes the attributes i * q, i * q + 1, ...: each is used equally often.
         first = author.index * forget_questions
-        count = forget_questions if side == "forget" else len(ATTRIBUTES)
-        for offset in range(count):
+        for offset in range(forget_questions if side == "forget" else len(ATTRIBUTES)):
             attribute = ATTRIBUTES[(first + offset) % len(ATTRIBUTES)]
             answer = int(rng.integers(len(attribute.answers)))
             paraphrase, held_out = (int(i) for i in 1 + rng.permutation(3)[:2])

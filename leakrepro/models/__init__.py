@@ -1,6 +1,6 @@
 """Models: find, load, save and identify them; train the small ones."""
 
-from leakrepro.models.load import fingerprint, load_model, load_tokenizer, locate
-from leakrepro.models.tiny import TinyRecipe, tiny_model
+import lazy_loader
 
-__all__ = ["TinyRecipe", "fingerprint", "load_model", "load_tokenizer", "locate", "tiny_model"]
+# On first use: a sampler's worker need not import what only training needs.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

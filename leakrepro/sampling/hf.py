@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from transformers import Cache
 
+from leakrepro.models.chat import prompt_ids
 from leakrepro.models.load import eos_ids, load_model, load_tokenizer, resolve_device
 from leakrepro.sampling.cache import make_cache
 from leakrepro.sampling.decode import choose
@@ -76,25 +77,6 @@ class HFSampler:
         self.eos = eos_ids(self.path)
         self.max_rows = max_rows
 
-    def encode(self, prompt: Prompt) -> list[int]:
-        """Token ids of a prompt under the chat template, up to where the answer starts.
-
-        Raises:
-            ValueError: when the tokenizer has no chat template.
-        """
-        if not self.tokenizer.chat_template:
-            raise ValueError(
-                f"the tokenizer of {self.path} has no chat template: set "
-                "`tokenizer.chat_template` to the format the model was trained with and save it "
-                "beside the model, or take an instruction-tuned model"
-            )
-        ids: Any = self.tokenizer.apply_chat_template(
-            [dict(message) for message in prompt.messages],
-            add_generation_prompt=True,
-            return_dict=False,
-        )
-        return list(ids)
-
     def draw(
         self,
         requests: Sequence[Request],
@@ -119,7 +101,7 @@ class HFSampler:
         """
         pieces, position = [], 0
         for request in requests:
-            ids = self.encode(request.prompt)
+            ids = prompt_ids(self.tokenizer, request.prompt.messages)
             self._check_length(request.prompt, len(ids), decoding)
             pieces.append(_Piece(request.prompt.id, ids, request.start, request.stop, position))
             position += request.stop - request.start

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
-import hashlib
 import io
 import json
 import os
@@ -20,6 +19,7 @@ import pyarrow.parquet as pq
 
 from leakrepro.errors import StoreError
 from leakrepro.files import write_atomically
+from leakrepro.keys import digest
 from leakrepro.types import Decoding, Prompt, check_prompts
 
 SCHEMA_VERSION = 1
@@ -79,7 +79,7 @@ class Identity:
 
     @property
     def key(self) -> str:
-        return _hash(self.to_json())
+        return digest(self.to_json())
 
     def to_json(self) -> dict[str, Any]:
         return {"schema": SCHEMA_VERSION, **_plain(dataclasses.asdict(self))}
@@ -87,7 +87,7 @@ class Identity:
 
 def prompts_hash(prompts: Sequence[Prompt]) -> str:
     """Hash of ids and messages in order. References and facts do not change what is sampled."""
-    return _hash([[prompt.id, [dict(m) for m in prompt.messages]] for prompt in prompts])
+    return digest([[prompt.id, [dict(m) for m in prompt.messages]] for prompt in prompts])
 
 
 def plan_shards(prompts: Sequence[Prompt], decoding: Decoding) -> list[list[Request]]:
@@ -299,7 +299,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         asked = manifest["asked"]
         schema = asked["schema"]
-        intact = manifest["key"] == _hash(asked) and {"made_with", "prompts"} <= manifest.keys()
+        intact = manifest["key"] == digest(asked) and {"made_with", "prompts"} <= manifest.keys()
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{path} is not a store's manifest, or torn ({error})") from error
     if schema != SCHEMA_VERSION:
@@ -320,11 +320,6 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def _hash(content: Any) -> str:
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.blake2b(canonical.encode(), digest_size=16).hexdigest()
 
 
 def _plain(content: Any) -> Any:

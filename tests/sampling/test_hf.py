@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, GenerationConfig
 from worlds import Ban, make_prompts
 
+from leakrepro.models.chat import prompt_ids
 from leakrepro.models.load import load_model, load_tokenizer
 from leakrepro.sampling import cache
 from leakrepro.sampling.hf import HFSampler
@@ -82,7 +83,7 @@ def test_first_tokens_follow_the_softmax(tiny_llama: Path, monkeypatch: pytest.M
     draw(sampler, (prompt,), Decoding(n=n, max_new_tokens=1))
     (end,) = sampler.eos
     observed = np.bincount([ids[0] if ids else end for ids in seen], minlength=160)
-    logits = log_softmax_after(sampler, sampler.encode(prompt))[-1]
+    logits = log_softmax_after(sampler, prompt_ids(sampler.tokenizer, prompt.messages))[-1]
 
     def p_value(temperature: float) -> float:
         expected = n * (logits / temperature).softmax(-1).numpy()
@@ -110,12 +111,16 @@ def test_log_probabilities_are_those_of_a_teacher_forced_forward(
     sampler = HFSampler(tiny_llama)
     seen = record_ids(sampler, monkeypatch)
     # By length, as the sampler batches them: answers are then seen in the order of the table.
-    prompts = tuple(sorted(make_prompts(8), key=lambda prompt: len(sampler.encode(prompt))))
+    prompts = tuple(
+        sorted(
+            make_prompts(8), key=lambda prompt: len(prompt_ids(sampler.tokenizer, prompt.messages))
+        )
+    )
     table = draw(sampler, prompts, decoding)
     by_id = {prompt.id: prompt for prompt in prompts}
     stops = 0
     for row, kept in zip(table.to_pylist(), seen, strict=True):
-        start = sampler.encode(by_id[row["prompt_id"]])
+        start = prompt_ids(sampler.tokenizer, by_id[row["prompt_id"]].messages)
         answer = list(kept)
         if row["finish_reason"] == "stop":
             answer += sampler.eos
@@ -165,7 +170,7 @@ def test_samples_hardly_depend_on_the_batch(tiny_llama: Path) -> None:
 def test_padding_on_the_left_is_invisible(tiny_llama: Path) -> None:
     prompts, decoding = make_prompts(8), Decoding(n=25, max_new_tokens=20, seed=2)
     sampler = HFSampler(tiny_llama, max_rows=200)
-    assert len({len(sampler.encode(prompt)) for prompt in prompts}) > 1
+    assert len({len(prompt_ids(sampler.tokenizer, prompt.messages)) for prompt in prompts}) > 1
     together = draw(sampler, prompts, decoding)
     alone = pa.concat_tables([draw(sampler, (prompt,), decoding) for prompt in prompts])
     assert same_share(together, alone) >= 0.995
@@ -210,7 +215,7 @@ def test_logits_processors_change_the_draw_and_not_the_raw_log_probability(
     seen = record_ids(sampler, monkeypatch)
     table = sampler.draw([Request(prompt, 0, 30)], Decoding(n=30, max_new_tokens=15), [ban])
     assert set(table["finish_reason"].to_pylist()) == {"length"}
-    start = sampler.encode(prompt)
+    start = prompt_ids(sampler.tokenizer, prompt.messages)
     assert [context.shape for context in ban.contexts] == [(30, len(start) + i) for i in range(15)]
     assert ban.contexts[-1][4].tolist() == start + seen[4][:-1]
     scores = log_softmax_after(sampler, start + seen[4])[len(start) - 1 : -1]
