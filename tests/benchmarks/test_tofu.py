@@ -2,16 +2,19 @@
 
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tofu_files import write_files
 
-from leakrepro.benchmarks import tofu as module
 from leakrepro.benchmarks.base import Benchmark
 from leakrepro.benchmarks.tofu import tofu
 from leakrepro.errors import DataError
+
+# The package's attribute of this name is the function.
+module = sys.modules[tofu.__module__]
 
 
 @pytest.fixture
