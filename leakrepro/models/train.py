@@ -45,12 +45,14 @@ class _Watch(TrainerCallback):
         logs: Mapping[str, float] | None = None,
         **kwargs: Any,
     ) -> None:
-        loss = (logs or {}).get("loss", 0.0)
-        if not math.isfinite(loss):
-            raise FloatingPointError(
-                f"the loss became {loss} at step {state.global_step}: training diverged; "
-                "lower the learning rate"
-            )
+        # "loss" is the mean since the last entry; the last entry's "train_loss" is that of the run.
+        for name in ("loss", "train_loss"):
+            loss = (logs or {}).get(name, 0.0)
+            if not math.isfinite(loss):
+                raise FloatingPointError(
+                    f"the loss became {loss} by step {state.global_step}: training diverged; "
+                    "lower the learning rate"
+                )
 
 
 def run(
