@@ -77,8 +77,8 @@ class Tuning(_Strict):
     def __str__(self) -> str:
         return (
             f"Options of {', '.join(self.grids)} were chosen on other worlds "
-            f"({', '.join(map(str, self.worlds))}) by greedy answers alone: the lowest greedy leak "
-            f"that keeps {self.min_retain:.0%} of Original's greedy retain score."
+            f"({', '.join(map(str, self.worlds))}) by greedy answers alone: closest to Retrain's "
+            f"greedy leak with at least {self.min_retain:.0%} of Original's greedy retain score."
         )
 
 

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
-
-from pydantic import TypeAdapter, ValidationError
+from typing import Any
 
 from leakrepro import parallel
 from leakrepro.benchmarks.base import Benchmark
 from leakrepro.models import load
 from leakrepro.models.tiny import TinyRecipe, tiny_model
 from leakrepro.models.train import Progress
-from leakrepro.profiles import Hosted, Profile, Trained, Unlearned, load_profile
+from leakrepro.profiles import Hosted, Profile, Trained, Unlearned, fill, load_profile
 from leakrepro.unlearning import GradDiffOptions, find_method, unlearn
-
-T = TypeVar("T")
 
 
 def make_models(profile: Profile, benchmark: Benchmark) -> dict[str, Path]:
@@ -35,7 +30,7 @@ def make_models(profile: Profile, benchmark: Benchmark) -> dict[str, Path]:
         FloatingPointError: when a training diverges.
     """
     specs = profile.models
-    recipe = _fields(TinyRecipe, profile.training, f"profile {profile.name!r}, training")
+    recipe = fill(TinyRecipe, profile.training, f"profile {profile.name!r}, training")
     unlearned = {name: spec for name, spec in specs.items() if isinstance(spec, Unlearned)}
     options = {name: _options(profile, name, spec) for name, spec in unlearned.items()}
     wanted = {spec.train for spec in specs.values() if isinstance(spec, Trained)}
@@ -96,23 +91,7 @@ def resolve(model: str | Path, benchmark: Benchmark) -> Path:
 
 def _options(profile: Profile, name: str, spec: Unlearned) -> GradDiffOptions:
     where = f"profile {profile.name!r}, options of {name}"
-    return _fields(find_method(spec.unlearn).options, spec.options, where)
-
-
-def _fields(cls: type[T], values: dict[str, Any], where: str) -> T:
-    """An options dataclass from a profile's mapping, its names and types checked."""
-    known = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
-    if unknown := values.keys() - known:
-        raise ValueError(
-            f"{where}: unknown {', '.join(sorted(unknown))}; known: {', '.join(known)}"
-        )
-    try:
-        return TypeAdapter(cls).validate_python(values)
-    except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}" for detail in error.errors()
-        )
-        raise ValueError(f"{where}: {problems}") from error
+    return fill(find_method(spec.unlearn).options, spec.options, where)
 
 
 def _run(

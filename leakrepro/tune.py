@@ -1,8 +1,8 @@
 """Chooses the options of a profile's unlearning methods on worlds that are never reported.
 
 Run as ``python -m leakrepro.tune embedded``. The choice looks at greedy answers alone, as someone
-would who does not know leak@k: among the settings that keep the retain score, the one with the
-lowest greedy leak. What sampling then brings to light had no say in it.
+would who does not know leak@k: among the settings that keep the retain score, the one whose greedy
+leak is closest to Retrain's. What sampling then brings to light had no say in it.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ def tune(profile: Profile) -> pd.DataFrame:
 
     Returns:
         One row a model, setting and world: ``model``, ``world``, ``setting``, ``greedy leak`` and
-        ``retain score`` (headline metric, greedy, means over prompts), and ``retain kept``: the
-        retain score as a share of Original's in that world.
+        ``retain score`` (headline metric, greedy, means over prompts), ``from Retrain``: the
+        greedy leak's distance from Retrain's in that world, and ``retain kept``: the retain score
+        as a share of Original's.
 
     Raises:
         ValueError: when the profile has no tuning section or a grid for no unlearned model.
@@ -61,6 +62,7 @@ def tune(profile: Profile) -> pd.DataFrame:
                     "setting": str(variants[label][0]),
                     "greedy leak": leak,
                     "retain score": retain,
+                    "from Retrain": abs(leak - scores["Retrain"][0]),
                     "retain kept": retain / scores["Original"][1],
                 }
             )
@@ -68,21 +70,21 @@ def tune(profile: Profile) -> pd.DataFrame:
 
 
 def choose(trials: pd.DataFrame, min_retain: float) -> pd.DataFrame:
-    """The best setting of each model: lowest mean greedy leak that keeps the retain score.
+    """The best setting of each model: closest to Retrain's greedy leak, retain score kept.
 
     Args:
         trials: From ``tune``.
         min_retain: Smallest ``retain kept`` allowed, in every world.
 
     Returns:
-        One row a model: the setting with its means and its smallest ``retain kept``.
+        One row a model: the setting with its mean leak and distance and smallest ``retain kept``.
 
     Raises:
         ValueError: when no setting of a model keeps enough.
     """
-    trials = trials[trials["model"] != "Original"]
+    trials = trials[~trials["model"].isin(["Original", "Retrain"])]
     means = trials.groupby(["model", "setting"], sort=False).agg(
-        leak=("greedy leak", "mean"), kept=("retain kept", "min")
+        leak=("greedy leak", "mean"), distance=("from Retrain", "mean"), kept=("retain kept", "min")
     )
     chosen = []
     for model, group in means.reset_index().groupby("model", sort=False):
@@ -92,7 +94,7 @@ def choose(trials: pd.DataFrame, min_retain: float) -> pd.DataFrame:
                 f"no setting of {model} keeps {min_retain:.0%} of the retain score; the best keeps "
                 f"{group['kept'].max():.1%}"
             )
-        chosen.append(fit.sort_values(["leak", "kept"], ascending=[True, False]).iloc[0])
+        chosen.append(fit.sort_values(["distance", "kept"], ascending=[True, False]).iloc[0])
     return pd.DataFrame(chosen).reset_index(drop=True)
 
 

@@ -147,6 +147,9 @@ class Decoding:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        # 1 and 1.0 are one decoding: both must hash and print alike.
+        object.__setattr__(self, "temperature", float(self.temperature))
+        object.__setattr__(self, "top_p", float(self.top_p))
         if not (math.isfinite(self.temperature) and self.temperature >= 0):
             raise ValueError(f"temperature must be a finite number >= 0, not {self.temperature}")
         if not 0 < self.top_p <= 1:

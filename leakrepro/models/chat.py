@@ -12,6 +12,9 @@ from transformers import PreTrainedTokenizerBase
 from leakrepro.types import Prompt
 
 IGNORED = -100  # the label that cross-entropy skips
+# Llama 3's template writes today's date where none is given, which would change every prompt
+# overnight. This is the date that open-unlearning trains its checkpoints with.
+DATE = "10 Apr 2025"
 
 
 @dataclass(frozen=True)
@@ -99,5 +102,6 @@ def _apply(
         [dict(m) for m in messages],
         add_generation_prompt=add_generation_prompt,
         return_dict=False,
+        date_string=DATE,
     )
     return cast(list[int], ids)
