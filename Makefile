@@ -29,7 +29,8 @@ test: .venv/.installed-test
 
 gpu: .venv/.installed-gpu
 	$(BIN)/leakrepro info
-	$(BIN)/pytest
+	$(BIN)/pytest --ignore tests/gpu
+	LEAKREPRO_REQUIRE_GPU=1 CUDA_VISIBLE_DEVICES=$${CUDA_VISIBLE_DEVICES:-0} $(BIN)/pytest tests/gpu
 
 clean:
 	rm -rf .venv build *.egg-info leakrepro/_native*.so .mypy_cache .pytest_cache .ruff_cache

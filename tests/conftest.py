@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+# Tests compare with the CPU; those in tests/gpu run by `make gpu`, which names the device.
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 import pytest
 from small_world import RECIPE, WORLD
