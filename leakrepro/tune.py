@@ -41,7 +41,10 @@ def tune(profile: Profile) -> pd.DataFrame:
     tuning = profile.tuning
     if tuning is None:
         raise ValueError(f"profile {profile.name!r} has no section `tuning`")
-    variants: dict[str, tuple[Setting, ModelSpec]] = {"Original": ({}, Trained(train="full"))} | {
+    variants: dict[str, tuple[Setting, ModelSpec]] = {
+        "Original": ({}, Trained(train="full")),
+        "Retrain": ({}, Trained(train="retain")),
+    } | {
         f"{name} {setting}": (setting, _with(profile, name, setting))
         for name, grid in tuning.grids.items()
         for setting in _points(grid)
