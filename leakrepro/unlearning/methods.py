@@ -24,7 +24,7 @@ class GradDiffOptions:
         retain_weight: Weight of the retain loss (upstream's alpha).
         weight_decay: AdamW's.
         warmup_epochs: Linear warm-up; a linear decay to 0 follows.
-        max_grad_norm: Gradients are clipped to this norm.
+        max_grad_norm: Gradients are clipped to this norm; 0 does not clip.
         bf16: Autocast to bfloat16.
         seed: Of the order of the forget and retain answers, and of dropout.
 
@@ -48,7 +48,14 @@ class GradDiffOptions:
     def __post_init__(self) -> None:
         for name in ("learning_rate", "epochs", "batch_size", "retain_ratio", "accumulation"):
             _at_least(self, name, 0, strictly=True)
-        for name in ("forget_weight", "retain_weight", "weight_decay", "warmup_epochs"):
+        for name in (
+            "forget_weight",
+            "retain_weight",
+            "weight_decay",
+            "warmup_epochs",
+            "max_grad_norm",
+            "seed",
+        ):
             _at_least(self, name, 0)
 
 
