@@ -177,10 +177,10 @@ def _train(
             pad_token_id=pad,
             bos_token_id=None,
             eos_token_id=tokenizer.eos_token_id,
-            # The backward pass of torch's fused attention is slow in bfloat16 on CPUs.
-            attn_implementation="eager" if recipe.bf16 else "sdpa",
         )
     )
+    # The backward pass of torch's fused attention is slow in bfloat16 on CPUs.
+    model.set_attn_implementation("eager" if recipe.bf16 else "sdpa")
     log = train.run(
         Trainer,
         model,
