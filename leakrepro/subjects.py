@@ -33,6 +33,12 @@ def make_models(profile: Profile, benchmark: Benchmark) -> dict[str, Path]:
     recipe = fill(TinyRecipe, profile.training, f"profile {profile.name!r}, training")
     unlearned = {name: spec for name, spec in specs.items() if isinstance(spec, Unlearned)}
     options = {name: _options(profile, name, spec) for name, spec in unlearned.items()}
+    # First: a missing checkpoint should not be found out after hours of training.
+    made = {
+        name: load.locate(spec.hub, spec.revision)
+        for name, spec in specs.items()
+        if isinstance(spec, Hosted)
+    }
     wanted = {spec.train for spec in specs.values() if isinstance(spec, Trained)}
     sides = sorted(wanted | ({"full"} if unlearned else set()))  # "full" before "retain"
 
@@ -48,7 +54,7 @@ def make_models(profile: Profile, benchmark: Benchmark) -> dict[str, Path]:
             strict=True,
         )
     )
-    made = dict(
+    made |= dict(
         zip(
             unlearned,
             _run(
@@ -63,11 +69,7 @@ def make_models(profile: Profile, benchmark: Benchmark) -> dict[str, Path]:
             strict=True,
         )
     )
-    for name, spec in specs.items():
-        if isinstance(spec, Trained):
-            made[name] = trained[spec.train]
-        elif isinstance(spec, Hosted):
-            made[name] = load.locate(spec.hub, spec.revision)
+    made |= {name: trained[spec.train] for name, spec in specs.items() if isinstance(spec, Trained)}
     return {name: made[name] for name in specs}
 
 

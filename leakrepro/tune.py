@@ -41,11 +41,11 @@ def tune(profile: Profile) -> pd.DataFrame:
     tuning = profile.tuning
     if tuning is None:
         raise ValueError(f"profile {profile.name!r} has no section `tuning`")
-    variants: dict[str, tuple[Setting, ModelSpec]] = {
-        "Original": ({}, Trained(train="full")),
-        "Retrain": ({}, Trained(train="retain")),
+    variants: dict[str, tuple[str, Setting, ModelSpec]] = {
+        "Original": ("Original", {}, Trained(train="full")),
+        "Retrain": ("Retrain", {}, Trained(train="retain")),
     } | {
-        f"{name} {setting}": (setting, _with(profile, name, setting))
+        f"{name} {setting}": (name, setting, _with(profile, name, setting))
         for name, grid in tuning.grids.items()
         for setting in _points(grid)
     }
@@ -53,16 +53,17 @@ def tune(profile: Profile) -> pd.DataFrame:
     for world in tuning.worlds:
         benchmark = load_benchmark(profile.benchmark, **(profile.benchmark_options | world))
         models = make_models(
-            profile.model_copy(update={"models": {k: v for k, (_, v) in variants.items()}}),
+            profile.model_copy(update={"models": {k: v for k, (_, _, v) in variants.items()}}),
             benchmark,
         )
         scores = {label: _greedy(path, benchmark, profile) for label, path in models.items()}
         for label, (leak, retain) in scores.items():
+            name, setting, _ = variants[label]
             rows.append(
                 {
-                    "model": label.split(" ")[0],
+                    "model": name,
                     "world": benchmark.name,
-                    "setting": str(variants[label][0]),
+                    "setting": str(setting),
                     "greedy leak": leak,
                     "retain score": retain,
                     "from Retrain": abs(leak - scores["Retrain"][0]),
