@@ -61,11 +61,14 @@ def evaluate(
         raise ValueError(
             f"k = {k[-1]} needs as many samples a prompt, but n is {decoding.n}: raise n or lower k"
         )
+    if k is not None and (not k or k[0] < 1):
+        raise ValueError(f"k must hold numbers from 1 to n, not {k}")
+    retain_decoding = decoding if decoding.is_greedy else decoding.replace(n=retain_n)
     metrics = _metrics(metric, benchmark)
     path = resolve(model, benchmark)
 
     forget = sample(path, benchmark.forget, decoding, workers=workers)
-    retain = sample(path, benchmark.retain, _with_n(decoding, retain_n), workers=workers)
+    retain = sample(path, benchmark.retain, retain_decoding, workers=workers)
     greedy = sample(path, benchmark.forget + benchmark.retain, decoding.greedy(), workers=workers)
 
     count = len(benchmark.forget)
@@ -94,10 +97,6 @@ def evaluate(
         hard=hard,
         chance=chance,
     )
-
-
-def _with_n(decoding: Decoding, n: int) -> Decoding:
-    return decoding if decoding.is_greedy else decoding.replace(n=n)
 
 
 def _metrics(metric: Metric | Sequence[Metric] | None, benchmark: Benchmark) -> list[CoreMetric]:

@@ -61,7 +61,11 @@ def run(
         bars: list[Any] = []
         for label in labels or ():
             bars.append(stack.enter_context(tqdm(desc=label, unit=unit, total=None)))
-        tasks = None if labels else stack.enter_context(tqdm(total=len(arguments), unit="task"))
+        tasks = (
+            None
+            if labels is not None
+            else stack.enter_context(tqdm(total=len(arguments), unit="task"))
+        )
 
         def watch(task: int, done: int, total: int) -> None:
             if bars:
