@@ -29,7 +29,16 @@ def pairs_digest(prompts: Iterable[Prompt]) -> str:
 
 
 def fields(value: Any) -> Any:
-    """``json.dumps(default=...)`` that takes dataclasses."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return dataclasses.asdict(value)
-    raise TypeError(f"{type(value).__name__} cannot be part of a key")
+    """``json.dumps(default=...)`` that takes dataclasses.
+
+    A field declared as float holds one: ``temperature=1`` and ``temperature=1.0`` are equal, and
+    JSON would tell them apart.
+    """
+    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+        raise TypeError(f"{type(value).__name__} cannot be part of a key")
+    content = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    for field in dataclasses.fields(value):
+        # Types are text under `from __future__ import annotations`.
+        if field.type in (float, "float") and isinstance(content[field.name], int):
+            content[field.name] = float(content[field.name])
+    return content

@@ -162,6 +162,8 @@ class Decoding:
             raise ValueError(f"n must be from 1 to {(1 << 20) - 1}, not {self.n}")
         if not 0 <= self.seed < 1 << 63:
             raise ValueError(f"seed must be from 0 to 2**63 - 1, not {self.seed}")
+        for name in ("temperature", "top_p"):  # 1 equals 1.0, but as text in a key it would not
+            object.__setattr__(self, name, float(getattr(self, name)))
         if self.is_greedy and self.n != 1:
             raise ValueError(
                 f"greedy decoding (temperature 0) is one row a prompt: n must be 1, not {self.n}"

@@ -11,6 +11,7 @@ import pytest
 
 from leakrepro.keys import digest, fields, pairs_digest
 from leakrepro.types import Decoding, Prompt
+from leakrepro.unlearning import NPOOptions
 
 
 @dataclass
@@ -73,6 +74,15 @@ def test_lone_surrogates_have_a_key() -> None:
 def test_what_has_no_stable_text_is_refused(value: object) -> None:
     with pytest.raises(TypeError, match="cannot be part of a key"):
         digest(value)
+
+
+def test_equal_options_have_the_same_key() -> None:
+    assert digest(Decoding(temperature=1, top_p=1)) == digest(Decoding())
+    # Stores make a mapping of it first.
+    assert digest(dataclasses.asdict(Decoding(temperature=1, top_p=1))) == digest(Decoding())
+    assert digest([NPOOptions(warmup_epochs=0, beta=1)]) == digest(
+        [NPOOptions(warmup_epochs=0.0, beta=1.0)]
+    )
 
 
 def test_fields_is_for_instances_alone() -> None:
