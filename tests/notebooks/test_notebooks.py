@@ -1,0 +1,153 @@
+"""Every notebook: thin, without outputs, and run whole at small parameters."""
+
+from __future__ import annotations
+
+import ast
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pandas as pd
+import papermill
+import pytest
+import small_world as small
+import yaml
+
+from leakrepro.reproduce import reproduce
+
+FOLDER = Path(__file__).parents[2] / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+MODELS = {
+    "Original": {"train": "full"},
+    "Retrain": {"train": "retain"},
+    "NPO": {
+        "unlearn": "NPO",
+        "options": {"learning_rate": 1e-3, "epochs": 4, "batch_size": 10, "accumulation": 1},
+    },
+}
+# What differs from the small profile; a notebook without an entry is not run.
+PROFILES: dict[str, dict[str, Any]] = {"01_leak_curves": {"models": MODELS}}
+
+
+def cells(path: Path, kind: str = "code") -> list[Any]:
+    notebook = nbformat.read(path, as_version=4)
+    return [cell for cell in notebook.cells if cell.cell_type == kind]
+
+
+def test_there_are_notebooks_and_each_is_run() -> None:
+    assert {path.stem for path in NOTEBOOKS} == set(PROFILES)
+    assert all(re.fullmatch(r"\d\d_[a-z_]+", path.stem) for path in NOTEBOOKS)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+class TestForm:
+    def test_it_is_kept_without_outputs(self, path: Path) -> None:
+        notebook = nbformat.read(path, as_version=4)
+        nbformat.validate(notebook)
+        assert notebook.metadata.kernelspec.name == "python3"
+        for cell in cells(path):
+            assert cell.outputs == []
+            assert cell.execution_count is None
+            assert not {"papermill", "execution"} & cell.metadata.keys()
+
+    def test_its_parameters_are_plain_literals(self, path: Path) -> None:
+        (cell,) = [c for c in cells(path) if "parameters" in c.metadata.get("tags", [])]
+        assert cell == cells(path)[0]
+        given = {}
+        for statement in ast.parse(cell.source).body:
+            assert isinstance(statement, ast.Assign)
+            (target,) = statement.targets
+            assert isinstance(target, ast.Name)
+            given[target.id] = ast.literal_eval(statement.value)
+        assert given["profile"] == "embedded"
+        assert given["run"] is None
+        # papermill reads lines, not Python: it must find the same names and values.
+        read = papermill.inspect_notebook(str(path))
+        assert {n: ast.literal_eval(p["default"]) for n, p in read.items()} == given
+
+    def test_it_asks_and_shows_and_does_not_compute(self, path: Path) -> None:
+        for cell in cells(path):
+            for node in ast.walk(ast.parse(cell.source)):
+                if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                    assert (node.end_lineno or 0) - node.lineno < 4, node.name
+                if isinstance(node, ast.ImportFrom):
+                    assert all(alias.name != "*" for alias in node.names)
+                if isinstance(node, ast.Attribute):
+                    assert not node.attr.startswith("_"), node.attr
+            assert not cell.source.lstrip().startswith(("!", "%"))
+
+    def test_its_last_cell_asserts_and_names_the_artefact(self, path: Path) -> None:
+        last = ast.parse(cells(path)[-1].source)
+        assert sum(isinstance(node, ast.Assert) for node in last.body) >= 2
+        assert ast.unparse(last.body[-1]).startswith("print(")
+
+
+class _Page(HTMLParser):
+    """Counts what a page shows."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.images = 0
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        if tag == "a":
+            self.links.append(values.get("href") or "")
+        self.images += tag == "img" and (values.get("src") or "").startswith("data:image/png")
+
+
+@pytest.fixture
+def folder(
+    request: pytest.FixtureRequest, small_home: Path, small_original: Path, tmp_path: Path
+) -> Path:
+    """The results of one notebook under the small profile."""
+    name = request.param
+    path = tmp_path / "tiny.yaml"
+    content = small.profile(notebooks=[name], **PROFILES[name])
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LEAKREPRO_HOME", str(small_home))
+        return reproduce(path, notebooks=FOLDER)
+
+
+@pytest.mark.parametrize("folder", ["01_leak_curves"], indirect=True)
+def test_leak_curves(folder: Path, small_home: Path) -> None:
+    assert folder == small_home / "tiny"
+    curves = pd.read_csv(folder / "01_leak_curves.curves.csv")
+    metrics = ["fact_match", "fact_match/strict", "rougeL_recall/stem"]
+    rows = [(model, metric, k) for model in MODELS for metric in metrics for k in (1, 8)]
+    assert sorted(zip(curves["model"], curves["metric"], curves["k"], strict=True)) == sorted(rows)
+    assert set(curves["n"]) == {8}
+    assert (curves["low"] <= curves["leak@k"]).all()
+    assert (curves["leak@k"] <= curves["high"]).all()
+    assert (curves["high"] > 0).all()
+
+    summary = pd.read_csv(folder / "01_leak_curves.summary.csv", index_col=0)
+    assert len(summary) == len(MODELS)
+    leak = curves[curves["metric"] == "fact_match"].set_index(["model", "k"])["leak@k"]
+    assert leak["Original", 8] > 0.6 > 0.3 > leak["Retrain", 1]
+    assert leak["Original", 1] > leak["NPO", 1]
+
+    for stem in ("01_leak_curves", "01_leak_curves.split"):
+        png = (folder / f"{stem}.png").read_bytes()
+        assert png.startswith(b"\x89PNG")
+        assert len(png) > 10_000
+        assert (folder / f"{stem}.pdf").read_bytes().startswith(b"%PDF")
+    assert r"\begin{tabular}" in (folder / "01_leak_curves.tex").read_text()
+    assert not (folder / "01_leak_curves.published.csv").exists()
+
+    index = _Page((folder / "index.html").read_text())
+    assert index.images == 2
+    assert {"01_leak_curves.ipynb", "01_leak_curves.html", "01_leak_curves.curves.csv"} <= set(
+        index.links
+    )
+    page = (folder / "01_leak_curves.html").read_text()
+    assert _Page(page).images == 2
+    assert "fictional(seed=7): 10 forget, 20 retain prompts" in page
+    executed = cells(folder / "01_leak_curves.ipynb")
+    assert all(cell.execution_count for cell in executed if cell.source)
+    assert executed[-1].outputs[-1].text.strip() == str(folder / "01_leak_curves.png")
