@@ -9,10 +9,10 @@ from typing import Any
 from leakrepro import parallel
 from leakrepro.benchmarks.base import Benchmark
 from leakrepro.models import load
-from leakrepro.models.tiny import TinyRecipe, tiny_model
+from leakrepro.models.tiny import TinyRecipe, find_tiny_model, tiny_model
 from leakrepro.models.train import Progress
 from leakrepro.profiles import Hosted, Profile, Trained, Unlearned, fill, load_profile
-from leakrepro.unlearning import GradDiffOptions, find_method, unlearn
+from leakrepro.unlearning import GradDiffOptions, find_method, find_unlearned, unlearn
 
 
 def make_models(profile: Profile, benchmark: Benchmark) -> dict[str, Path]:
@@ -42,32 +42,23 @@ def make_models(profile: Profile, benchmark: Benchmark) -> dict[str, Path]:
     wanted = {spec.train for spec in specs.values() if isinstance(spec, Trained)}
     sides = sorted(wanted | ({"full"} if unlearned else set()))  # "full" before "retain"
 
-    trained = dict(
-        zip(
-            sides,
-            _run(
-                _train,
-                [(benchmark, side, recipe) for side in sides],
-                [{"full": "Original", "retain": "Retrain"}[side] for side in sides],
-                profile,
-            ),
-            strict=True,
-        )
+    names = {"full": "Original", "retain": "Retrain"}
+    trained = _make(
+        find_tiny_model,
+        _train,
+        {side: (benchmark, side, recipe) for side in sides},
+        names,
+        profile,
     )
-    made |= dict(
-        zip(
-            unlearned,
-            _run(
-                _unlearn,
-                [
-                    (trained["full"], benchmark, spec.unlearn, options[name])
-                    for name, spec in unlearned.items()
-                ],
-                list(unlearned),
-                profile,
-            ),
-            strict=True,
-        )
+    made |= _make(
+        find_unlearned,
+        _unlearn,
+        {
+            name: (trained["full"], benchmark, spec.unlearn, options[name])
+            for name, spec in unlearned.items()
+        },
+        {},
+        profile,
     )
     made |= {name: trained[spec.train] for name, spec in specs.items() if isinstance(spec, Trained)}
     return {name: made[name] for name in specs}
@@ -96,19 +87,27 @@ def _options(profile: Profile, name: str, spec: Unlearned) -> GradDiffOptions:
     return fill(find_method(spec.unlearn).options, spec.options, where)
 
 
-def _run(
-    function: Callable[..., Path],
-    arguments: list[tuple[Any, ...]],
-    labels: list[str],
+def _make(
+    find: Callable[..., Path | None],
+    make: Callable[..., Path],
+    tasks: dict[str, tuple[Any, ...]],
+    labels: dict[str, str],
     profile: Profile,
-) -> list[Path]:
-    return parallel.run(
-        function,
-        arguments,
-        workers=profile.workers,
-        threads=profile.threads or 1,
-        labels=labels,
-    )
+) -> dict[str, Path]:
+    """Folders by name; those that are not there yet are made side by side."""
+    # Looked for here first: a worker takes seconds to start.
+    found = {name: find(*task) for name, task in tasks.items()}
+    missing = [name for name, path in found.items() if path is None]
+    if missing:
+        made = parallel.run(
+            make,
+            [tasks[name] for name in missing],
+            workers=profile.workers,
+            threads=profile.threads or 1,
+            labels=[labels.get(name, name) for name in missing],
+        )
+        found |= dict(zip(missing, made, strict=True))
+    return {name: path for name, path in found.items() if path is not None}
 
 
 def _train(benchmark: Benchmark, side: str, recipe: TinyRecipe, progress: Progress) -> Path:

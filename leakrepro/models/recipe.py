@@ -16,6 +16,13 @@ RECIPE, LOG = "recipe.json", "log.json"
 Made = tuple[PreTrainedModel, PreTrainedTokenizerBase, list[dict[str, float]]]
 
 
+def find(name: str, recipe: Mapping[str, Any]) -> Path | None:
+    """The folder under ``LEAKREPRO_HOME/models`` of a finished model, or None."""
+    key = keys.digest(recipe)
+    path = _folder(name, key)
+    return path if _holds(path, key) else None
+
+
 def make_once(
     name: str,
     recipe: Mapping[str, Any],
@@ -37,11 +44,10 @@ def make_once(
         ValueError: when ``output_dir`` holds a model of another recipe, or something else.
     """
     key = keys.digest(recipe)
-    path = paths.models() / f"{name}-{key[:12]}" if output_dir is None else Path(output_dir)
-    found = _key(path)
-    if found == key and load.is_complete(path) and resume:
+    path = _folder(name, key) if output_dir is None else Path(output_dir)
+    if resume and _holds(path, key):
         return path
-    if path.exists() and found != key and (not path.is_dir() or any(path.iterdir())):
+    if path.exists() and _key(path) != key and (not path.is_dir() or any(path.iterdir())):
         raise ValueError(
             f"{path} holds something else than this recipe's model; name another folder or "
             "remove it"
@@ -52,6 +58,14 @@ def make_once(
         LOG: json.dumps(log, indent=1),
     }
     return load.save_model(model, tokenizer, path, extra=files, replace=True)
+
+
+def _folder(name: str, key: str) -> Path:
+    return paths.models() / f"{name}-{key[:12]}"
+
+
+def _holds(path: Path, key: str) -> bool:
+    return _key(path) == key and load.is_complete(path)
 
 
 def _key(path: Path) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast,
 
 from leakrepro import keys
 from leakrepro.models import chat, train
-from leakrepro.models.recipe import Made, make_once
+from leakrepro.models.recipe import Made, find, make_once
 from leakrepro.types import Prompt
 
 if TYPE_CHECKING:
@@ -133,20 +133,32 @@ def tiny_model(
         ValueError: when the benchmark has no training sets.
         FloatingPointError: when training diverges.
     """
+    name, description, trained = _describe(benchmark, trained_on, recipe)
+    return make_once(
+        name, description, lambda: _train(trained, benchmark.fresh, recipe, name, progress)
+    )
+
+
+def find_tiny_model(benchmark: Benchmark, trained_on: TrainedOn, recipe: TinyRecipe) -> Path | None:
+    """What ``tiny_model`` would return without training, or None."""
+    name, description, _ = _describe(benchmark, trained_on, recipe)
+    return find(name, description)
+
+
+def _describe(
+    benchmark: Benchmark, trained_on: TrainedOn, recipe: TinyRecipe
+) -> tuple[str, dict[str, Any], tuple[Prompt, ...]]:
+    """Name, everything that the weights depend on, and the training set."""
     if not benchmark.train_forget or not benchmark.train_retain or not benchmark.fresh:
         raise ValueError(f"{benchmark.name} has no training sets to train a small model on")
     trained = benchmark.train_retain + (benchmark.train_forget if trained_on == "full" else ())
-    name = {"full": "Original", "retain": "Retrain"}[trained_on]
-    return make_once(
-        name,
-        {
-            "recipe": recipe,
-            "trained": keys.pairs_digest(trained),
-            "fresh": keys.pairs_digest(benchmark.fresh),
-            "version": _VERSION,
-        },
-        lambda: _train(trained, benchmark.fresh, recipe, name, progress),
-    )
+    description = {
+        "recipe": recipe,
+        "trained": keys.pairs_digest(trained),
+        "fresh": keys.pairs_digest(benchmark.fresh),
+        "version": _VERSION,
+    }
+    return {"full": "Original", "retain": "Retrain"}[trained_on], description, trained
 
 
 def _train(

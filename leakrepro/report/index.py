@@ -11,6 +11,7 @@ import jinja2
 import pandas as pd
 
 from leakrepro.files import write_atomically
+from leakrepro.report.tables import readable
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -23,7 +24,8 @@ _PAGE = """<!doctype html>
   h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin: 0; }
   section { border-top: 1px solid #ccc; margin-top: 2rem; padding-top: 1rem; }
   .status { float: right; } .ok { color: #11662b; } .failed { color: #a51616; }
-  .meta { color: #555; font-size: .85rem; } a { color: #0b57a4; margin-right: .8rem; }
+  .meta { color: #555; font-size: .85rem; }
+  a { color: #0b57a4; margin-right: .8rem; display: inline-block; }
   figure { margin: 1rem 0; } img { max-width: 100%; }
   pre { background: #f6f0f0; padding: .8rem; overflow-x: auto; }
   .scroll { overflow-x: auto; } table { border-collapse: collapse; font-size: .85rem; }
@@ -100,5 +102,5 @@ def _figures(folder: Path, names: list[str]) -> dict[str, str]:
 
 def _tables(folder: Path, names: list[str]) -> list[str]:
     frames = [pd.read_csv(folder / name) for name in names if name.endswith(".csv")]
-    short = [frame for frame in frames if len(frame) <= _TABLE_ROWS]
-    return [f.to_html(index=False, border=0, float_format="{:.3f}".format) for f in short]
+    short = [readable(frame) for frame in frames if len(frame) <= _TABLE_ROWS]
+    return [frame.to_html(index=False, border=0) for frame in short]

@@ -1,6 +1,6 @@
 """Unlearning methods: pure losses, one trainer, one table."""
 
-from leakrepro.unlearning.api import unlearn
+from leakrepro.unlearning.api import find_unlearned, unlearn
 from leakrepro.unlearning.methods import (
     METHODS,
     GradDiffOptions,
@@ -9,4 +9,12 @@ from leakrepro.unlearning.methods import (
     find_method,
 )
 
-__all__ = ["METHODS", "GradDiffOptions", "Method", "NPOOptions", "find_method", "unlearn"]
+__all__ = [
+    "METHODS",
+    "GradDiffOptions",
+    "Method",
+    "NPOOptions",
+    "find_method",
+    "find_unlearned",
+    "unlearn",
+]

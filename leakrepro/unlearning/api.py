@@ -6,15 +6,16 @@ import functools
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from leakrepro import keys
 from leakrepro.benchmarks.base import Benchmark
 from leakrepro.models import chat, load, train
-from leakrepro.models.recipe import Made, make_once
+from leakrepro.models.recipe import Made, find, make_once
 from leakrepro.unlearning.methods import GradDiffOptions, find_method
-from leakrepro.unlearning.trainer import UnlearnItem, UnlearnTrainer, answer_nll, collate
+from leakrepro.unlearning.trainer import UnlearnItem, answer_nll, collate
 
 # Changes whenever the same inputs would give other weights.
 _VERSION = 1
@@ -51,37 +52,51 @@ def unlearn(
         FileNotFoundError: for a missing model.
         FloatingPointError: when training diverges.
     """
+    find_method(method)  # an unknown one is an error before anything is downloaded
+    start = load.locate(model)
+    options, recipe = _describe(start, benchmark, method, options)
+    return make_once(
+        method,
+        recipe,
+        lambda: _train(start, benchmark, method, options, progress),
+        output_dir=output_dir,
+        resume=resume,
+    )
+
+
+def find_unlearned(
+    model: Path, benchmark: Benchmark, method: str, options: GradDiffOptions
+) -> Path | None:
+    """What ``unlearn`` would return without training, or None."""
+    return find(method, _describe(model, benchmark, method, options)[1])
+
+
+def _describe(
+    model: Path, benchmark: Benchmark, method: str, options: GradDiffOptions | None
+) -> tuple[GradDiffOptions, dict[str, Any]]:
+    """The options to use and everything that the weights depend on."""
     chosen = find_method(method)
     options = chosen.options() if options is None else options
     if type(options) is not chosen.options:
         raise ValueError(f"{method} takes {chosen.options.__name__}, not {type(options).__name__}")
     if not benchmark.train_forget or not benchmark.train_retain:
         raise ValueError(f"{benchmark.name} has no forget and retain sets to train on")
-    start = load.locate(model)
-    recipe = {
+    return options, {
         "method": method,
         "source": chosen.source,
         "options": options,
-        "model": load.fingerprint(start),
-        "tokenizer": load.tokenizer_fingerprint(start),
+        "model": load.fingerprint(model),
+        "tokenizer": load.tokenizer_fingerprint(model),
         "forget": keys.pairs_digest(benchmark.train_forget),
         "retain": keys.pairs_digest(benchmark.train_retain),
         "version": _VERSION,
     }
-    return make_once(
-        method,
-        recipe,
-        lambda: _train(start, benchmark, method, chosen.trainer, options, progress),
-        output_dir=output_dir,
-        resume=resume,
-    )
 
 
 def _train(
     start: Path,
     benchmark: Benchmark,
-    label: str,
-    trainer: type[UnlearnTrainer],
+    method: str,
     options: GradDiffOptions,
     progress: train.Progress | None,
 ) -> Made:
@@ -93,7 +108,7 @@ def _train(
     items = pairing(forget, reference_nll, retain, options)
     steps = math.ceil(len(items) / (options.batch_size * options.accumulation))
     log = train.run(
-        functools.partial(trainer, options),
+        functools.partial(find_method(method).trainer, options),
         model,
         items,
         lambda batch: collate(batch, pad),
@@ -108,7 +123,7 @@ def _train(
             "bf16": options.bf16,
             "seed": options.seed,
         },
-        label=label,
+        label=method,
         progress=progress,
     )
     return model, tokenizer, log
