@@ -56,6 +56,9 @@ class TinyRecipe:
         max_grad_norm: Gradients are clipped to this norm.
         bf16: Autocast to bfloat16: faster on a GPU, and on CPUs that have AVX512-BF16 or AMX.
         seed: Of the initial weights and the order of the questions.
+
+    Raises:
+        ValueError: for a size below 1, or a width that the heads cannot share.
     """
 
     vocab_size: int = 1400
@@ -72,6 +75,19 @@ class TinyRecipe:
     max_grad_norm: float = 1.0
     bf16: bool = False
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("hidden_size", "layers", "heads", "intermediate_size", "epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.hidden_size % (2 * self.heads):
+            # Rotary positions turn pairs of dimensions.
+            raise ValueError(
+                f"hidden_size must be a multiple of 2 x heads, not {self.hidden_size} with "
+                f"{self.heads} heads"
+            )
+        if not self.learning_rate > 0:
+            raise ValueError(f"learning_rate must be above 0, not {self.learning_rate}")
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:

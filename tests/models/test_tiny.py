@@ -195,3 +195,16 @@ def test_a_benchmark_without_training_sets_is_refused(small_world: Benchmark, mi
     changes: Mapping[str, Any] = {missing: ()}
     with pytest.raises(ValueError, match=r"fictional\(seed=7\) has no training sets"):
         tiny_model(dataclasses.replace(small_world, **changes), "full", RECIPE)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"epochs": 0}, "epochs must be at least 1, not 0"),
+        ({"heads": 3}, "hidden_size must be a multiple of 2 x heads"),
+        ({"learning_rate": 0.0}, "learning_rate must be above 0"),
+    ],
+)
+def test_a_recipe_that_cannot_be_trained_is_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(RECIPE, **change)
