@@ -14,7 +14,7 @@ import leakrepro
 _LIBRARIES = ("torch", "transformers", "tokenizers", "datasets", "numpy", "pyarrow")
 _EXTRAS = {
     "test": "pytest",
-    "bench": "rouge_score",
+    "bench": "torchmetrics",
     "vllm": "vllm",
     "nli": "sentence_transformers",
     "judge": "openai",
@@ -49,7 +49,10 @@ def describe() -> dict[str, str]:
     lines = versions()
     lines["cpus"] = f"{len(os.sched_getaffinity(0))} usable of {os.cpu_count()}, {_cpu_model()}"
     lines["torch threads"] = str(torch.get_num_threads())
-    lines["kernel implementations"] = ", ".join(rouge.implementations())
+    lines["kernel implementations"] = ", ".join(
+        name if state == "ok" else f"{name} ({state})"
+        for name, state in rouge.implementations().items()
+    )
     lines["cuda"] = _cuda()
     for extra, module in _EXTRAS.items():
         present = importlib.util.find_spec(module) is not None
