@@ -1,8 +1,9 @@
-"""What loads when: the estimator and the kernel work where torch is never imported."""
+"""The public names: all load, and what needs no model loads no torch."""
 
 from __future__ import annotations
 
 import ast
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,23 @@ def test_the_stub_lists_what_it_imports() -> None:
     }
     assert imported == set(lr.__all__)
     assert len(lr.__all__) == len(set(lr.__all__))
+
+
+@pytest.mark.parametrize("name", lr.__all__)
+def test_every_public_name_loads(name: str) -> None:
+    assert getattr(lr, name) is not None
+    assert name in dir(lr)
+
+
+def test_no_function_is_named_as_a_module() -> None:
+    # Importing leakrepro.x puts the module in the place of a function lr.x.
+    modules = {module.name for module in pkgutil.iter_modules(lr.__path__)}
+    assert modules & set(lr.__all__) == {"models", "paths", "report"}
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="leak_at_n"):
+        _ = lr.leak_at_n
 
 
 @pytest.mark.parametrize(
