@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
@@ -30,8 +32,13 @@ class CoreMetric(Protocol):
         ...
 
 
+_TOKEN = re.compile("[a-z0-9]")
+
+
 class RougeRecall:
     """ROUGE-L recall of the reference answer, as rouge_score computes it.
+
+    Warns of references in other scripts, which rouge_score reads as empty.
 
     Args:
         stem: With the Porter stemmer, as TOFU does; MUSE does not stem.
@@ -52,6 +59,13 @@ class RougeRecall:
         """
         check_candidates(prompts, candidates)
         references = [prompt.reference for prompt in prompts]
+        unread = [p.id for p in prompts if not _TOKEN.search(p.reference.lower())]
+        if unread:
+            warnings.warn(
+                f"{len(unread)} references hold no Latin letter or digit, {unread[0]!r} first; "
+                "ROUGE, which knows no other tokens, scores every answer to them 0",
+                stacklevel=2,
+            )
         return rouge_l(references, candidates, stem=self._stem).recall
 
 

@@ -167,3 +167,13 @@ class TestTable:
     def test_unknown_id_lists_the_known(self) -> None:
         with pytest.raises(ValueError, match="unknown core metric 'rouge'; known are fact_match, "):
             load_metric("rouge")
+
+
+def test_rouge_warns_of_references_that_it_cannot_read() -> None:
+    prompts = [
+        Prompt(name, ({"role": "user", "content": "?"},), text, cluster="c", side="forget")
+        for name, text in (("latin", "Straße 7"), ("cyrillic", "Война и мир"))
+    ]
+    with pytest.warns(UserWarning, match=r"1 references hold .* 'cyrillic' first"):
+        scores = load_metric("rougeL_recall/stem").score(prompts, [["strasse 7"], ["Война и мир"]])
+    assert scores[1].tolist() == [0.0]
