@@ -32,10 +32,12 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def run(checkout: Path, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
+    # The switches of whoever runs the tests are not those under test.
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("LEAKREPRO_")}
     return subprocess.run(
         [sys.executable, *args],
         cwd=checkout,
-        env={**os.environ, **env},
+        env={**inherited, **env},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
