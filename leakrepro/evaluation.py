@@ -12,7 +12,7 @@ from leakrepro.benchmarks.base import Benchmark
 from leakrepro.leak import LeakCurve, chance_curve, leak_at_k
 from leakrepro.metrics import CoreMetric, load_metric
 from leakrepro.report import LeakReport, digest_texts
-from leakrepro.sampling import Samples, sample
+from leakrepro.sampling import sample
 from leakrepro.subjects import resolve
 from leakrepro.types import Decoding, Prompt, Scores
 
@@ -72,15 +72,15 @@ def evaluate(
     greedy = sample(path, benchmark.forget + benchmark.retain, decoding.greedy(), workers=workers)
 
     count = len(benchmark.forget)
-    curves, greedy_leak, retain_greedy, retain_sampled = {}, {}, {}, {}
+    leaks = {each.id: each.score(forget.prompts, forget.texts) for each in metrics}
+    curves = {id: _curve(scores, forget.prompts, k) for id, scores in leaks.items()}
+    greedy_leak, retain_greedy, retain_sampled = {}, {}, {}
     for each in metrics:
-        scores = each.score(forget.prompts, forget.texts)
-        curves[each.id] = _curve(scores, forget.prompts, k)
         greedy_leak[each.id] = _mean(each, greedy.prompts[:count], greedy.texts[:count])
         retain_greedy[each.id] = _mean(each, greedy.prompts[count:], greedy.texts[count:])
         retain_sampled[each.id] = _mean(each, retain.prompts, retain.texts)
 
-    easy, hard, chance = _split(metrics[0], benchmark, forget, k)
+    easy, hard, chance = _split(leaks[metrics[0].id], benchmark, k)
     return LeakReport(
         model=name or str(model),
         benchmark=benchmark.name,
@@ -118,18 +118,18 @@ def _mean(metric: CoreMetric, prompts: Sequence[Prompt], texts: list[list[str]])
 
 
 def _split(
-    metric: CoreMetric, benchmark: Benchmark, forget: Samples, k: Sequence[int] | None
+    scores: Scores, benchmark: Benchmark, k: Sequence[int] | None
 ) -> tuple[LeakCurve | None, LeakCurve | None, NDArray[np.float64] | None]:
     """Curves of the guessable and the other prompts, and what guessing alone would leak."""
     pools = benchmark.pool_sizes
-    parts: list[LeakCurve | None] = []
-    for wanted in (True, False):
-        chosen = [i for i, p in enumerate(forget.prompts) if (p.id in pools) is wanted]
-        prompts = [forget.prompts[i] for i in chosen]
-        scores = metric.score(prompts, [forget.texts[i] for i in chosen]) if chosen else None
-        parts.append(None if scores is None else _curve(scores, prompts, k))
-    easy, hard = parts
+
+    def part(guessable: bool) -> LeakCurve | None:
+        chosen = [i for i, p in enumerate(benchmark.forget) if (p.id in pools) is guessable]
+        rows = Scores.from_rows(scores[i] for i in chosen)
+        return _curve(rows, [benchmark.forget[i] for i in chosen], k) if chosen else None
+
+    easy = part(True)
     if easy is None:
         return None, None, None
-    sizes = [pools[prompt.id] for prompt in forget.prompts if prompt.id in pools]
-    return easy, hard, chance_curve(sizes, easy.k)
+    sizes = [pools[prompt.id] for prompt in benchmark.forget if prompt.id in pools]
+    return easy, part(False), chance_curve(sizes, easy.k)
