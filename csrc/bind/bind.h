@@ -1,0 +1,12 @@
+// The parts of the Python module leakrepro._native, each in a file of its own.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+namespace leakrepro {
+
+void bind_rouge_l(pybind11::module_& module);  // ROUGE-L of texts
+void bind_text(pybind11::module_& module);     // tokens and stems
+void bind_cuda(pybind11::module_& module);     // what the CUDA build can do
+
+}  // namespace leakrepro

@@ -1,0 +1,26 @@
+// The Python module leakrepro._native.
+
+#include <pybind11/stl.h>
+
+#include "bind/bind.h"
+#include "dispatch.h"
+
+namespace leakrepro {
+namespace {
+
+std::vector<std::string> py_implementations() {
+    std::vector<std::string> names;
+    for (const Implementation& available : implementations()) names.push_back(available.name);
+    return names;
+}
+
+PYBIND11_MODULE(_native, module) {
+    module.doc() = "The native kernel; leakrepro.metrics is its face.";
+    module.def("implementations", &py_implementations);
+    bind_text(module);
+    bind_rouge_l(module);
+    bind_cuda(module);
+}
+
+}  // namespace
+}  // namespace leakrepro
