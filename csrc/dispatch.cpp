@@ -5,9 +5,25 @@
 namespace leakrepro {
 
 const std::vector<Implementation>& implementations() {
-    static const std::vector<Implementation> available = {
-        {"scalar", tokenise_scalar, lcs_short_scalar, lcs_band_scalar},
-    };
+    static const std::vector<Implementation> available = [] {
+        std::vector<Implementation> found;
+#ifdef __x86_64__
+        if (__builtin_cpu_supports("avx512vbmi2") && __builtin_cpu_supports("avx512vbmi") &&
+            __builtin_cpu_supports("avx512vpopcntdq") && __builtin_cpu_supports("avx512bw") &&
+            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+            __builtin_cpu_supports("bmi2")) {
+            found.push_back({"avx512", tokenise_avx512,
+                             {lcs_short_avx512, lcs_band_avx512, kBandAvx512}, classify_avx512});
+        }
+        if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2")) {
+            found.push_back({"avx2", tokenise_avx2, {lcs_short_avx2, lcs_band_avx2, kBandAvx2},
+                             classify_scalar});
+        }
+#endif
+        found.push_back({"scalar", tokenise_scalar,
+                         {lcs_short_scalar, lcs_band_scalar, kBandScalar}, classify_scalar});
+        return found;
+    }();
     return available;
 }
 

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "lcs/classify.h"
 #include "lcs/lcs.h"
 #include "text/text.h"
 
@@ -13,8 +14,8 @@ namespace leakrepro {
 struct Implementation {
     std::string name;
     Tokenise tokenise;
-    LcsShort lcs_short;
-    LcsBand lcs_band;
+    Lcs::Functions lcs;
+    Classify classify;
 };
 
 // All that this build and this processor can run, fastest first. Never empty.

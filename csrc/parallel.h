@@ -1,6 +1,7 @@
 // Runs numbered tasks over a few threads.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <exception>
@@ -11,12 +12,16 @@
 namespace leakrepro {
 
 // Calls worker(task) for every task in [0, tasks), each once. make_worker() is called in each of
-// the `threads` threads, the caller's among them, so that a worker owns its buffers. Between its
-// tasks the calling thread calls poll(), which may throw. The first exception of any thread stops
+// the `threads` threads, the caller's among them, so that a worker owns its buffers. Every now and
+// then the calling thread calls poll(), which may throw. The first exception of any thread stops
 // all and is rethrown once they have ended.
 template <class MakeWorker, class Poll>
 void run_tasks(std::size_t tasks, std::size_t threads, const MakeWorker& make_worker,
                const Poll& poll) {
+    // Small tasks are taken by the dozen: taking one costs about as much as scoring a pair.
+    constexpr std::size_t kMostAtOnce = 32, kTurnsOfEachThread = 64;
+    const std::size_t at_once =
+        std::clamp<std::size_t>(tasks / (threads * kTurnsOfEachThread + 1), 1, kMostAtOnce);
     std::atomic<std::size_t> next{0};
     std::atomic<bool> stopped{false};
     std::mutex mutex;
@@ -31,9 +36,10 @@ void run_tasks(std::size_t tasks, std::size_t threads, const MakeWorker& make_wo
         try {
             auto worker = make_worker();
             while (!stopped) {
-                const std::size_t task = next++;
-                if (task >= tasks) break;
-                worker(task);
+                const std::size_t first = next.fetch_add(at_once);
+                if (first >= tasks) break;
+                const std::size_t last = std::min(first + at_once, tasks);
+                for (std::size_t task = first; task < last; ++task) worker(task);
                 between();
             }
         } catch (...) {

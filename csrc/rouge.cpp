@@ -1,11 +1,12 @@
 #include "rouge.h"
 
 #include <algorithm>
-#include <optional>
+#include <memory>
 
 #include "lcs/lcs.h"
 #include "parallel.h"
-#include "text/vocabulary.h"
+#include "text/cache.h"
+#include "text/utf8.h"
 
 namespace leakrepro {
 namespace {
@@ -13,109 +14,141 @@ namespace {
 // Starting a thread costs about as much as scoring this many characters.
 constexpr std::size_t kCharactersPerThread = 1 << 16;
 
-// Sampling at temperature 1 makes up words without end; forget them all now and then.
-constexpr std::uint32_t kMostWords = 1 << 20;
+// A group of many candidates is shared by threads; its reference is then read by each.
+constexpr std::size_t kMostCandidates = 1024;
 
-// Scores one group after the other, with the buffers of one thread.
+// Scores one slice after the other, with the buffers of one thread.
 class Scorer {
   public:
-    Scorer(const Groups& groups, bool stem, const Implementation& implementation,
-           const Measures& measures)
+    Scorer(const Groups& groups, const std::vector<Slice>& slices, bool stem,
+           const Implementation& implementation, const Measures& measures)
         : groups_(groups),
+          slices_(slices),
           stem_(stem),
-          tokenise_(implementation.tokenise),
-          lcs_(implementation.lcs_short, implementation.lcs_band),
-          measures_(measures) {}
+          reader_(implementation.tokenise),
+          lcs_(implementation.lcs),
+          measures_(measures),
+          words_(take_words(stem)) {}
 
-    void operator()(std::size_t group) {
-        const std::size_t first = groups_.offsets[group];
-        const std::size_t count = groups_.offsets[group + 1] - first;
-        if (!vocabulary_ || vocabulary_->size() > kMostWords) vocabulary_.emplace(stem_);
-        read_reference(groups_.references[group]);
-        read_candidates(groups_.candidates.data() + first, count);
-        lengths_.resize(count);
-        lcs_(reference_, classes_, {matches_.data(), offsets_.data(), count}, lengths_.data());
-        for (std::size_t i = 0; i < count; ++i) write(first + i, lengths_[i], totals_[i]);
-        for (std::uint32_t word : reference_words_) class_of_[word] = 0;
+    ~Scorer() {
+        if (words_) give_words(std::move(words_), stem_);
+    }
+    Scorer(const Scorer&) = delete;
+    Scorer& operator=(const Scorer&) = delete;
+
+    void operator()(std::size_t task) {
+        const Slice& slice = slices_[task];
+        // Words that an exception leaves half-way are not given back.
+        std::unique_ptr<Words> words = std::move(words_);
+        if (words->vocabulary.size() > kMostWords) words = std::make_unique<Words>(stem_);
+        read_reference(groups_.references[slice.group], *words);
+        read_candidates(groups_.candidates.data() + slice.first, slice.count, *words);
+        lengths_.resize(slice.count);
+        lcs_.get(lengths_.data());
+        measures_.write(slice.first, slice.count, lengths_.data(), totals_.data(),
+                        reference_.size());
+        for (std::uint32_t word : reference_words_) words->class_of[word] = 0;
+        words_ = std::move(words);
     }
 
   private:
     const Groups& groups_;
+    const std::vector<Slice>& slices_;
     const bool stem_;
-    const Tokenise tokenise_;
+    Reader reader_;
     Lcs lcs_;
     const Measures& measures_;
 
-    std::optional<Vocabulary> vocabulary_;
+    std::unique_ptr<Words> words_;
     Tokens tokens_;
-    std::vector<std::uint32_t> class_of_;         // by word; 0: not in this group's reference
-    std::uint32_t classes_ = 0;                   // different words of the reference
-    std::vector<std::uint32_t> reference_words_;  // each of them once
+    std::vector<std::uint32_t> reference_words_;  // each different word of the reference once
     std::vector<std::uint32_t> reference_;        // the reference as classes
-    std::vector<std::uint32_t> matches_;          // candidate tokens that the reference has too
-    std::vector<std::size_t> offsets_;            // of each candidate in matches_
-    std::vector<std::size_t> totals_;             // all tokens of each candidate
-    std::vector<std::size_t> lengths_;
+    std::vector<std::int32_t> totals_;            // all tokens of each candidate
+    std::vector<std::int32_t> lengths_;
 
-    void read_reference(const Text& text) {
+    void read_reference(const Text& text, Words& words) {
         reference_.clear();
         reference_words_.clear();
-        classes_ = 0;
-        tokenise_(text, tokens_);
-        tokens_.for_each([&](const char* token, std::size_t length) {
-            const std::uint32_t word = (*vocabulary_)(token, length);
-            if (word >= class_of_.size()) class_of_.resize(vocabulary_->size());
-            std::uint32_t& its_class = class_of_[word];
+        tokens_.wanted.add_all();
+        reader_(text, tokens_);
+        tokens_.wanted.clear();
+        tokens_.for_each_start([&](const char* token) {
+            const std::uint32_t word = words.vocabulary(token);
+            if (word >= words.class_of.size()) words.class_of.resize(2 * std::size_t{word} + 64);
+            std::uint32_t& its_class = words.class_of[word];
             if (its_class == 0) {
-                its_class = ++classes_;
                 reference_words_.push_back(word);
+                its_class = static_cast<std::uint32_t>(reference_words_.size());
+                words.vocabulary.add_beginnings(word, tokens_.wanted);
             }
             reference_.push_back(its_class);
         });
+        lcs_.set_reference(reference_.data(), reference_.size(), reference_words_.size());
     }
 
     // Tokens that the reference does not have cannot be part of a common subsequence.
-    void read_candidates(const Text* texts, std::size_t count) {
-        matches_.clear();
-        offsets_.assign(1, 0);
-        totals_.clear();
+    void read_candidates(const Text* texts, std::size_t count, Words& words) {
+        totals_.resize(count);
         for (std::size_t i = 0; i < count; ++i) {
-            tokenise_(texts[i], tokens_);
-            tokens_.for_each([&](const char* token, std::size_t length) {
-                const std::uint32_t word = (*vocabulary_)(token, length);
-                if (word < class_of_.size() && class_of_[word] != 0) {
-                    matches_.push_back(class_of_[word]);
-                }
+            if (i + 2 < count) prefetch(texts[i + 2]);
+            reader_(texts[i], tokens_);
+            totals_[i] = static_cast<std::int32_t>(tokens_.size());
+            lcs_.add(tokens_.size(), [&](auto* out) {
+                tokens_.for_each_start([&](const char* token) {
+                    const std::uint32_t word = words.vocabulary(token);
+                    if (word < words.class_of.size()) out = append(out, words.class_of[word]);
+                });
+                return out;
             });
-            offsets_.push_back(matches_.size());
-            totals_.push_back(tokens_.ends.size());
         }
     }
 
-    // The same operations in the same order as rouge_score, so that every bit agrees.
-    void write(std::size_t candidate, std::size_t length, std::size_t total) const {
-        double precision = 0.0, recall = 0.0, fmeasure = 0.0;
-        if (length > 0) {
-            precision = static_cast<double>(length) / static_cast<double>(total);
-            recall = static_cast<double>(length) / static_cast<double>(reference_.size());
-            fmeasure = 2.0 * precision * recall / (precision + recall);
-        }
-        measures_.precision[candidate] = precision;
-        measures_.recall[candidate] = recall;
-        measures_.fmeasure[candidate] = fmeasure;
+    // Texts lie anywhere in memory; the processor finds the rest of a text by itself.
+    static void prefetch(const Text& text) {
+        const char* data = static_cast<const char*>(text.data);
+        for (std::size_t byte = 0; byte < 256; byte += 64) __builtin_prefetch(data + byte);
     }
 };
 
 }  // namespace
 
+void Measures::write(std::size_t first, std::size_t count, const std::int32_t* lengths,
+                     const std::int32_t* totals, std::size_t reference_tokens) const {
+    const double reference = static_cast<double>(std::max<std::size_t>(reference_tokens, 1));
+    double* const p = precision + first;
+    double* const r = recall + first;
+    double* const f = fmeasure + first;
+    // Where a length is 0, so is each measure: 0 / 1 takes the place of 0 / 0.
+    for (std::size_t i = 0; i < count; ++i) {
+        p[i] = lengths[i] / static_cast<double>(std::max(totals[i], 1));
+        r[i] = lengths[i] / reference;
+        const double sum = p[i] + r[i];
+        f[i] = 2.0 * p[i] * r[i] / (sum > 0.0 ? sum : 1.0);
+    }
+}
+
+std::vector<Slice> cut_into_slices(const std::vector<std::size_t>& offsets) {
+    std::vector<Slice> slices;
+    slices.reserve(offsets.size());
+    for (std::size_t group = 0; group + 1 < offsets.size(); ++group) {
+        for (std::size_t first = offsets[group]; first < offsets[group + 1];) {
+            const std::size_t count = std::min(kMostCandidates, offsets[group + 1] - first);
+            slices.push_back({group, first, count});
+            first += count;
+        }
+    }
+    return slices;
+}
+
 void rouge_l(const Groups& groups, bool stem, const Implementation& implementation,
              std::size_t threads, const std::function<void()>& poll, const Measures& measures) {
+    const std::vector<Slice> slices = cut_into_slices(groups.offsets);
     std::size_t characters = 0;
     for (const Text& text : groups.candidates) characters += text.length;
-    threads = std::min({threads, groups.references.size(), 1 + characters / kCharactersPerThread});
+    threads = std::min({threads, slices.size(), 1 + characters / kCharactersPerThread});
     run_tasks(
-        groups.references.size(), threads,
-        [&] { return Scorer(groups, stem, implementation, measures); }, poll);
+        slices.size(), threads,
+        [&] { return Scorer(groups, slices, stem, implementation, measures); }, poll);
 }
 
 }  // namespace leakrepro

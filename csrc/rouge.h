@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <vector>
 
@@ -26,7 +27,20 @@ struct Measures {
     double* precision;
     double* recall;
     double* fmeasure;
+
+    // Measures of a slice of candidates from their LCS and numbers of tokens, with the same
+    // operations in the same order as rouge_score.
+    void write(std::size_t first, std::size_t count, const std::int32_t* lengths,
+               const std::int32_t* totals, std::size_t reference_tokens) const;
 };
+
+// A part of a group: the work of one task.
+struct Slice {
+    std::size_t group, first, count;
+};
+
+// Cuts groups of offsets[g + 1] - offsets[g] candidates into slices that one task can do.
+std::vector<Slice> cut_into_slices(const std::vector<std::size_t>& offsets);
 
 // Scores all groups over at most `threads` threads; the results do not depend on their number.
 // poll() is called from the calling thread now and then, and may throw to end the work early.

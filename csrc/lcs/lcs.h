@@ -2,7 +2,9 @@
 //
 // H. Hyyro, "Bit-parallel LCS-length computation revisited", AWOCA 2004. A bit vector V over the
 // reference starts with ones. For each candidate token with match mask M (the places where the
-// reference has that token): U = V & M; V = (V + U) | (V - U). The length is the number of zeros.
+// reference has that token): V = (V + (V & M)) | (V & ~M). The length is the number of zeros.
+// Tokens become classes: 1, 2, ... for the different tokens of the reference, 0 for all others,
+// which change nothing and are left out.
 #pragma once
 
 #include <cstddef>
@@ -11,51 +13,117 @@
 
 namespace leakrepro {
 
-// Candidates back to back: candidate i is items[offsets[i]] up to items[offsets[i + 1]].
-struct Sequences {
-    const std::uint32_t* items;
-    const std::size_t* offsets;
+// References of up to this many tokens fit one word.
+constexpr std::size_t kShort = 64;
+
+// Candidates of a short reference, a byte a token, in chunks of eight: candidate i has the chunks
+// starts[i] up to starts[i + 1], the last of them filled up with zeros.
+struct ShortSequences {
+    const std::uint8_t* items;
+    const std::size_t* starts;
     std::size_t count;
 };
 
-// Words of a bit vector at most; longer references are cut into bands. A band has at most as many
-// rows as tokens, plus row 0 for absent ones: its table, at most 131 kB, fits a second-level cache.
-constexpr std::size_t kBandWords = 16;
+// lengths[i] of each candidate; masks[c] of classes 0 (nothing) to `classes`, which is at most 64.
+using LcsShort = void (*)(const std::uint64_t* masks, std::size_t classes,
+                          const ShortSequences& candidates, std::int32_t* lengths);
 
-// What an instruction set provides. Both read masks laid out in rows, one row a class of tokens.
+// Candidates of a long reference: candidate i is items[starts[i]] up to items[starts[i + 1]].
+struct Sequences {
+    const std::uint32_t* items;
+    const std::size_t* starts;
+    std::size_t count;
+};
 
-// lengths[i] for a reference of up to 64 tokens: one word a row, row = class.
-using LcsShort = void (*)(const std::uint64_t* masks, const Sequences& candidates,
-                          std::size_t* lengths);
-
-// Adds to lengths[i] what a band of `words` x 64 tokens of the reference gives, with `words` from 1
-// to kBandWords. `row_of[class]` is the class's row of masks. carries[j] is the carry into the band
-// at item j, replaced by the carry out of it.
+// Adds to lengths[i] what a band of `words` x 64 tokens of the reference gives. The masks of class
+// c are the `words` words from row_of[c] x words on. carries[j] is the carry into the band at item
+// j, replaced by the carry out of it.
 using LcsBand = void (*)(const std::uint64_t* masks, std::size_t words,
                          const std::uint32_t* row_of, const Sequences& candidates,
-                         std::uint8_t* carries, std::size_t* lengths);
+                         std::uint8_t* carries, std::int32_t* lengths);
 
-void lcs_short_scalar(const std::uint64_t* masks, const Sequences& candidates,
-                      std::size_t* lengths);
-void lcs_band_scalar(const std::uint64_t* masks, std::size_t words, const std::uint32_t* row_of,
-                     const Sequences& candidates, std::uint8_t* carries, std::size_t* lengths);
+// Words of a band at most, and what their number is a multiple of.
+struct BandShape {
+    std::size_t most, step;
+};
 
-// Builds the masks and runs the right one of the two; keeps its buffers from call to call.
+void lcs_short_scalar(const std::uint64_t*, std::size_t, const ShortSequences&, std::int32_t*);
+void lcs_short_avx2(const std::uint64_t*, std::size_t, const ShortSequences&, std::int32_t*);
+void lcs_short_avx512(const std::uint64_t*, std::size_t, const ShortSequences&, std::int32_t*);
+
+constexpr BandShape kBandScalar{16, 1}, kBandAvx2{32, 4}, kBandAvx512{32, 8};
+void lcs_band_scalar(const std::uint64_t*, std::size_t, const std::uint32_t*, const Sequences&,
+                     std::uint8_t*, std::int32_t*);
+void lcs_band_avx2(const std::uint64_t*, std::size_t, const std::uint32_t*, const Sequences&,
+                   std::uint8_t*, std::int32_t*);
+void lcs_band_avx512(const std::uint64_t*, std::size_t, const std::uint32_t*, const Sequences&,
+                     std::uint8_t*, std::int32_t*);
+
+// Takes a reference, then its candidates, then gives the lengths; and so on with the next one.
+// Memory grows with the sum of the lengths, not their product.
 class Lcs {
   public:
-    Lcs(LcsShort lcs_short, LcsBand lcs_band) : short_(lcs_short), band_(lcs_band) {}
+    struct Functions {
+        LcsShort lcs_short;
+        LcsBand band;
+        BandShape shape;
+    };
 
-    // `reference` and `candidates` hold classes of tokens in [1, classes]; the lengths are written
-    // to lengths[candidates.count]. Memory grows with the sum of the lengths, not their product.
-    void operator()(const std::vector<std::uint32_t>& reference, std::size_t classes,
-                    const Sequences& candidates, std::size_t* lengths);
+    explicit Lcs(const Functions& functions) : functions_(functions) {}
+
+    // Classes of the reference's tokens, in [1, classes]. Forgets the candidates before.
+    void set_reference(const std::uint32_t* tokens, std::size_t size, std::size_t classes);
+
+    // Appends a candidate of at most `most` tokens. write(out) stores the classes of its tokens at
+    // `out`, an array of std::uint8_t or std::uint32_t, and returns the end of them; it may write
+    // kSlack entries more. Zeros are dropped by append(out, class).
+    template <class Write>
+    void add(std::size_t most, Write&& write);
+    static constexpr std::size_t kSlack = 64;
+
+    // How many candidates there are.
+    std::size_t count() const { return starts_.size() - 1; }
+
+    // Writes lengths[count()].
+    void get(std::int32_t* lengths);
 
   private:
-    LcsShort short_;
-    LcsBand band_;
-    std::vector<std::uint64_t> masks_;
-    std::vector<std::uint32_t> row_of_;
+    Functions functions_;
+    std::vector<std::uint32_t> reference_;
+    std::size_t classes_ = 0;
+    std::vector<std::size_t> starts_;     // of each candidate: chunks, or items
+    std::vector<std::uint8_t> bytes_;     // candidates of a short reference
+    std::vector<std::uint32_t> items_;    // candidates of a long one
+    std::vector<std::uint64_t> masks_;    // all zero between calls
+    std::vector<std::uint32_t> row_of_;   // by class; all zero between calls
     std::vector<std::uint8_t> carries_;
+
+    bool is_short() const { return reference_.size() <= kShort; }
+    void get_long(std::int32_t* lengths);
 };
+
+// Stores a class unless it is 0, without a branch that could be mispredicted.
+template <class Class>
+Class* append(Class* out, std::uint32_t its_class) {
+    *out = static_cast<Class>(its_class);
+    return out + (its_class != 0);
+}
+
+template <class Write>
+void Lcs::add(std::size_t most, Write&& write) {
+    if (is_short()) {
+        const std::size_t begin = 8 * starts_.back();
+        // Grows by doubling, and never shrinks.
+        if (bytes_.size() < begin + most + kSlack) bytes_.resize(2 * (begin + most + kSlack));
+        std::uint8_t* end = write(bytes_.data() + begin);
+        for (std::size_t i = 0; i < 8; ++i) end[i] = 0;
+        starts_.push_back((static_cast<std::size_t>(end - bytes_.data()) + 7) / 8);
+    } else {
+        const std::size_t begin = starts_.back();
+        if (items_.size() < begin + most + kSlack) items_.resize(2 * (begin + most + kSlack));
+        const std::uint32_t* end = write(items_.data() + begin);
+        starts_.push_back(static_cast<std::size_t>(end - items_.data()));
+    }
+}
 
 }  // namespace leakrepro

@@ -9,9 +9,7 @@
 namespace leakrepro {
 namespace {
 
-std::size_t zeros(std::uint64_t word) {
-    return static_cast<std::size_t>(__builtin_popcountll(~word));
-}
+std::int32_t zeros(std::uint64_t word) { return __builtin_popcountll(~word); }
 
 // a + b + carry; the carry out replaces the carry.
 inline std::uint64_t add(std::uint64_t a, std::uint64_t b, unsigned char& carry) {
@@ -31,11 +29,11 @@ inline std::uint64_t add(std::uint64_t a, std::uint64_t b, unsigned char& carry)
 // A bit vector of kWords words; one function for each number, so that the loop over it unrolls.
 template <std::size_t kWords>
 void band(const std::uint64_t* masks, const std::uint32_t* row_of, const Sequences& candidates,
-          std::uint8_t* carries, std::size_t* lengths) {
+          std::uint8_t* carries, std::int32_t* lengths) {
     for (std::size_t i = 0; i < candidates.count; ++i) {
         std::array<std::uint64_t, kWords> v;
         v.fill(~std::uint64_t{0});
-        for (std::size_t j = candidates.offsets[i]; j < candidates.offsets[i + 1]; ++j) {
+        for (std::size_t j = candidates.starts[i]; j < candidates.starts[i + 1]; ++j) {
             const std::uint64_t* mask = masks + row_of[candidates.items[j]] * kWords;
             unsigned char carry = carries[j];
             for (std::size_t w = 0; w < kWords; ++w) {
@@ -56,15 +54,15 @@ constexpr std::array<Band, sizeof...(kWords)> make_bands(std::index_sequence<kWo
     return {band<kWords + 1>...};
 }
 
-constexpr auto kBands = make_bands(std::make_index_sequence<kBandWords>());
+constexpr auto kBands = make_bands(std::make_index_sequence<kBandScalar.most>());
 
 }  // namespace
 
-void lcs_short_scalar(const std::uint64_t* masks, const Sequences& candidates,
-                      std::size_t* lengths) {
+void lcs_short_scalar(const std::uint64_t* masks, std::size_t, const ShortSequences& candidates,
+                      std::int32_t* lengths) {
     for (std::size_t i = 0; i < candidates.count; ++i) {
         std::uint64_t v = ~std::uint64_t{0};
-        for (std::size_t j = candidates.offsets[i]; j < candidates.offsets[i + 1]; ++j) {
+        for (std::size_t j = 8 * candidates.starts[i]; j < 8 * candidates.starts[i + 1]; ++j) {
             const std::uint64_t u = v & masks[candidates.items[j]];
             v = (v + u) | (v - u);
         }
@@ -73,7 +71,7 @@ void lcs_short_scalar(const std::uint64_t* masks, const Sequences& candidates,
 }
 
 void lcs_band_scalar(const std::uint64_t* masks, std::size_t words, const std::uint32_t* row_of,
-                     const Sequences& candidates, std::uint8_t* carries, std::size_t* lengths) {
+                     const Sequences& candidates, std::uint8_t* carries, std::int32_t* lengths) {
     kBands[words - 1](masks, row_of, candidates, carries, lengths);
 }
 

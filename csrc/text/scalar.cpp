@@ -18,37 +18,30 @@ constexpr std::array<char, 256> make_lower() {
 
 constexpr std::array<char, 256> kLower = make_lower();
 
-// Only two characters beyond ASCII have ASCII in their lower-case form.
-constexpr std::uint32_t kCapitalIWithDot = 0x130;  // "i" and a combining dot, which separates
-constexpr std::uint32_t kKelvinSign = 0x212A;      // "k"
-
 template <class Char>
 void tokenise(const Char* text, std::size_t length, Tokens& tokens) {
-    tokens.prepare(length);
-    char* const begin = tokens.bytes.data();
-    char* token = begin;
-    char* next = begin;
-    const auto finish = [&] {
-        if (next != token) tokens.ends.push_back(static_cast<std::size_t>(next - begin));
-        token = next;
+    tokens.prepare(sizeof(Char) == 1 ? length : 2 * length);  // U+0130 gives two bytes
+    char* const first = tokens.bytes();
+    char* next = first;
+    std::uint32_t* start = tokens.starts();
+    char before = 0;
+    const auto put = [&](char c) {
+        if (c != 0 && before == 0) *start++ = static_cast<std::uint32_t>(next - first);
+        *next++ = before = c;
     };
     for (std::size_t i = 0; i < length; ++i) {
-        const Char c = text[i];
+        const std::uint32_t c = text[i];
         if (c < 256) {
-            *next = kLower[c];
-            if (*next != 0) {
-                ++next;
-            } else {
-                finish();
-            }
+            put(kLower[c]);
         } else if (c == kKelvinSign) {
-            *next++ = 'k';
+            put('k');
         } else {
-            if (c == kCapitalIWithDot) *next++ = 'i';
-            finish();
+            if (c == kCapitalIWithDot) put('i');
+            put(0);
         }
     }
-    finish();
+    put(0);
+    tokens.finish_all(static_cast<std::size_t>(start - tokens.starts()));
 }
 
 }  // namespace

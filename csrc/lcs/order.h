@@ -1,0 +1,36 @@
+// Candidates in an order that lets those of one vector end together.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+#include "lcs/lcs.h"
+
+namespace leakrepro {
+
+// Up to kMost candidates from `first` on, longest first (all beyond a limit counting as one length).
+struct ByLength {
+    static constexpr std::size_t kMost = 1024;
+    static constexpr std::size_t kLengths = 64;
+
+    std::array<std::uint16_t, kMost> order;  // relative to `first`
+    std::size_t count;
+
+    ByLength(const ShortSequences& candidates, std::size_t first)
+        : count(std::min(kMost, candidates.count - first)) {
+        std::array<std::uint16_t, kLengths + 1> place{};
+        const auto length = [&](std::size_t i) {
+            const std::size_t* start = candidates.starts + first + i;
+            return std::min(start[1] - start[0], kLengths - 1);
+        };
+        for (std::size_t i = 0; i < count; ++i) ++place[kLengths - 1 - length(i) + 1];
+        for (std::size_t l = 1; l <= kLengths; ++l) place[l] += place[l - 1];
+        for (std::size_t i = 0; i < count; ++i) {
+            order[place[kLengths - 1 - length(i)]++] = static_cast<std::uint16_t>(i);
+        }
+    }
+};
+
+}  // namespace leakrepro

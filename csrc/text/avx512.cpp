@@ -1,0 +1,148 @@
+#include "text/text.h"
+
+#include "target.h"
+
+#ifdef __x86_64__
+LEAKREPRO_AVX512
+
+namespace leakrepro {
+namespace {
+
+constexpr std::size_t kBlock = 64;  // characters at a time, one bit of a mask each
+
+// Up to 64 code points as bytes that a table of lower-case forms can be asked for: all beyond
+// Latin-1 become 255, which separates. `dotted` is set where U+0130 is seen.
+__m512i load(const std::uint8_t* text, __mmask64 valid, bool&) {
+    return _mm512_maskz_loadu_epi8(valid, text);
+}
+
+__m256i narrow(__m512i characters, bool& dotted) {
+    dotted |= _mm512_cmpeq_epi16_mask(characters, _mm512_set1_epi16(kCapitalIWithDot)) != 0;
+    const __mmask32 kelvin =
+        _mm512_cmpeq_epi16_mask(characters, _mm512_set1_epi16(kKelvinSign));
+    return _mm512_cvtusepi16_epi8(_mm512_mask_set1_epi16(characters, kelvin, 'k'));
+}
+
+__m512i load(const std::uint16_t* text, __mmask64 valid, bool& dotted) {
+    const __m512i low = _mm512_maskz_loadu_epi16(static_cast<__mmask32>(valid), text);
+    const __m512i high = _mm512_maskz_loadu_epi16(static_cast<__mmask32>(valid >> 32), text + 32);
+    return _mm512_inserti64x4(_mm512_castsi256_si512(narrow(low, dotted)), narrow(high, dotted), 1);
+}
+
+__m128i narrow4(__m512i characters, bool& dotted) {
+    dotted |= _mm512_cmpeq_epi32_mask(characters, _mm512_set1_epi32(kCapitalIWithDot)) != 0;
+    const __mmask16 kelvin =
+        _mm512_cmpeq_epi32_mask(characters, _mm512_set1_epi32(kKelvinSign));
+    return _mm512_cvtusepi32_epi8(_mm512_mask_set1_epi32(characters, kelvin, 'k'));
+}
+
+__m512i load(const std::uint32_t* text, __mmask64 valid, bool& dotted) {
+    const auto quarter = [&](int i) {
+        const auto mask = static_cast<__mmask16>(valid >> (16 * i));
+        return narrow4(_mm512_maskz_loadu_epi32(mask, text + 16 * i), dotted);
+    };
+    __m512i all = _mm512_castsi128_si512(quarter(0));
+    all = _mm512_inserti32x4(all, quarter(1), 1);
+    all = _mm512_inserti32x4(all, quarter(2), 2);
+    return _mm512_inserti32x4(all, quarter(3), 3);
+}
+
+alignas(64) constexpr char kLower[2 * kBlock + 1] =
+    "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
+    "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
+    "0123456789\0\0\0\0\0\0"
+    "\0abcdefghijklmnopqrstuvwxyz\0\0\0\0\0"
+    "\0abcdefghijklmnopqrstuvwxyz\0\0\0\0\0";
+
+alignas(64) constexpr std::uint8_t kIota[kBlock] = {
+    0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21,
+    22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43,
+    44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, 62, 63};
+
+// Where the set has the beginnings that start at each byte of `lower`; `second` is one byte ahead.
+__mmask64 admitted(const Beginnings& wanted, __m512i lower, __m512i second) {
+    const __m512i byte = _mm512_ternarylogic_epi32(
+        _mm512_set1_epi8(0x7C), _mm512_slli_epi16(second, 2), lower, 0xCA);  // a ? b : c
+    const __m512i bits = _mm512_permutex2var_epi8(
+        _mm512_load_si512(wanted.bits()), byte, _mm512_load_si512(wanted.bits() + kBlock));
+    const __m512i which =
+        _mm512_and_si512(_mm512_srli_epi16(lower, 2), _mm512_set1_epi8(7));
+    return _mm512_test_epi8_mask(
+        bits, _mm512_shuffle_epi8(_mm512_set1_epi64(static_cast<long long>(0x8040201008040201)), which));
+}
+
+// Writes base + i for every bit i of the mask, and up to 15 numbers more.
+std::uint32_t* put_positions(std::uint32_t* out, std::uint64_t mask, std::uint32_t base,
+                             __m512i iota) {
+    const __m512i places = _mm512_maskz_compress_epi8(mask, iota);
+    const __m512i bases = _mm512_set1_epi32(static_cast<int>(base));
+    const int count = __builtin_popcountll(mask);
+    // A token and what separates it take two characters, so that 64 hold at most 32.
+    _mm512_storeu_si512(
+        out, _mm512_add_epi32(bases, _mm512_cvtepu8_epi32(_mm512_castsi512_si128(places))));
+    if (__builtin_expect(count > 16, 0)) {
+        _mm512_storeu_si512(
+            out + 16,
+            _mm512_add_epi32(bases, _mm512_cvtepu8_epi32(_mm512_extracti32x4_epi32(places, 1))));
+    }
+    return out + count;
+}
+
+// False where the text has U+0130, which is two characters in lower case.
+template <class Char>
+bool tokenise(const Char* text, std::size_t length, Tokens& tokens) {
+    tokens.prepare(length);
+    const __m512i lower_low = _mm512_load_si512(kLower);
+    const __m512i lower_high = _mm512_load_si512(kLower + kBlock);
+    const __m512i iota = _mm512_load_si512(kIota);
+    const __m512i next_byte = _mm512_add_epi8(iota, _mm512_set1_epi8(1));
+    char* const bytes = tokens.bytes();
+    std::uint32_t* start = tokens.starts();
+    std::size_t size = 0;
+    bool dotted = false;
+
+    const auto lower_block = [&](std::size_t i) {
+        if (i >= length) return _mm512_setzero_si512();
+        const std::size_t left = length - i;
+        const __mmask64 valid = left >= kBlock ? ~0ull : _bzhi_u64(~0ull, static_cast<unsigned>(left));
+        const __m512i characters = load(text + i, valid, dotted);
+        return _mm512_maskz_permutex2var_epi8(~_mm512_movepi8_mask(characters), lower_low,
+                                              characters, lower_high);
+    };
+    std::uint64_t inside = 0;  // 1 when the character before the block belongs to a token
+    __m512i lower = lower_block(0);
+    for (std::size_t i = 0; i < length; i += kBlock) {
+        const __m512i next = lower_block(i + kBlock);
+        _mm512_storeu_si512(bytes + i, lower);
+        const std::uint64_t letters = _mm512_test_epi8_mask(lower, lower);
+        const std::uint64_t starts = letters & ~(letters << 1 | inside);
+        inside = letters >> (kBlock - 1);
+        size += static_cast<std::size_t>(_mm_popcnt_u64(starts));
+        const __m512i second = _mm512_permutex2var_epi8(lower, next_byte, next);
+        start = put_positions(start, starts & admitted(tokens.wanted, lower, second),
+                              static_cast<std::uint32_t>(i), iota);
+        lower = next;
+    }
+    bytes[length] = 0;
+    tokens.finish(size, static_cast<std::size_t>(start - tokens.starts()));
+    return !dotted;
+}
+
+}  // namespace
+
+void tokenise_avx512(const Text& text, Tokens& tokens) {
+    if (text.width == 1) {
+        tokenise(static_cast<const std::uint8_t*>(text.data), text.length, tokens);
+    } else if (text.width == 2) {
+        if (!tokenise(static_cast<const std::uint16_t*>(text.data), text.length, tokens)) {
+            tokenise_scalar(text, tokens);
+        }
+    } else if (!tokenise(static_cast<const std::uint32_t*>(text.data), text.length, tokens)) {
+        tokenise_scalar(text, tokens);
+    }
+}
+
+}  // namespace leakrepro
+
+LEAKREPRO_TARGET_END
+#endif

@@ -1,0 +1,45 @@
+#include "text/cache.h"
+
+#include <array>
+#include <mutex>
+
+namespace leakrepro {
+namespace {
+
+struct Cache {
+    std::mutex mutex;
+    std::vector<std::unique_ptr<Words>> kept;
+};
+
+constexpr std::size_t kMostKept = 64;
+
+// Not destroyed: threads may outlast static destructors.
+Cache& cache(bool stem) {
+    static auto& caches = *new std::array<Cache, 2>;
+    return caches[stem];
+}
+
+}  // namespace
+
+std::unique_ptr<Words> take_words(bool stem) {
+    Cache& from = cache(stem);
+    {
+        // try_to_lock: a process forked while another thread held the lock must not wait for it.
+        const std::unique_lock<std::mutex> lock(from.mutex, std::try_to_lock);
+        if (lock && !from.kept.empty()) {
+            std::unique_ptr<Words> words = std::move(from.kept.back());
+            from.kept.pop_back();
+            return words;
+        }
+    }
+    return std::make_unique<Words>(stem);
+}
+
+void give_words(std::unique_ptr<Words> words, bool stem) {
+    if (words->vocabulary.size() > kMostWords) return;
+    Cache& to = cache(stem);
+    const std::unique_lock<std::mutex> lock(to.mutex, std::try_to_lock);
+    if (lock && to.kept.size() < kMostKept) to.kept.push_back(std::move(words));
+}
+
+}  // namespace leakrepro

@@ -1,0 +1,29 @@
+// Vocabularies that outlive a call, so that the next one finds its words stemmed.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "text/vocabulary.h"
+
+namespace leakrepro {
+
+// What a thread needs to turn words into classes of a reference.
+struct Words {
+    explicit Words(bool stem) : vocabulary(stem) {}
+
+    Vocabulary vocabulary;
+    std::vector<std::uint32_t> class_of;  // by number; all zero between groups
+};
+
+// Sampling at temperature 1 makes up words without end; a larger vocabulary is forgotten.
+constexpr std::uint32_t kMostWords = 1 << 17;
+
+// A kept vocabulary, or a new one. Never waits.
+std::unique_ptr<Words> take_words(bool stem);
+
+// Keeps it for the next one who asks, unless there are enough or it is too large.
+void give_words(std::unique_ptr<Words> words, bool stem);
+
+}  // namespace leakrepro
