@@ -3,6 +3,7 @@ from .benchmarks import Benchmark, load_benchmark
 from .evaluation import evaluate
 from .leak import LeakCurve, LeakDifference, chance_curve, compare_leak, leak_at_k
 from .metrics import CoreMetric, load_metric
+from .metrics.ids import TokenIds, lcs_length, rouge_l_ids
 from .metrics.rouge import RougeL, rouge_l
 from .profiles import Profile, load_profile
 from .report import LeakReport
@@ -23,9 +24,11 @@ __all__ = [
     "RougeL",
     "Samples",
     "Scores",
+    "TokenIds",
     "chance_curve",
     "compare_leak",
     "evaluate",
+    "lcs_length",
     "leak_at_k",
     "load_benchmark",
     "load_metric",
@@ -36,6 +39,7 @@ __all__ = [
     "read_samples",
     "report",
     "rouge_l",
+    "rouge_l_ids",
     "sample",
     "unlearn",
 ]

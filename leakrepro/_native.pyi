@@ -12,6 +12,30 @@ def rouge_l(
     threads: int,
     implementation: str,
 ) -> None: ...
+def lcs_length(
+    reference_ids: NDArray[np.integer],
+    reference_offsets: NDArray[np.int64],
+    candidate_ids: NDArray[np.integer],
+    candidate_offsets: NDArray[np.int64],
+    groups: NDArray[np.int64] | None,
+    out: NDArray[np.int32],
+    *,
+    threads: int,
+    implementation: str,
+) -> None: ...
+def rouge_l_ids(
+    reference_ids: NDArray[np.integer],
+    reference_offsets: NDArray[np.int64],
+    candidate_ids: NDArray[np.integer],
+    candidate_offsets: NDArray[np.int64],
+    groups: NDArray[np.int64] | None,
+    precision: NDArray[np.float64],
+    recall: NDArray[np.float64],
+    fmeasure: NDArray[np.float64],
+    *,
+    threads: int,
+    implementation: str,
+) -> None: ...
 def tokenise(text: str, *, stem: bool, implementation: str) -> list[str]: ...
 def porter_stem(word: str) -> str: ...
 def implementations() -> list[str]: ...

@@ -19,6 +19,7 @@ PYBIND11_MODULE(_native, module) {
     module.def("implementations", &py_implementations);
     bind_text(module);
     bind_rouge_l(module);
+    bind_ids(module);
     bind_cuda(module);
 }
 

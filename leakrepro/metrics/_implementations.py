@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import warnings
 from functools import cache
@@ -47,6 +48,24 @@ def choose() -> str:
         listed = "".join(f"\n  {name}: {reason}" for name, reason in reasons.items())
         raise RuntimeError(f"LEAKREPRO_IMPL={wanted} is not available here:{listed}")
     return wanted
+
+
+def usable_threads(threads: int | None) -> int:
+    """``threads``, or the number of CPUs that this process may use.
+
+    Raises:
+        TypeError: for what is not an integer.
+        ValueError: for less than 1.
+    """
+    if threads is None:
+        try:
+            return len(os.sched_getaffinity(0))
+        except AttributeError:  # macOS has no affinities
+            return os.cpu_count() or 1
+    threads = operator.index(threads)
+    if threads < 1:
+        raise ValueError(f"threads must be at least 1 or None, not {threads}")
+    return threads
 
 
 def refuse_device(device: str) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from functools import cache
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from nltk.stem.porter import PorterStemmer
@@ -49,13 +52,84 @@ def rouge_l(
         for candidate in row:
             prediction = number(candidate)
             length = LCSseq.similarity(target, prediction)
-            p = r = f = 0.0
-            if length > 0:
-                p = length / len(prediction)
-                r = length / len(target)
-                f = 2 * p * r / (p + r)
-            precision[i], recall[i], fmeasure[i] = p, r, f
+            precision[i], recall[i], fmeasure[i] = _measures(length, target, prediction)
             i += 1
+
+
+def lcs_length(
+    reference_ids: NDArray[Any],
+    reference_offsets: NDArray[np.int64],
+    candidate_ids: NDArray[Any],
+    candidate_offsets: NDArray[np.int64],
+    groups: NDArray[np.int64] | None,
+    out: NDArray[np.int32],
+) -> None:
+    """The LCS of each pair; arguments as for the native function, which says more of errors."""
+    pairs = _pairs(reference_ids, reference_offsets, candidate_ids, candidate_offsets, groups)
+    for i, (target, prediction) in enumerate(pairs):
+        out[i] = LCSseq.similarity(target, prediction)
+
+
+def rouge_l_ids(
+    reference_ids: NDArray[Any],
+    reference_offsets: NDArray[np.int64],
+    candidate_ids: NDArray[Any],
+    candidate_offsets: NDArray[np.int64],
+    groups: NDArray[np.int64] | None,
+    precision: NDArray[np.float64],
+    recall: NDArray[np.float64],
+    fmeasure: NDArray[np.float64],
+) -> None:
+    """ROUGE-L of each pair; arguments as for the native function."""
+    pairs = _pairs(reference_ids, reference_offsets, candidate_ids, candidate_offsets, groups)
+    for i, (target, prediction) in enumerate(pairs):
+        length = LCSseq.similarity(target, prediction)
+        precision[i], recall[i], fmeasure[i] = _measures(length, target, prediction)
+
+
+def _pairs(
+    reference_ids: NDArray[Any],
+    reference_offsets: NDArray[np.int64],
+    candidate_ids: NDArray[Any],
+    candidate_offsets: NDArray[np.int64],
+    groups: NDArray[np.int64] | None,
+) -> Iterator[tuple[list[int], list[int]]]:
+    references = _rows(reference_ids, reference_offsets, "reference offsets")
+    candidates = _rows(candidate_ids, candidate_offsets, "candidate offsets")
+    if groups is not None:
+        _check_offsets(groups, len(candidates), "groups")
+        if groups.size != len(references) + 1:
+            raise ValueError("groups must have one entry more than there are references")
+        if groups[0] != 0 or groups[-1] != len(candidates):
+            raise ValueError("groups must start at 0 and end at the number of candidates")
+    for i, reference in enumerate(references):
+        mine = candidates if groups is None else candidates[groups[i] : groups[i + 1]]
+        for candidate in mine:
+            yield reference, candidate
+
+
+def _rows(ids: NDArray[Any], offsets: NDArray[np.int64], what: str) -> list[list[int]]:
+    _check_offsets(offsets, ids.size, what)
+    return [ids[a:b].tolist() for a, b in pairwise(offsets)]
+
+
+def _check_offsets(offsets: NDArray[np.int64], end: int, what: str) -> None:
+    if offsets.ndim != 1 or offsets.size == 0:
+        raise ValueError(f"{what} must be one-dimensional and have at least one entry")
+    if offsets[0] < 0 or (np.diff(offsets) < 0).any():
+        raise ValueError(f"{what} must not fall or be negative")
+    if offsets[-1] > end:
+        raise ValueError(f"{what} end at {offsets[-1]}, but there are only {end}")
+
+
+def _measures(
+    length: int, target: Sequence[int], prediction: Sequence[int]
+) -> tuple[float, float, float]:
+    if length == 0:
+        return 0.0, 0.0, 0.0
+    p = length / len(prediction)
+    r = length / len(target)
+    return p, r, 2 * p * r / (p + r)
 
 
 def _check(references: list[str], candidates: list[list[str]]) -> None:

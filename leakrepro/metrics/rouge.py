@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import operator
-import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -12,10 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from leakrepro.metrics._implementations import choose, implementations, refuse_device
+from leakrepro.metrics._implementations import (
+    choose,
+    implementations,
+    refuse_device,
+    usable_threads,
+)
 from leakrepro.types import Scores
 
-__all__ = ["RougeL", "implementations", "rouge_l"]
+__all__ = ["RougeL", "implementations", "new_result", "result_that_fits", "rouge_l"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,10 +71,7 @@ def rouge_l(
             there.
     """
     refuse_device(device)
-    implementation = choose()
-    threads = _available_cpus() if threads is None else operator.index(threads)
-    if threads < 1:
-        raise ValueError(f"threads must be at least 1 or None, not {threads}")
+    implementation, threads = choose(), usable_threads(threads)
 
     texts = _as_list(references, "references")
     rows = [
@@ -84,7 +84,7 @@ def rouge_l(
             "each reference needs one"
         )
     offsets = np.cumsum([0, *map(len, rows)], dtype=np.int64)
-    result = _new(offsets) if out is None else _checked(out, offsets)
+    result = new_result(offsets) if out is None else result_that_fits(out, offsets)
     arrays = (result.precision.values, result.recall.values, result.fmeasure.values)
     if implementation == "python":
         from leakrepro.metrics import _rouge_python
@@ -99,13 +99,6 @@ def rouge_l(
     return result
 
 
-def _available_cpus() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS has no affinities
-        return os.cpu_count() or 1
-
-
 def _as_list(values: Any, what: str) -> list[Any]:
     if isinstance(values, list):
         return values
@@ -118,11 +111,17 @@ def _as_list(values: Any, what: str) -> list[Any]:
     return list(values)
 
 
-def _new(offsets: NDArray[np.int64]) -> RougeL:
+def new_result(offsets: NDArray[np.int64]) -> RougeL:
+    """Zeros, one row for each pair of neighbouring offsets."""
     return RougeL(*(Scores(np.zeros(offsets[-1]), offsets) for _ in range(3)))
 
 
-def _checked(out: RougeL, offsets: NDArray[np.int64]) -> RougeL:
+def result_that_fits(out: RougeL, offsets: NDArray[np.int64]) -> RougeL:
+    """``out`` itself.
+
+    Raises:
+        ValueError: when it has other rows, or arrays that cannot be written.
+    """
     scores = (out.precision, out.recall, out.fmeasure)
     if not all(np.array_equal(s.offsets, offsets) for s in scores):
         raise ValueError(

@@ -1,0 +1,130 @@
+#include "ids.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "lcs/classify.h"
+#include "lcs/lcs.h"
+#include "parallel.h"
+
+namespace leakrepro {
+namespace {
+
+// Starting a thread costs about as much as matching this many tokens.
+constexpr std::size_t kTokensPerThread = 1 << 18;
+
+// Matches one slice after the other, with the buffers of one thread.
+class Matcher {
+  public:
+    Matcher(const IdGroups& groups, const Implementation& implementation)
+        : groups_(groups), classify_(implementation.classify), lcs_(implementation.lcs) {}
+
+    // The LCS of each candidate of the slice; valid until the next call.
+    const std::int32_t* operator()(const Slice& slice) {
+        with_id_type(groups_.references.ids, groups_.width, [&](const auto* ids) {
+            const auto* begin = ids + groups_.references.offsets[slice.group];
+            const std::size_t size = groups_.references.size_of(slice.group);
+            size <= kShort ? match(short_, begin, size, slice) : match(long_, begin, size, slice);
+        });
+        return lengths_.data();
+    }
+
+  private:
+    const IdGroups& groups_;
+    const Classify classify_;
+    Lcs lcs_;
+    std::vector<std::uint8_t> short_;  // classes by id, all zero between slices
+    std::vector<std::uint32_t> long_;  // the same for references of more than 64 tokens
+    std::vector<std::uint32_t> reference_;
+    std::vector<std::int32_t> lengths_;
+
+    template <class Class, class Id>
+    void match(std::vector<Class>& classes, const Id* reference, std::size_t size,
+               const Slice& slice) {
+        if (classes.empty()) classes.resize(groups_.distinct + Lcs::kSlack);
+        reference_.clear();
+        std::uint32_t count = 0;
+        for (std::size_t i = 0; i < size; ++i) {
+            Class& its_class = classes[reference[i]];
+            if (its_class == 0) its_class = static_cast<Class>(++count);
+            reference_.push_back(its_class);
+        }
+        lcs_.set_reference(reference_.data(), size, count);
+        for (std::size_t i = 0; i < slice.count; ++i) {
+            const std::size_t candidate = slice.first + i;
+            const std::size_t tokens = groups_.candidates.size_of(candidate);
+            const Id* begin = static_cast<const Id*>(groups_.candidates.ids) +
+                              groups_.candidates.offsets[candidate];
+            lcs_.add(tokens, [&](auto* out) { return write(begin, tokens, out); });
+        }
+        lengths_.resize(slice.count);
+        lcs_.get(lengths_.data());
+        for (std::size_t i = 0; i < size; ++i) classes[reference[i]] = 0;
+    }
+
+    template <class Id>
+    std::uint8_t* write(const Id* ids, std::size_t count, std::uint8_t* out) const {
+        return classify_(ids, sizeof(Id), count, {short_.data(), groups_.distinct}, out);
+    }
+
+    template <class Id>
+    std::uint32_t* write(const Id* ids, std::size_t count, std::uint32_t* out) const {
+        return classify(ids, count, long_.data(), groups_.distinct, out);
+    }
+};
+
+// Calls done(slice, index of its first pair, lengths).
+template <class Done>
+void match_all(const IdGroups& groups, const Implementation& implementation, std::size_t threads,
+               const std::function<void()>& poll, const Done& done) {
+    const std::size_t per_reference = groups.candidates.count;
+    std::vector<Slice> slices;
+    if (groups.offsets != nullptr) {
+        slices = cut_into_slices({groups.offsets, groups.offsets + groups.references.count + 1});
+    } else {
+        const std::vector<Slice> one = cut_into_slices({0, per_reference});
+        for (std::size_t group = 0; group < groups.references.count; ++group) {
+            for (const Slice& slice : one) slices.push_back({group, slice.first, slice.count});
+        }
+    }
+    std::size_t tokens = static_cast<std::size_t>(groups.candidates.offsets[per_reference]);
+    if (groups.offsets == nullptr) tokens *= std::max<std::size_t>(groups.references.count, 1);
+    threads = std::min({threads, slices.size(), 1 + tokens / kTokensPerThread});
+    run_tasks(
+        slices.size(), threads,
+        [&] {
+            return [&, matcher = Matcher(groups, implementation)](std::size_t task) mutable {
+                const Slice& slice = slices[task];
+                const std::size_t before =
+                    groups.offsets != nullptr ? 0 : slice.group * per_reference;
+                done(slice, before + slice.first, matcher(slice));
+            };
+        },
+        poll);
+}
+
+}  // namespace
+
+void lcs_length(const IdGroups& groups, const Implementation& implementation, std::size_t threads,
+                const std::function<void()>& poll, std::int32_t* lengths) {
+    match_all(groups, implementation, threads, poll,
+              [&](const Slice& slice, std::size_t pair, const std::int32_t* found) {
+                  std::copy_n(found, slice.count, lengths + pair);
+              });
+}
+
+void rouge_l_ids(const IdGroups& groups, const Implementation& implementation, std::size_t threads,
+                 const std::function<void()>& poll, const Measures& measures) {
+    match_all(groups, implementation, threads, poll,
+              [&](const Slice& slice, std::size_t pair, const std::int32_t* found) {
+                  std::vector<std::int32_t> totals(slice.count);
+                  for (std::size_t i = 0; i < slice.count; ++i) {
+                      totals[i] =
+                          static_cast<std::int32_t>(groups.candidates.size_of(slice.first + i));
+                  }
+                  measures.write(pair, slice.count, found, totals.data(),
+                                 groups.references.size_of(slice.group));
+              });
+}
+
+}  // namespace leakrepro
