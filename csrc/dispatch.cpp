@@ -12,15 +12,15 @@ const std::vector<Implementation>& implementations() {
             __builtin_cpu_supports("avx512vpopcntdq") && __builtin_cpu_supports("avx512bw") &&
             __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
             __builtin_cpu_supports("bmi2")) {
-            found.push_back({"avx512", tokenise_avx512,
+            found.push_back({"avx512", tokenise_avx512, find_words_avx512,
                              {lcs_short_avx512, lcs_band_avx512, kBandAvx512}, classify_avx512});
         }
         if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2")) {
-            found.push_back({"avx2", tokenise_avx2, {lcs_short_avx2, lcs_band_avx2, kBandAvx2},
+            found.push_back({"avx2", tokenise_avx2, find_words_scalar, {lcs_short_avx2, lcs_band_avx2, kBandAvx2},
                              classify_scalar});
         }
 #endif
-        found.push_back({"scalar", tokenise_scalar,
+        found.push_back({"scalar", tokenise_scalar, find_words_scalar,
                          {lcs_short_scalar, lcs_band_scalar, kBandScalar}, classify_scalar});
         return found;
     }();

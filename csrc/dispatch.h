@@ -7,6 +7,7 @@
 #include "lcs/classify.h"
 #include "lcs/lcs.h"
 #include "text/text.h"
+#include "text/vocabulary.h"
 
 namespace leakrepro {
 
@@ -14,6 +15,7 @@ namespace leakrepro {
 struct Implementation {
     std::string name;
     Tokenise tokenise;
+    FindWords find_words;
     Lcs::Functions lcs;
     Classify classify;
 };

@@ -26,6 +26,7 @@ class Scorer {
           slices_(slices),
           stem_(stem),
           reader_(implementation.tokenise),
+          find_words_(implementation.find_words),
           lcs_(implementation.lcs),
           measures_(measures),
           words_(take_words(stem)) {}
@@ -56,6 +57,7 @@ class Scorer {
     const std::vector<Slice>& slices_;
     const bool stem_;
     Reader reader_;
+    const FindWords find_words_;
     Lcs lcs_;
     const Measures& measures_;
 
@@ -72,9 +74,9 @@ class Scorer {
         tokens_.wanted.add_all();
         reader_(text, tokens_);
         tokens_.wanted.clear();
-        tokens_.for_each_start([&](const char* token) {
-            const std::uint32_t word = words.vocabulary(token);
-            if (word >= words.class_of.size()) words.class_of.resize(2 * std::size_t{word} + 64);
+        const std::vector<std::uint32_t>& numbers = words.vocabulary(tokens_, find_words_);
+        words.make_room();
+        for (std::uint32_t word : numbers) {
             std::uint32_t& its_class = words.class_of[word];
             if (its_class == 0) {
                 reference_words_.push_back(word);
@@ -82,7 +84,7 @@ class Scorer {
                 words.vocabulary.add_beginnings(word, tokens_.wanted);
             }
             reference_.push_back(its_class);
-        });
+        }
         lcs_.set_reference(reference_.data(), reference_.size(), reference_words_.size());
     }
 
@@ -93,11 +95,10 @@ class Scorer {
             if (i + 2 < count) prefetch(texts[i + 2]);
             reader_(texts[i], tokens_);
             totals_[i] = static_cast<std::int32_t>(tokens_.size());
-            lcs_.add(tokens_.size(), [&](auto* out) {
-                tokens_.for_each_start([&](const char* token) {
-                    const std::uint32_t word = words.vocabulary(token);
-                    if (word < words.class_of.size()) out = append(out, words.class_of[word]);
-                });
+            const std::vector<std::uint32_t>& numbers = words.vocabulary(tokens_, find_words_);
+            words.make_room();
+            lcs_.add(numbers.size(), [&](auto* out) {
+                for (std::uint32_t word : numbers) out = append(out, words.class_of[word]);
                 return out;
             });
         }

@@ -15,9 +15,9 @@ std::vector<std::string> py_tokenise(const py::str& text, bool stem, const std::
     Tokens tokens;
     implementation(name).tokenise(view(text), tokens);
     std::vector<std::string> result;
-    tokens.for_each([&](const char* token, std::size_t length) {
-        std::string word(token, length);
-        if (stem) word.resize(stem_token(word.data(), length));
+    tokens.for_each([&](const char* token) {
+        std::string word(token);
+        if (stem) word.resize(stem_token(word.data(), word.size()));
         result.push_back(std::move(word));
     });
     return result;

@@ -156,25 +156,22 @@ void band(const std::uint64_t* masks, const std::uint32_t* row_of, const Sequenc
     const auto advance = [&](Band<kVectorsEach>& band, std::size_t j) {
         band.step(masks + row_of[candidates.items[j]] * kWords, carries[j]);
     };
-    // Two at a time: a step waits for its masks.
-    std::size_t i = 0;
-    for (; i + 1 < candidates.count; i += 2) {
+    // Two of like length at a time: alone, a step would wait for its masks.
+    const std::vector<std::size_t> order = longest_first(candidates);
+    for (std::size_t n = 0; n < order.size(); n += 2) {
         Band<kVectorsEach> a, b;
-        std::size_t ja = candidates.starts[i], jb = candidates.starts[i + 1];
-        const std::size_t end_a = jb, end_b = candidates.starts[i + 2];
-        for (; ja < end_a && jb < end_b; ++ja, ++jb) {
-            advance(a, ja);
-            advance(b, jb);
+        const std::size_t first = order[n];
+        std::size_t ja = candidates.starts[first];
+        if (n + 1 < order.size()) {
+            const std::size_t second = order[n + 1];
+            for (std::size_t jb = candidates.starts[second]; jb < candidates.starts[second + 1];) {
+                advance(a, ja++);
+                advance(b, jb++);
+            }
+            lengths[second] += b.zeros();
         }
-        for (; ja < end_a; ++ja) advance(a, ja);
-        for (; jb < end_b; ++jb) advance(b, jb);
-        lengths[i] += a.zeros();
-        lengths[i + 1] += b.zeros();
-    }
-    if (i < candidates.count) {
-        Band<kVectorsEach> a;
-        for (std::size_t j = candidates.starts[i]; j < candidates.starts[i + 1]; ++j) advance(a, j);
-        lengths[i] += a.zeros();
+        while (ja < candidates.starts[first + 1]) advance(a, ja++);
+        lengths[first] += a.zeros();
     }
 }
 

@@ -5,10 +5,23 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <numeric>
+#include <vector>
 
 #include "lcs/lcs.h"
 
 namespace leakrepro {
+
+// All candidates of a long reference.
+inline std::vector<std::size_t> longest_first(const Sequences& candidates) {
+    std::vector<std::size_t> order(candidates.count);
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    const std::size_t* starts = candidates.starts;
+    std::sort(order.begin(), order.end(), [starts](std::size_t i, std::size_t j) {
+        return starts[i + 1] - starts[i] > starts[j + 1] - starts[j];
+    });
+    return order;
+}
 
 // Up to kMost candidates from `first` on, longest first (all beyond a limit counting as one length).
 struct ByLength {

@@ -1,6 +1,7 @@
 #include "text/text.h"
 
 #include "target.h"
+#include "text/vocabulary.h"
 
 #ifdef __x86_64__
 LEAKREPRO_AVX512
@@ -139,6 +140,57 @@ void tokenise_avx512(const Text& text, Tokens& tokens) {
         }
     } else if (!tokenise(static_cast<const std::uint32_t*>(text.data), text.length, tokens)) {
         tokenise_scalar(text, tokens);
+    }
+}
+
+void find_words_avx512(const WordTable& table, const Tokens& tokens, std::uint32_t* numbers) {
+    const auto set = [&](std::uint64_t value) {
+        return _mm512_set1_epi64(static_cast<long long>(value));
+    };
+    const __m512i zero = _mm512_setzero_si512();
+    // The high bit of each NUL; letters and digits have none. Bits above the lowest mean nothing.
+    const auto find_nul = [&](__m512i bytes) {
+        return _mm512_and_si512(_mm512_sub_epi64(bytes, set(0x0101010101010101)),
+                                set(0x8080808080808080));
+    };
+    // What stands before the lowest NUL; all of it where there is none.
+    const auto cut = [&](__m512i bytes, __m512i nul, __mmask8 has_nul) {
+        const __m512i below = _mm512_andnot_si512(nul, _mm512_sub_epi64(nul, set(1)));
+        return _mm512_mask_and_epi64(bytes, has_nul, bytes, _mm512_srli_epi64(below, 7));
+    };
+    const char* const bytes = tokens.bytes();
+    const WordTable::Entry* const entries = table.entries();
+    const __m128i shift = _mm_cvtsi32_si128(table.shift());
+    for (std::size_t i = 0; i < tokens.wanted_size(); i += 8) {
+        const std::size_t left = tokens.wanted_size() - i;
+        const auto valid = static_cast<__mmask8>(left >= 8 ? 0xFF : (1u << left) - 1);
+        const __m256i start = _mm256_maskz_loadu_epi32(valid, tokens.starts() + i);
+        const __m512i place = _mm512_cvtepu32_epi64(start);
+        __m512i low = _mm512_mask_i64gather_epi64(zero, valid, place, bytes, 1);
+        __m512i high = _mm512_mask_i64gather_epi64(zero, valid, place, bytes + 8, 1);
+        const __m512i low_nul = find_nul(low), high_nul = find_nul(high);
+        const __mmask8 low_ends = _mm512_test_epi64_mask(low_nul, low_nul);
+        const __mmask8 high_ends = _mm512_test_epi64_mask(high_nul, high_nul);
+        low = cut(low, low_nul, low_ends);
+        high = _mm512_mask_mov_epi64(cut(high, high_nul, high_ends), low_ends, zero);
+        const __m512i hash =
+            _mm512_add_epi64(_mm512_mullo_epi64(low, set(WordKey::kLowFactor)),
+                             _mm512_mullo_epi64(high, set(WordKey::kHighFactor)));
+        // Four times eight bytes an entry.
+        const __m512i index = _mm512_slli_epi64(_mm512_srl_epi64(hash, shift), 2);
+        const __m512i low_there = _mm512_i64gather_epi64(index, entries, 8);
+        const __m512i high_there =
+            _mm512_i64gather_epi64(index, reinterpret_cast<const char*>(entries) + 8, 8);
+        const __m256i number = _mm512_i64gather_epi32(
+            index, reinterpret_cast<const char*>(entries) + offsetof(WordTable::Entry, number), 8);
+        // Words of 16 letters or more end in neither half; they are left to others.
+        __mmask8 found = low_ends | high_ends;
+        found = _mm512_mask_cmpeq_epi64_mask(found, low, low_there);
+        found = _mm512_mask_cmpeq_epi64_mask(found, high, high_there);
+        _mm256_storeu_si256(
+            reinterpret_cast<__m256i*>(numbers + i),
+            _mm256_mask_mov_epi32(_mm256_set1_epi32(static_cast<int>(WordTable::kNew)), found,
+                                  number));
     }
 }
 

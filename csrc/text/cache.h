@@ -15,10 +15,15 @@ struct Words {
 
     Vocabulary vocabulary;
     std::vector<std::uint32_t> class_of;  // by number; all zero between groups
+
+    // Gives all numbers an entry in class_of.
+    void make_room() {
+        if (class_of.size() < vocabulary.size()) class_of.resize(2 * vocabulary.size());
+    }
 };
 
 // Sampling at temperature 1 makes up words without end; a larger vocabulary is forgotten.
-constexpr std::uint32_t kMostWords = 1 << 17;
+constexpr std::uint32_t kMostWords = 1 << 16;
 
 // A kept vocabulary, or a new one. Never waits.
 std::unique_ptr<Words> take_words(bool stem);

@@ -26,7 +26,9 @@ void tokenise(const Char* text, std::size_t length, Tokens& tokens) {
     std::uint32_t* start = tokens.starts();
     char before = 0;
     const auto put = [&](char c) {
-        if (c != 0 && before == 0) *start++ = static_cast<std::uint32_t>(next - first);
+        // No branch: where a token starts cannot be guessed.
+        *start = static_cast<std::uint32_t>(next - first);
+        start += (c != 0) & (before == 0);
         *next++ = before = c;
     };
     for (std::size_t i = 0; i < length; ++i) {

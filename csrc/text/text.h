@@ -3,7 +3,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <limits>
 #include <memory>
 #include <stdexcept>
@@ -23,9 +22,8 @@ struct Text {
 // text after the other, so that memory is asked for once.
 class Tokens {
   public:
-    // Bytes that may be read from where a token starts, so that a short word loads at once.
-    static constexpr std::size_t kKeyBytes = 16;
-    // Bytes, and tokens, that a tokeniser may write beyond those it has to.
+    // Bytes that may be read from behind the last token, and bytes and tokens that a tokeniser may
+    // write beyond those it has to.
     static constexpr std::size_t kSlack = 64;
 
     // Tokens that begin otherwise are counted, but cannot be visited.
@@ -34,16 +32,14 @@ class Tokens {
     // All tokens of the text.
     std::size_t size() const { return size_; }
 
-    // Calls visit(first letter, length) for each wanted token.
+    // Those that are wanted, and where the first letter of each stands.
+    std::size_t wanted_size() const { return wanted_; }
+    const char* start(std::size_t i) const { return bytes_.get() + starts_[i]; }
+
+    // Calls visit(first letter) for each wanted token.
     template <class Visitor>
     void for_each(Visitor&& visit) const {
-        for_each_start([&](const char* token) { visit(token, std::strlen(token)); });
-    }
-
-    // The same without the length, for who finds it faster.
-    template <class Visitor>
-    void for_each_start(Visitor&& visit) const {
-        for (std::size_t i = 0; i < wanted_; ++i) visit(bytes_.get() + starts_[i]);
+        for (std::size_t i = 0; i < wanted_; ++i) visit(start(i));
     }
 
     // For tokenisers: makes room for so many bytes, a last NUL, and all tokens that they can hold.
@@ -59,6 +55,8 @@ class Tokens {
     }
     char* bytes() { return bytes_.get(); }
     std::uint32_t* starts() { return starts_.get(); }
+    const char* bytes() const { return bytes_.get(); }
+    const std::uint32_t* starts() const { return starts_.get(); }
     void finish(std::size_t size, std::size_t wanted) {
         size_ = size;
         wanted_ = wanted;
