@@ -17,9 +17,9 @@ namespace leakrepro {
 
 // Group g is references[g] with candidates[offsets[g]] up to candidates[offsets[g + 1]].
 struct Groups {
-    std::vector<Text> references;
-    std::vector<Text> candidates;
-    std::vector<std::size_t> offsets;
+    const std::vector<Text>& references;
+    const std::vector<Text>& candidates;
+    const std::vector<std::size_t>& offsets;
 };
 
 // One value a candidate, in the order of Groups::candidates.

@@ -2,8 +2,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 def rouge_l(
-    references: list[str],
-    candidates: list[list[str]],
+    references: list[str] | tuple[NDArray[np.uint8], NDArray[np.int64]],
+    candidates: list[list[str]] | tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]],
     precision: NDArray[np.float64],
     recall: NDArray[np.float64],
     fmeasure: NDArray[np.float64],

@@ -12,34 +12,11 @@ namespace py = pybind11;
 namespace leakrepro {
 namespace {
 
-using Offsets = py::array_t<std::int64_t, py::array::c_style>;
-
-// Throws ValueError unless the offsets rise from 0 or more to `end` or less.
-void check(const Offsets& offsets, std::size_t end, const std::string& what) {
-    if (offsets.ndim() != 1 || offsets.size() == 0) {
-        throw py::value_error(what + " must be one-dimensional and have at least one entry");
-    }
-    const std::int64_t* values = offsets.data();
-    std::int64_t before = 0;
-    for (py::ssize_t i = 0; i < offsets.size(); ++i) {
-        if (values[i] < before) {
-            throw py::value_error(what + "[" + std::to_string(i) + "] is " +
-                                  std::to_string(values[i]) + ": offsets must not fall or be " +
-                                  "negative");
-        }
-        before = values[i];
-    }
-    if (static_cast<std::size_t>(before) > end) {
-        throw py::value_error(what + " end at " + std::to_string(before) + ", but there are only " +
-                              std::to_string(end));
-    }
-}
-
 IdSequences sequences(const py::array& ids, const Offsets& offsets, const std::string& what) {
     if (ids.ndim() != 1 || !(ids.flags() & py::array::c_style)) {
         throw py::value_error(what + " ids must be one-dimensional and contiguous");
     }
-    check(offsets, static_cast<std::size_t>(ids.size()), what + " offsets");
+    check_offsets(offsets, static_cast<std::size_t>(ids.size()), what + " offsets");
     const IdSequences result{ids.data(), offsets.data(),
                              static_cast<std::size_t>(offsets.size() - 1)};
     for (std::size_t i = 0; i < result.count; ++i) {
@@ -73,7 +50,7 @@ IdGroups id_groups(const py::array& reference_ids, const Offsets& reference_offs
                           static_cast<int>(reference_ids.itemsize()), above_all(reference_ids),
                           groups ? groups->data() : nullptr};
     if (!groups) return result;
-    check(*groups, result.candidates.count, "groups");
+    check_offsets(*groups, result.candidates.count, "groups");
     if (static_cast<std::size_t>(groups->size()) != result.references.count + 1) {
         throw py::value_error("groups must have one entry more than there are references");
     }

@@ -26,6 +26,11 @@ T* writable(Output<T>& output, std::size_t size) {
     return output.mutable_data();  // throws where the array is read-only
 }
 
+using Offsets = pybind11::array_t<std::int64_t, pybind11::array::c_style>;
+
+// Throws ValueError unless the offsets rise from 0 or more to `end` or less. `what` names them.
+void check_offsets(const Offsets& offsets, std::size_t end, const std::string& what);
+
 // The characters of a string, which live as long as the string does.
 Text view(pybind11::handle text);
 

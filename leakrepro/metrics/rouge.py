@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from leakrepro.metrics import _arrow
 from leakrepro.metrics._implementations import (
     choose,
     implementations,
@@ -54,7 +54,8 @@ def rouge_l(
     Args:
         references: R strings.
         candidates: For each reference its candidates, any number of them. ``references`` and
-            ``candidates`` may also be Arrow arrays (of strings, of lists of strings).
+            ``candidates`` may also be Arrow arrays (of strings, of lists of strings), whose texts
+            are read where they are.
         stem: Compare words by their Porter stems, as ``RougeScorer(use_stemmer=True)``.
         threads: How many threads at most; None for the CPUs that this process may use. The scores
             do not depend on it.
@@ -73,17 +74,28 @@ def rouge_l(
     refuse_device(device)
     implementation, threads = choose(), usable_threads(threads)
 
-    texts = _as_list(references, "references")
-    rows = [
-        _as_list(row, f"candidates of reference {i}")
-        for i, row in enumerate(_as_list(candidates, "candidates"))
-    ]
-    if len(texts) != len(rows):
+    # The kernel reads Arrow arrays where they are; the twin reads lists.
+    native = implementation != "python"
+    if native and _arrow.is_arrow(references):
+        texts: Any = _arrow.strings(references, "reference")
+        count = texts[1].size - 1
+    else:
+        texts = _as_list(references, "references")
+        count = len(texts)
+    if native and _arrow.is_arrow(candidates):
+        rows: Any = _arrow.lists(candidates)
+        offsets = rows[2]
+    else:
+        rows = [
+            _as_list(row, f"candidates of reference {i}")
+            for i, row in enumerate(_as_list(candidates, "candidates"))
+        ]
+        offsets = np.cumsum([0, *map(len, rows)], dtype=np.int64)
+    if count != offsets.size - 1:
         raise ValueError(
-            f"there are {len(texts)} references but {len(rows)} lists of candidates; "
+            f"there are {count} references but {offsets.size - 1} lists of candidates; "
             "each reference needs one"
         )
-    offsets = np.cumsum([0, *map(len, rows)], dtype=np.int64)
     result = new_result(offsets) if out is None else result_that_fits(out, offsets)
     arrays = (result.precision.values, result.recall.values, result.fmeasure.values)
     if implementation == "python":
@@ -102,9 +114,7 @@ def rouge_l(
 def _as_list(values: Any, what: str) -> list[Any]:
     if isinstance(values, list):
         return values
-    # Whoever passes an Arrow array has imported pyarrow.
-    arrow = sys.modules.get("pyarrow")
-    if arrow is not None and isinstance(values, (arrow.Array, arrow.ChunkedArray)):
+    if _arrow.is_arrow(values):
         return list(values.to_pylist())
     if isinstance(values, (str, bytes, Mapping, Set)) or not isinstance(values, Iterable):
         raise TypeError(f"{what} must be a list, not {type(values).__name__}")
