@@ -36,6 +36,7 @@ class Matcher {
     std::vector<std::uint8_t> short_;  // classes by id, all zero between slices
     std::vector<std::uint32_t> long_;  // the same for references of more than 64 tokens
     std::vector<std::uint32_t> reference_;
+    std::vector<std::uint32_t> different_;  // ids of the reference, by class less one
     std::vector<std::int32_t> lengths_;
 
     template <class Class, class Id>
@@ -43,33 +44,40 @@ class Matcher {
                const Slice& slice) {
         if (classes.empty()) classes.resize(groups_.distinct + Lcs::kSlack);
         reference_.clear();
-        std::uint32_t count = 0;
+        different_.clear();
         for (std::size_t i = 0; i < size; ++i) {
             Class& its_class = classes[reference[i]];
-            if (its_class == 0) its_class = static_cast<Class>(++count);
+            if (its_class == 0) {
+                different_.push_back(static_cast<std::uint32_t>(reference[i]));
+                its_class = static_cast<Class>(different_.size());
+            }
             reference_.push_back(its_class);
         }
-        lcs_.set_reference(reference_.data(), size, count);
-        for (std::size_t i = 0; i < slice.count; ++i) {
-            const std::size_t candidate = slice.first + i;
-            const std::size_t tokens = groups_.candidates.size_of(candidate);
-            const Id* begin = static_cast<const Id*>(groups_.candidates.ids) +
-                              groups_.candidates.offsets[candidate];
-            lcs_.add(tokens, [&](auto* out) { return write(begin, tokens, out); });
-        }
+        lcs_.set_reference(reference_.data(), size, different_.size());
+        add(static_cast<const Id*>(groups_.candidates.ids), slice, classes);
         lengths_.resize(slice.count);
         lcs_.get(lengths_.data());
         for (std::size_t i = 0; i < size; ++i) classes[reference[i]] = 0;
     }
 
     template <class Id>
-    std::uint8_t* write(const Id* ids, std::size_t count, std::uint8_t* out) const {
-        return classify_(ids, sizeof(Id), count, {short_.data(), groups_.distinct}, out);
+    void add(const Id* ids, const Slice& slice, const std::vector<std::uint8_t>& classes) {
+        const std::int64_t* offsets = groups_.candidates.offsets + slice.first;
+        const auto tokens = static_cast<std::size_t>(offsets[slice.count] - offsets[0]);
+        classify_({ids, sizeof(Id), offsets, slice.count},
+                  {classes.data(), groups_.distinct, different_.data(), different_.size()},
+                  lcs_.short_room(slice.count, tokens));
     }
 
     template <class Id>
-    std::uint32_t* write(const Id* ids, std::size_t count, std::uint32_t* out) const {
-        return classify(ids, count, long_.data(), groups_.distinct, out);
+    void add(const Id* ids, const Slice& slice, const std::vector<std::uint32_t>& classes) {
+        for (std::size_t i = slice.first; i < slice.first + slice.count; ++i) {
+            const std::size_t tokens = groups_.candidates.size_of(i);
+            lcs_.add(tokens, [&](auto* out) {
+                return classify(ids + groups_.candidates.offsets[i], tokens, classes.data(),
+                                groups_.distinct, out);
+            });
+        }
     }
 };
 

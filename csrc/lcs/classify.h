@@ -9,24 +9,34 @@
 namespace leakrepro {
 
 // Class by id, below `size`; ids beyond are in no reference. kSlack entries more may be read.
+// The ids that have one are ids[0] (of class 1) up to ids[count].
 struct ClassTable {
     const std::uint8_t* classes;
     std::size_t size;
+    const std::uint32_t* ids;
+    std::size_t count;
 };
 
-// Writes the classes of `count` ids of `width` bytes (1, 2, 4 or 8, read as unsigned) that are not
-// 0, and returns the end of them. A table for ids of one byte has 256 entries. May write
-// Lcs::kSlack entries more.
-using Classify = std::uint8_t* (*)(const void* ids, int width, std::size_t count,
-                                   const ClassTable& table, std::uint8_t* out);
+// Candidates as ids of `width` bytes (1, 2, 4 or 8, read as unsigned): candidate i is
+// ids[offsets[i]] up to ids[offsets[i + 1]].
+struct IdCandidates {
+    const void* ids;
+    int width;
+    const std::int64_t* offsets;
+    std::size_t count;
+};
 
-std::uint8_t* classify_scalar(const void*, int, std::size_t, const ClassTable&, std::uint8_t*);
-std::uint8_t* classify_avx512(const void*, int, std::size_t, const ClassTable&, std::uint8_t*);
+// Writes those classes of each candidate that are not 0. A table for ids of one byte has 256
+// entries.
+using Classify = void (*)(const IdCandidates& candidates, const ClassTable& table,
+                          const Lcs::ShortRoom& room);
 
-// The same with classes of any number.
-template <class Id, class Class>
-Class* classify(const Id* ids, std::size_t count, const Class* classes, std::size_t size,
-                Class* out) {
+void classify_scalar(const IdCandidates&, const ClassTable&, const Lcs::ShortRoom&);
+void classify_avx512(const IdCandidates&, const ClassTable&, const Lcs::ShortRoom&);
+
+// The same for one candidate and classes of any number; returns the end of what it wrote.
+template <class Id, class Class, class Out>
+Out* classify(const Id* ids, std::size_t count, const Class* classes, std::size_t size, Out* out) {
     for (std::size_t i = 0; i < count; ++i) {
         out = append(out, ids[i] < size ? classes[ids[i]] : Class{0});
     }

@@ -11,6 +11,13 @@ void Lcs::set_reference(const std::uint32_t* tokens, std::size_t size, std::size
     starts_.assign(1, 0);
 }
 
+Lcs::ShortRoom Lcs::short_room(std::size_t count, std::size_t tokens) {
+    const std::size_t most = tokens + 8 * count + kSlack;
+    if (bytes_.size() < most) bytes_.resize(2 * most);
+    starts_.resize(count + 1);
+    return {bytes_.data(), starts_.data()};
+}
+
 void Lcs::get(std::int32_t* lengths) {
     if (!is_short()) return get_long(lengths);
     std::array<std::uint64_t, kShort + 1> masks;

@@ -9,6 +9,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <vector>
 
 namespace leakrepro {
@@ -81,6 +82,22 @@ class Lcs {
     void add(std::size_t most, Write&& write);
     static constexpr std::size_t kSlack = 64;
 
+    // Where to write all candidates of a short reference at once.
+    struct ShortRoom {
+        std::uint8_t* items;
+        std::size_t* starts;  // one more than candidates; the first is 0
+
+        // write(i, out) is that of add for candidate i.
+        template <class Write>
+        void fill(std::size_t count, Write&& write) const {
+            for (std::size_t i = 0; i < count; ++i) {
+                starts[i + 1] = end_chunk(items, write(i, items + 8 * starts[i]));
+            }
+        }
+    };
+    // Replaces all candidates by `count` of `tokens` tokens in all, to be written by the caller.
+    ShortRoom short_room(std::size_t count, std::size_t tokens);
+
     // How many candidates there are.
     std::size_t count() const { return starts_.size() - 1; }
 
@@ -99,6 +116,11 @@ class Lcs {
     std::vector<std::uint8_t> carries_;
 
     bool is_short() const { return reference_.size() <= kShort; }
+    // Fills the last chunk up with zeros and returns the start of the next one.
+    static std::size_t end_chunk(const std::uint8_t* items, std::uint8_t* end) {
+        std::memset(end, 0, 8);
+        return (static_cast<std::size_t>(end - items) + 7) / 8;
+    }
     void get_long(std::int32_t* lengths);
 };
 
@@ -115,9 +137,7 @@ void Lcs::add(std::size_t most, Write&& write) {
         const std::size_t begin = 8 * starts_.back();
         // Grows by doubling, and never shrinks.
         if (bytes_.size() < begin + most + kSlack) bytes_.resize(2 * (begin + most + kSlack));
-        std::uint8_t* end = write(bytes_.data() + begin);
-        for (std::size_t i = 0; i < 8; ++i) end[i] = 0;
-        starts_.push_back((static_cast<std::size_t>(end - bytes_.data()) + 7) / 8);
+        starts_.push_back(end_chunk(bytes_.data(), write(bytes_.data() + begin)));
     } else {
         const std::size_t begin = starts_.back();
         if (items_.size() < begin + most + kSlack) items_.resize(2 * (begin + most + kSlack));
