@@ -1,6 +1,8 @@
 # make reproduce   install into .venv and run the notebooks of a profile (PROFILE=embedded)
 # make test        install what tests need and run lint, types and tests
 # make gpu         build the CUDA kernel (needs nvcc) and run the tests with it
+# make fuzz        fuzz the kernel under sanitizers for FUZZ_SECONDS=60 over FUZZ_JOBS=1 (needs clang)
+# make sanitize    replay the fuzzer's corpus and run the thread pool under g++'s sanitizers
 # make clean       remove .venv and all that was built; runs/ stays
 #
 # pip's own settings (index, proxy, cache) apply. PYTHON=... names another interpreter.
@@ -13,7 +15,14 @@ INSTALL = $(BIN)/pip install --disable-pip-version-check -c constraints.txt
 # What an installation depends on. Python sources are not in it: the installation is editable.
 PARTS := pyproject.toml setup.py constraints.txt $(shell find csrc -type f)
 
-.PHONY: help reproduce test gpu clean
+FUZZ_SECONDS ?= 60
+FUZZ_JOBS ?= 1
+# The kernel without Python, and what drives it under sanitizers.
+KERNEL := $(shell find csrc -name '*.cpp' -not -path 'csrc/bind/*')
+DRIVERS := tests/native/fuzz
+SANITIZE = -std=c++17 -O1 -g -ffp-contract=off -fno-sanitize-recover=all -Icsrc -pthread
+
+.PHONY: help reproduce test gpu fuzz sanitize clean
 
 help:
 	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
@@ -31,6 +40,31 @@ gpu: .venv/.installed-gpu
 	$(BIN)/leakrepro info
 	$(BIN)/pytest --ignore tests/gpu
 	LEAKREPRO_REQUIRE_GPU=1 CUDA_VISIBLE_DEVICES=$${CUDA_VISIBLE_DEVICES:-0} $(BIN)/pytest tests/gpu
+
+# Inputs that reach something new are kept in build/fuzz/corpus; an input that fails is left there.
+fuzz: build/fuzz/fuzz
+	mkdir -p build/fuzz/corpus
+	$< -max_total_time=$(FUZZ_SECONDS) -max_len=2048 -timeout=60 -fork=$(FUZZ_JOBS) \
+		-artifact_prefix=build/fuzz/ build/fuzz/corpus $(DRIVERS)/corpus
+
+sanitize: build/fuzz/replay build/fuzz/threads
+	build/fuzz/replay 200 $(DRIVERS)/corpus/*
+	build/fuzz/threads
+
+build/fuzz/fuzz: $(DRIVERS)/fuzz.cpp $(wildcard $(DRIVERS)/*.h) $(shell find csrc -type f)
+	@command -v clang++ >/dev/null || { echo "make fuzz needs clang and its runtime libraries" \
+		"(Debian: apt-get install clang libclang-rt-14-dev)" >&2; exit 1; }
+	mkdir -p $(@D)
+	clang++ $(SANITIZE) -fsanitize=fuzzer,address,undefined $< $(KERNEL) -o $@
+
+build/fuzz/replay: $(DRIVERS)/replay.cpp $(DRIVERS)/fuzz.cpp $(wildcard $(DRIVERS)/*.h) \
+		$(shell find csrc -type f)
+	mkdir -p $(@D)
+	$(CXX) $(SANITIZE) -fsanitize=address,undefined $(filter %replay.cpp %/fuzz.cpp,$^) $(KERNEL) -o $@
+
+build/fuzz/threads: $(DRIVERS)/threads.cpp $(shell find csrc -type f)
+	mkdir -p $(@D)
+	$(CXX) $(SANITIZE) -fsanitize=thread $< $(KERNEL) -o $@
 
 clean:
 	rm -rf .venv build *.egg-info leakrepro/_native*.so .mypy_cache .pytest_cache .ruff_cache
