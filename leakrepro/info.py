@@ -47,7 +47,7 @@ def describe() -> dict[str, str]:
     from leakrepro.metrics import rouge
 
     lines = versions()
-    lines["cpus"] = f"{len(os.sched_getaffinity(0))} usable of {os.cpu_count()}, {_cpu_model()}"
+    lines["cpus"] = f"{len(os.sched_getaffinity(0))} usable of {os.cpu_count()}, {cpu_model()}"
     lines["torch threads"] = str(torch.get_num_threads())
     lines["kernel implementations"] = ", ".join(
         name if state == "ok" else f"{name} ({state})"
@@ -60,7 +60,7 @@ def describe() -> dict[str, str]:
     return lines
 
 
-def _cpu_model() -> str:
+def cpu_model() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
