@@ -5,6 +5,7 @@ from .leak import LeakCurve, LeakDifference, chance_curve, compare_leak, leak_at
 from .metrics import CoreMetric, load_metric
 from .metrics.ids import TokenIds, lcs_length, rouge_l_ids
 from .metrics.rouge import RougeL, rouge_l
+from .metrics.scorer import RougeScorer
 from .profiles import Profile, load_profile
 from .report import LeakReport
 from .sampling import Samples, read_samples, sample
@@ -22,6 +23,7 @@ __all__ = [
     "Profile",
     "Prompt",
     "RougeL",
+    "RougeScorer",
     "Samples",
     "Scores",
     "TokenIds",

@@ -36,6 +36,36 @@ def rouge_l_ids(
     threads: int,
     implementation: str,
 ) -> None: ...
+def score(
+    types: list[int],
+    target: str,
+    prediction: str,
+    target_sentences: list[str] | None,
+    prediction_sentences: list[str] | None,
+    *,
+    stem: bool,
+    implementation: str,
+) -> list[tuple[float, float, float]]: ...
+def score_ids(
+    types: list[int],
+    target: list[int],
+    prediction: list[int],
+    target_sentences: list[list[int]],
+    prediction_sentences: list[list[int]],
+    different: int,
+    *,
+    implementation: str,
+) -> list[tuple[float, float, float]]: ...
+def score_batch(
+    types: list[int],
+    references: list[str] | tuple[NDArray[np.uint8], NDArray[np.int64]],
+    candidates: list[list[str]] | tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]],
+    out: NDArray[np.float64],
+    *,
+    stem: bool,
+    threads: int,
+    implementation: str,
+) -> None: ...
 def tokenise(text: str, *, stem: bool, implementation: str) -> list[str]: ...
 def porter_stem(word: str) -> str: ...
 def implementations() -> list[str]: ...

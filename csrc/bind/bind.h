@@ -7,6 +7,7 @@ namespace leakrepro {
 
 void bind_rouge_l(pybind11::module_& module);  // ROUGE-L of texts
 void bind_ids(pybind11::module_& module);      // the same of token ids
+void bind_scorer(pybind11::module_& module);   // all of ROUGE, of texts or token ids
 void bind_text(pybind11::module_& module);     // tokens and stems
 void bind_cuda(pybind11::module_& module);     // what the CUDA build can do
 

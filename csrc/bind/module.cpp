@@ -20,6 +20,7 @@ PYBIND11_MODULE(_native, module) {
     bind_text(module);
     bind_rouge_l(module);
     bind_ids(module);
+    bind_scorer(module);
     bind_cuda(module);
 }
 

@@ -18,7 +18,7 @@ from leakrepro.metrics._implementations import (
 )
 from leakrepro.types import Scores
 
-__all__ = ["RougeL", "implementations", "new_result", "result_that_fits", "rouge_l"]
+__all__ = ["RougeL", "implementations", "new_result", "read_groups", "result_that_fits", "rouge_l"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,8 +74,33 @@ def rouge_l(
     refuse_device(device)
     implementation, threads = choose(), usable_threads(threads)
 
-    # The kernel reads Arrow arrays where they are; the twin reads lists.
-    native = implementation != "python"
+    texts, rows, offsets = read_groups(references, candidates, native=implementation != "python")
+    result = new_result(offsets) if out is None else result_that_fits(out, offsets)
+    arrays = (result.precision.values, result.recall.values, result.fmeasure.values)
+    if implementation == "python":
+        from leakrepro.metrics import _rouge_python
+
+        _rouge_python.rouge_l(texts, rows, *arrays, stem=bool(stem))
+    else:
+        from leakrepro import _native
+
+        _native.rouge_l(
+            texts, rows, *arrays, stem=bool(stem), threads=threads, implementation=implementation
+        )
+    return result
+
+
+def read_groups(
+    references: Sequence[str], candidates: Sequence[Sequence[str]], *, native: bool
+) -> tuple[Any, Any, NDArray[np.int64]]:
+    """References and candidates as the kernel takes them, and where the candidates of each start.
+
+    The kernel reads Arrow arrays where they are; the twin (``native`` is false) reads lists.
+
+    Raises:
+        TypeError: for what is not a list.
+        ValueError: when there are not as many lists of candidates as references.
+    """
     if native and _arrow.is_arrow(references):
         texts: Any = _arrow.strings(references, "reference")
         count = texts[1].size - 1
@@ -96,19 +121,7 @@ def rouge_l(
             f"there are {count} references but {offsets.size - 1} lists of candidates; "
             "each reference needs one"
         )
-    result = new_result(offsets) if out is None else result_that_fits(out, offsets)
-    arrays = (result.precision.values, result.recall.values, result.fmeasure.values)
-    if implementation == "python":
-        from leakrepro.metrics import _rouge_python
-
-        _rouge_python.rouge_l(texts, rows, *arrays, stem=bool(stem))
-    else:
-        from leakrepro import _native
-
-        _native.rouge_l(
-            texts, rows, *arrays, stem=bool(stem), threads=threads, implementation=implementation
-        )
-    return result
+    return texts, rows, offsets
 
 
 def _as_list(values: Any, what: str) -> list[Any]:
