@@ -3,6 +3,8 @@
 # make gpu         build the CUDA kernel (needs nvcc) and run the tests with it
 # make fuzz        fuzz the kernel under sanitizers for FUZZ_SECONDS=60 over FUZZ_JOBS=1 (needs clang)
 # make sanitize    replay the fuzzer's corpus and run the thread pool under g++'s sanitizers
+# make proof       compare PROOF_PAIRS=10000000 pairs with rouge-score-rs and rouge_score, after
+#                  make sanitize and make fuzz; add FUZZ_SECONDS=3600 for the long run
 # make clean       remove .venv and all that was built; runs/ stays
 #
 # pip's own settings (index, proxy, cache) apply. PYTHON=... names another interpreter.
@@ -17,12 +19,14 @@ PARTS := pyproject.toml setup.py constraints.txt $(shell find csrc -type f)
 
 FUZZ_SECONDS ?= 60
 FUZZ_JOBS ?= 1
+PROOF_PAIRS ?= 10000000
+PROOF_LOG ?= build/proof/log.json
 # The kernel without Python, and what drives it under sanitizers.
 KERNEL := $(shell find csrc -name '*.cpp' -not -path 'csrc/bind/*')
 DRIVERS := tests/native/fuzz
 SANITIZE = -std=c++17 -O1 -g -ffp-contract=off -fno-sanitize-recover=all -Icsrc -pthread
 
-.PHONY: help reproduce test gpu fuzz sanitize clean
+.PHONY: help reproduce test gpu fuzz sanitize proof clean
 
 help:
 	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
@@ -66,6 +70,9 @@ build/fuzz/threads: $(DRIVERS)/threads.cpp $(shell find csrc -type f)
 	mkdir -p $(@D)
 	$(CXX) $(SANITIZE) -fsanitize=thread $< $(KERNEL) -o $@
 
+proof: sanitize fuzz .venv/.installed-proof
+	$(BIN)/python tests/native/proof.py --pairs $(PROOF_PAIRS) --log $(PROOF_LOG)
+
 clean:
 	rm -rf .venv build *.egg-info leakrepro/_native*.so .mypy_cache .pytest_cache .ruff_cache
 
@@ -83,6 +90,10 @@ clean:
 .venv/.installed-test: $(PARTS) | .venv/.made
 	$(INSTALL) -e '.[test]'
 	@touch .venv/.installed $@
+
+.venv/.installed-proof: $(PARTS) | .venv/.made
+	LEAKREPRO_REQUIRE_NATIVE=1 $(INSTALL) -e '.[test,bench]'
+	@touch .venv/.installed .venv/.installed-test $@
 
 .venv/.installed-gpu: $(PARTS) | .venv/.made
 	LEAKREPRO_CUDA=1 $(INSTALL) -e '.[test]'

@@ -195,6 +195,57 @@ def score(
 
 
 @app.command()
+def bench(
+    shape: Annotated[
+        list[str],
+        typer.Option(help="tofu, knowmem, verbmem, cell or memory; may be repeated [all]."),
+    ] = [],  # noqa: B006
+    only: Annotated[
+        list[str], typer.Option(help="Part of a contestant's name; may be repeated.")
+    ] = [],  # noqa: B006
+    rounds: Annotated[int, typer.Option(help="Times each contestant is timed.")] = 7,
+    quick: Annotated[bool, typer.Option(help="A tenth of the pairs and three rounds.")] = False,
+    stem: Annotated[bool, typer.Option(help="Compare words by their Porter stems.")] = True,
+    new_words: Annotated[
+        float, typer.Option(help="Share of words in candidates that occur nowhere else.")
+    ] = 0.02,
+    seed: Annotated[int, typer.Option(help="Seed of the texts.")] = 0,
+    threads: Annotated[
+        int | None, typer.Option(help="Threads where several are used; all CPUs by default.")
+    ] = None,
+    json: Annotated[
+        Path | None, typer.Option(help="Also write the result there; - for nothing but JSON.")
+    ] = None,
+) -> None:
+    """Time the kernel and every installed peer on the same pairs; check that they agree.
+
+    Peers come with pip install "leakrepro[bench]".
+
+    \b
+    Example: leakrepro bench --shape tofu --only rouge --json bench.json
+    """
+    from json import dumps
+
+    from leakrepro.bench import SHAPES, readable
+    from leakrepro.bench import bench as run
+
+    result = run(
+        shape or SHAPES,
+        only=only,
+        rounds=rounds,
+        quick=quick,
+        stem=stem,
+        new_words=new_words,
+        seed=seed,
+        threads=threads,
+    )
+    text = dumps(result, indent=2)
+    if json is not None and str(json) != "-":
+        json.write_text(text + "\n")
+    typer.echo(text if str(json) == "-" else readable(result))
+
+
+@app.command()
 def info() -> None:
     """Say what this machine and this installation can do.
 

@@ -3,6 +3,7 @@
 #include "bind/bind.h"
 #include "bind/python.h"
 #include "dispatch.h"
+#include "text/cache.h"
 #include "text/porter.h"
 #include "text/vocabulary.h"
 
@@ -38,6 +39,7 @@ std::string py_porter_stem(std::string word) {
 void bind_text(py::module_& module) {
     module.def("tokenise", &py_tokenise, py::arg("text"), py::kw_only(), py::arg("stem"),
                py::arg("implementation"));
+    module.def("forget_words", &forget_words);
     module.def("porter_stem", &py_porter_stem, py::arg("word"));
 }
 

@@ -36,17 +36,18 @@ void Lcs::get_long(std::int32_t* lengths) {
     for (std::size_t begin = 0; begin < reference_.size(); begin += 64 * shape.most) {
         const std::size_t size = std::min(64 * shape.most, reference_.size() - begin);
         const std::size_t words = (size + 64 * shape.step - 1) / (64 * shape.step) * shape.step;
-        masks_.resize(std::max(masks_.size(), (size + 1) * words));
+        masks_.resize(std::max(masks_.size(), ((size + 1) * words + 7) / 8));
+        std::uint64_t* const masks = masks_.front().words;
         std::uint32_t rows = 0;
         for (std::size_t i = 0; i < size; ++i) {
             std::uint32_t& row = row_of_[reference_[begin + i]];
             if (row == 0) row = ++rows;
-            masks_[row * words + i / 64] |= std::uint64_t{1} << (i % 64);
+            masks[row * words + i / 64] |= std::uint64_t{1} << (i % 64);
         }
-        functions_.band(masks_.data(), words, row_of_.data(),
+        functions_.band(masks, words, row_of_.data(),
                         {items_.data(), starts_.data(), count()}, carries_.data(), lengths);
         for (std::size_t i = 0; i < size; ++i) {
-            masks_[row_of_[reference_[begin + i]] * words + i / 64] = 0;
+            masks[row_of_[reference_[begin + i]] * words + i / 64] = 0;
         }
         for (std::size_t i = 0; i < size; ++i) row_of_[reference_[begin + i]] = 0;
     }

@@ -111,7 +111,10 @@ class Lcs {
     std::vector<std::size_t> starts_;     // of each candidate: chunks, or items
     std::vector<std::uint8_t> bytes_;     // candidates of a short reference
     std::vector<std::uint32_t> items_;    // candidates of a long one
-    std::vector<std::uint64_t> masks_;    // all zero between calls
+    struct alignas(64) CacheLine {  // so that no vector of masks lies in two
+        std::uint64_t words[8] = {};
+    };
+    std::vector<CacheLine> masks_;        // all zero between calls
     std::vector<std::uint32_t> row_of_;   // by class; all zero between calls
     std::vector<std::uint8_t> carries_;
 

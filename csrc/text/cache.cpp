@@ -42,4 +42,12 @@ void give_words(std::unique_ptr<Words> words, bool stem) {
     if (lock && to.kept.size() < kMostKept) to.kept.push_back(std::move(words));
 }
 
+void forget_words() {
+    for (const bool stem : {false, true}) {
+        Cache& from = cache(stem);
+        const std::lock_guard<std::mutex> lock(from.mutex);
+        from.kept.clear();
+    }
+}
+
 }  // namespace leakrepro

@@ -31,4 +31,7 @@ std::unique_ptr<Words> take_words(bool stem);
 // Keeps it for the next one who asks, unless there are enough or it is too large.
 void give_words(std::unique_ptr<Words> words, bool stem);
 
+// Drops all that are kept: the next call starts as the first one of a process.
+void forget_words();
+
 }  // namespace leakrepro

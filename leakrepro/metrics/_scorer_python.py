@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 from rapidfuzz.distance import LCSseq
@@ -27,6 +28,7 @@ class Score(NamedTuple):
     fmeasure: float
 
 
+@cache
 def parse_type(name: Any) -> int:
     """The number of a rouge type.
 
