@@ -1,18 +1,8 @@
 #include "cuda/device.h"
 
-#include <cuda_runtime_api.h>
-
-#include <stdexcept>
+#include "cuda/memory.h"
 
 namespace leakrepro {
-namespace {
-
-void check(cudaError_t status) {
-    if (status == cudaSuccess) return;
-    throw std::runtime_error(std::string("CUDA: ") + cudaGetErrorString(status));
-}
-
-}  // namespace
 
 std::vector<CudaDevice> cuda_devices() {
     int count = 0;
