@@ -1,8 +1,18 @@
 #include "cuda/device.h"
 
-#include "cuda/memory.h"
+#include <cuda_runtime_api.h>
+
+#include <stdexcept>
 
 namespace leakrepro {
+namespace {
+
+void check(cudaError_t status) {
+    if (status == cudaSuccess) return;
+    throw std::runtime_error(std::string("CUDA: ") + cudaGetErrorString(status));
+}
+
+}  // namespace
 
 std::vector<CudaDevice> cuda_devices() {
     int count = 0;
