@@ -1,6 +1,7 @@
 # make reproduce   install into .venv and run the notebooks of a profile (PROFILE=embedded)
 # make test        install what tests need and run lint, types and tests
-# make gpu         build the CUDA kernel (needs nvcc) and run the tests with it
+# make gpu         build the CUDA kernel (needs nvcc) and run all tests, compute-sanitizer and the
+#                  GPU benchmark, whose numbers go to leakrepro/reference/measured
 # make fuzz        fuzz the kernel under sanitizers for FUZZ_SECONDS=60 over FUZZ_JOBS=1 (needs clang)
 # make sanitize    replay the fuzzer's corpus and run the thread pool under g++'s sanitizers
 # make proof       compare PROOF_PAIRS=10000000 pairs with rouge-score-rs and rouge_score, after
@@ -26,7 +27,7 @@ KERNEL := $(shell find csrc -name '*.cpp' -not -path 'csrc/bind/*')
 DRIVERS := tests/native/fuzz
 SANITIZE = -std=c++17 -O1 -g -ffp-contract=off -fno-sanitize-recover=all -Icsrc -pthread
 
-.PHONY: help reproduce test gpu fuzz sanitize proof clean
+.PHONY: help reproduce test gpu fuzz sanitize proof emulated clean
 
 help:
 	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
@@ -40,10 +41,19 @@ test: .venv/.installed-test
 	$(BIN)/mypy
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} OMP_WAIT_POLICY=passive $(BIN)/pytest
 
-gpu: .venv/.installed-gpu
+gpu: .venv/.installed-gpu build/gpu/compare
 	$(BIN)/leakrepro info
 	$(BIN)/pytest --ignore tests/gpu
 	LEAKREPRO_REQUIRE_GPU=1 CUDA_VISIBLE_DEVICES=$${CUDA_VISIBLE_DEVICES:-0} $(BIN)/pytest tests/gpu
+	build/gpu/compare 20000 1
+	for tool in memcheck racecheck synccheck initcheck; do \
+		compute-sanitizer --tool $$tool --error-exitcode 1 build/gpu/compare 100 2 || exit 1; done
+	$(BIN)/python tests/gpu/benchmark.py leakrepro/reference/measured
+
+build/gpu/compare: tests/native/compare_cuda.cpp $(shell find csrc -type f)
+	mkdir -p $(@D)
+	nvcc -O3 -std=c++17 --fmad=false -Xcompiler -ffp-contract=off -Icsrc -arch=native -lineinfo \
+		$< csrc/cuda/lcs.cu csrc/cuda/sort.cu $(KERNEL) -o $@
 
 # Inputs that reach something new are kept in build/fuzz/corpus; an input that fails is left there.
 fuzz: build/fuzz/fuzz
@@ -65,6 +75,22 @@ build/fuzz/replay: $(DRIVERS)/replay.cpp $(DRIVERS)/fuzz.cpp $(wildcard $(DRIVER
 		$(shell find csrc -type f)
 	mkdir -p $(@D)
 	$(CXX) $(SANITIZE) -fsanitize=address,undefined $(filter %replay.cpp %/fuzz.cpp,$^) $(KERNEL) -o $@
+
+# The CUDA kernels as the host's: compare, which make gpu builds for the device.
+EMULATED ?= build/emulator/compare
+CUDA_SOURCE ?= csrc/cuda/lcs.cu
+EMULATOR := tests/native/emulator
+emulated: $(EMULATED)
+SANITIZE_MEMORY := $(SANITIZE) -fsanitize=address,undefined
+$(EMULATED): $(CUDA_SOURCE) tests/native/compare_cuda.cpp build/emulator/kernel.o \
+		$(shell find $(EMULATOR) csrc/cuda -type f)
+	mkdir -p $(@D)
+	$(CXX) $(CUDA_FIRST) -I$(EMULATOR) $(SANITIZE_MEMORY) -w -x c++ $< \
+		tests/native/compare_cuda.cpp $(EMULATOR)/sort.cpp -x none build/emulator/kernel.o -o $@
+
+build/emulator/kernel.o: $(shell find csrc -type f -not -path 'csrc/cuda/*')
+	mkdir -p $(@D)
+	$(CXX) $(SANITIZE_MEMORY) -r -o $@ $(KERNEL)
 
 build/fuzz/threads: $(DRIVERS)/threads.cpp $(shell find csrc -type f)
 	mkdir -p $(@D)

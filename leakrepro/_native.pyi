@@ -72,3 +72,30 @@ def porter_stem(word: str) -> str: ...
 def implementations() -> list[str]: ...
 def built_with_cuda() -> bool: ...
 def cuda_devices() -> list[tuple[str, tuple[int, int]]]: ...
+def cuda_lcs_length(
+    references: tuple[int, int],
+    reference_offsets: NDArray[np.int64],
+    candidates: tuple[int, int],
+    candidate_offsets: NDArray[np.int64],
+    width: int,
+    groups: NDArray[np.int64] | None,
+    lengths: int,
+    *,
+    device: int,
+    stream: int,
+) -> None: ...
+def cuda_measures(
+    references: tuple[int, int],
+    reference_offsets: NDArray[np.int64],
+    candidates: tuple[int, int],
+    candidate_offsets: NDArray[np.int64],
+    width: int,
+    groups: NDArray[np.int64] | None,
+    lengths: int,
+    precision: int,
+    recall: int,
+    fmeasure: int,
+    *,
+    device: int,
+    stream: int,
+) -> None: ...

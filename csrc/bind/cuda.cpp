@@ -1,8 +1,13 @@
 #include <pybind11/stl.h>
 
+#include <limits>
+#include <optional>
+
 #include "bind/bind.h"
+#include "bind/python.h"
 #ifdef LEAKREPRO_WITH_CUDA
 #include "cuda/device.h"
+#include "cuda/lcs.h"
 #endif
 
 namespace py = pybind11;
@@ -12,6 +17,52 @@ namespace {
 
 #ifdef LEAKREPRO_WITH_CUDA
 constexpr bool kBuiltWithCuda = true;
+
+using Address = std::uintptr_t;
+
+template <class T>
+T* pointer(Address address) {
+    return reinterpret_cast<T*>(address);
+}
+
+// The addresses on the device and the same offsets on the host, already checked by the caller.
+CudaSequences sequences(const std::pair<Address, Address>& ids_and_offsets, const Offsets& offsets) {
+    return {pointer<const void>(ids_and_offsets.first),
+            pointer<const std::int64_t>(ids_and_offsets.second), offsets.data(),
+            static_cast<std::size_t>(offsets.size() - 1)};
+}
+
+using Addresses = std::pair<Address, Address>;
+
+CudaGroups cuda_groups(const Addresses& references, const Offsets& reference_offsets,
+                       const Addresses& candidates, const Offsets& candidate_offsets, int width,
+                       const std::optional<Offsets>& groups) {
+    return {sequences(references, reference_offsets), sequences(candidates, candidate_offsets),
+            width, groups ? groups->data() : nullptr};
+}
+
+void py_cuda_lcs_length(const Addresses& references, const Offsets& reference_offsets,
+                        const Addresses& candidates, const Offsets& candidate_offsets, int width,
+                        const std::optional<Offsets>& groups, Address lengths, int device,
+                        Address stream) {
+    const CudaGroups all = cuda_groups(references, reference_offsets, candidates, candidate_offsets,
+                                       width, groups);
+    const py::gil_scoped_release no_gil;
+    const UseDevice use(device);
+    cuda_lcs_length(all, pointer<std::int32_t>(lengths), pointer<void>(stream));
+}
+
+void py_cuda_measures(const Addresses& references, const Offsets& reference_offsets,
+                      const Addresses& candidates, const Offsets& candidate_offsets, int width,
+                      const std::optional<Offsets>& groups, Address lengths, Address precision,
+                      Address recall, Address fmeasure, int device, Address stream) {
+    const CudaGroups all = cuda_groups(references, reference_offsets, candidates, candidate_offsets,
+                                       width, groups);
+    const py::gil_scoped_release no_gil;
+    const UseDevice use(device);
+    cuda_measures(all, pointer<const std::int32_t>(lengths), pointer<double>(precision),
+                  pointer<double>(recall), pointer<double>(fmeasure), pointer<void>(stream));
+}
 #else
 constexpr bool kBuiltWithCuda = false;
 #endif
@@ -32,6 +83,19 @@ std::vector<std::pair<std::string, std::pair<int, int>>> py_cuda_devices() {
 void bind_cuda(py::module_& module) {
     module.def("built_with_cuda", [] { return kBuiltWithCuda; });
     module.def("cuda_devices", &py_cuda_devices);
+#ifdef LEAKREPRO_WITH_CUDA
+    // Addresses are of the device's memory; those of references and candidates are pairs of where
+    // the ids and where the offsets are.
+    module.def("cuda_lcs_length", &py_cuda_lcs_length, py::arg("references"),
+               py::arg("reference_offsets"), py::arg("candidates"), py::arg("candidate_offsets"),
+               py::arg("width"), py::arg("groups"), py::arg("lengths"), py::kw_only(),
+               py::arg("device"), py::arg("stream"));
+    module.def("cuda_measures", &py_cuda_measures, py::arg("references"),
+               py::arg("reference_offsets"), py::arg("candidates"), py::arg("candidate_offsets"),
+               py::arg("width"), py::arg("groups"), py::arg("lengths"), py::arg("precision"),
+               py::arg("recall"), py::arg("fmeasure"), py::kw_only(), py::arg("device"),
+               py::arg("stream"));
+#endif
 }
 
 }  // namespace leakrepro

@@ -2,17 +2,9 @@
 
 #include <cuda_runtime_api.h>
 
-#include <stdexcept>
+#include "cuda/memory.h"
 
 namespace leakrepro {
-namespace {
-
-void check(cudaError_t status) {
-    if (status == cudaSuccess) return;
-    throw std::runtime_error(std::string("CUDA: ") + cudaGetErrorString(status));
-}
-
-}  // namespace
 
 std::vector<CudaDevice> cuda_devices() {
     int count = 0;
@@ -27,5 +19,12 @@ std::vector<CudaDevice> cuda_devices() {
     }
     return devices;
 }
+
+UseDevice::UseDevice(int device) {
+    check(cudaGetDevice(&before_));
+    check(cudaSetDevice(device));
+}
+
+UseDevice::~UseDevice() { cudaSetDevice(before_); }
 
 }  // namespace leakrepro

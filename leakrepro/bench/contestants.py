@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import importlib.util
 import os
@@ -161,17 +162,14 @@ def _text_peers(shape: Shape, *, stem: bool) -> Iterator[Contestant | Absent]:
     if (absent := _absent("rouge_score", "rouge-score")) is not None:
         yield absent
     else:
-        from rouge_score import rouge_scorer
-
-        peer: Any = rouge_scorer
-        plain = peer.RougeScorer(["rougeL"], use_stemmer=stem)
+        plain = importlib.import_module("rouge_score.rouge_scorer").RougeScorer(
+            ["rougeL"], use_stemmer=stem
+        )
         yield _scorer("rouge_score", plain, pairs[: slow["rouge_score"]])
     if (absent := _absent("rouge_score_rs", "rouge-score-rs")) is not None:
         yield absent
     else:
-        import rouge_score_rs
-
-        fast: Any = rouge_score_rs.RougeScorer(["rougeL"], use_stemmer=stem)
+        fast = importlib.import_module("rouge_score_rs").RougeScorer(["rougeL"], use_stemmer=stem)
         yield _scorer("rouge-score-rs score", fast, few)
         references, candidates = [r for r, _ in few], [c for _, c in few]
         yield Contestant(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
+import re
 import warnings
 from functools import cache
 
@@ -68,26 +69,23 @@ def usable_threads(threads: int | None) -> int:
     return threads
 
 
-def refuse_device(device: str) -> None:
-    """Raises unless the device is ``"cpu"``.
+def missing_cuda() -> str:
+    """Why there is no CUDA here; empty where there is."""
+    if _missing:
+        return _missing
+    if not _native.built_with_cuda():
+        return "the native kernel was built without CUDA"
+    return "" if _native.cuda_devices() else "there is no CUDA device"
+
+
+def check_device(device: str) -> None:
+    """Raises unless a device is ``"cpu"``, ``"auto"``, ``"cuda"`` or ``"cuda:N"``.
 
     Raises:
-        RuntimeError: for ``"cuda"``, saying what is missing.
-        ValueError: for any other device.
+        ValueError: naming what is known.
     """
-    if device == "cpu":
-        return
-    if device != "cuda":
-        raise ValueError(f"device must be 'cpu' or 'cuda', not {device!r}")
-    if _missing:
-        reason = _missing
-    elif not _native.built_with_cuda():
-        reason = "the native kernel was built without CUDA"
-    elif not _native.cuda_devices():
-        reason = "there is no CUDA device"
-    else:
-        reason = "this version scores on the CPU only"
-    raise RuntimeError(f"cannot score on device 'cuda': {reason}")
+    if not isinstance(device, str) or not re.fullmatch(r"cpu|auto|cuda(:\d+)?", device):
+        raise ValueError(f"device must be 'cpu', 'cuda', 'cuda:N' or 'auto', not {device!r}")
 
 
 @cache

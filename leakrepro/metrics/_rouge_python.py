@@ -96,12 +96,7 @@ def _pairs(
 ) -> Iterator[tuple[list[int], list[int]]]:
     references = _rows(reference_ids, reference_offsets, "reference offsets")
     candidates = _rows(candidate_ids, candidate_offsets, "candidate offsets")
-    if groups is not None:
-        _check_offsets(groups, len(candidates), "groups")
-        if groups.size != len(references) + 1:
-            raise ValueError("groups must have one entry more than there are references")
-        if groups[0] != 0 or groups[-1] != len(candidates):
-            raise ValueError("groups must start at 0 and end at the number of candidates")
+    check_groups(groups, len(references), len(candidates))
     for i, reference in enumerate(references):
         mine = candidates if groups is None else candidates[groups[i] : groups[i + 1]]
         for candidate in mine:
@@ -109,11 +104,23 @@ def _pairs(
 
 
 def _rows(ids: NDArray[Any], offsets: NDArray[np.int64], what: str) -> list[list[int]]:
-    _check_offsets(offsets, ids.size, what)
+    check_offsets(offsets, ids.size, what)
     return [ids[a:b].tolist() for a, b in pairwise(offsets)]
 
 
-def _check_offsets(offsets: NDArray[np.int64], end: int, what: str) -> None:
+def check_groups(groups: NDArray[np.int64] | None, references: int, candidates: int) -> None:
+    """Raises ValueError unless the offsets share all candidates among the references."""
+    if groups is None:
+        return
+    check_offsets(groups, candidates, "groups")
+    if groups.size != references + 1:
+        raise ValueError("groups must have one entry more than there are references")
+    if groups[0] != 0 or groups[-1] != candidates:
+        raise ValueError("groups must start at 0 and end at the number of candidates")
+
+
+def check_offsets(offsets: NDArray[np.int64], end: int, what: str) -> None:
+    """Raises ValueError unless the offsets rise from 0 or more to ``end`` or less."""
     if offsets.ndim != 1 or offsets.size == 0:
         raise ValueError(f"{what} must be one-dimensional and have at least one entry")
     if offsets[0] < 0 or (np.diff(offsets) < 0).any():

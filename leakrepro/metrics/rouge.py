@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from leakrepro.metrics import _arrow
 from leakrepro.metrics._implementations import (
+    check_device,
     choose,
     implementations,
-    refuse_device,
+    missing_cuda,
     usable_threads,
 )
 from leakrepro.types import Scores
@@ -59,7 +60,8 @@ def rouge_l(
         stem: Compare words by their Porter stems, as ``RougeScorer(use_stemmer=True)``.
         threads: How many threads at most; None for the CPUs that this process may use. The scores
             do not depend on it.
-        device: Only ``"cpu"`` for now.
+        device: ``"cpu"`` or ``"auto"``, which is the same for texts: to read them takes the CPU
+            longer than to match them. ``rouge_l_ids`` matches ids on a CUDA device.
         out: A result of the same shape, whose arrays are overwritten and which is returned; its
             contents are undefined after an error.
 
@@ -68,10 +70,13 @@ def rouge_l(
             string where a list of candidates is expected.
         ValueError: when there are not as many lists of candidates as references, for ``threads``
             below 1, an unknown device, or an ``out`` that does not fit.
-        RuntimeError: when the device or the implementation that ``LEAKREPRO_IMPL`` names is not
-            there.
+        RuntimeError: for a CUDA device, and when the implementation that ``LEAKREPRO_IMPL``
+            names is not there.
     """
-    refuse_device(device)
+    check_device(device)
+    if device.startswith("cuda"):
+        reason = missing_cuda() or "texts are matched on the CPU; rouge_l_ids takes ids there"
+        raise RuntimeError(f"cannot score on device {device!r}: {reason}")
     implementation, threads = choose(), usable_threads(threads)
 
     texts, rows, offsets = read_groups(references, candidates, native=implementation != "python")

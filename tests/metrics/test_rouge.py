@@ -147,7 +147,9 @@ def test_threads_are_whole():
 def test_devices():
     with pytest.raises(RuntimeError, match="cannot score on device 'cuda': "):
         rouge_l(["a"], [["b"]], device="cuda")
-    with pytest.raises(ValueError, match="device must be 'cpu' or 'cuda', not 'tpu'"):
+    with pytest.raises(
+        ValueError, match="device must be 'cpu', 'cuda', 'cuda:N' or 'auto', not 'tpu"
+    ):
         rouge_l(["a"], [["b"]], device="tpu")
 
 
@@ -157,7 +159,7 @@ def test_devices():
         ("no kernel", False, [], "no kernel"),
         ("", False, [], "built without CUDA"),
         ("", True, [], "there is no CUDA device"),
-        ("", True, [("H200", (9, 0))], "CPU only"),
+        ("", True, [("H200", (9, 0))], "matched on the CPU; rouge_l_ids"),
     ],
 )
 def test_why_there_is_no_cuda(monkeypatch, missing, built, devices, reason):
