@@ -9,6 +9,7 @@
 #include "ids.h"
 #include "input.h"
 #include "rouge.h"
+#include "scorer/scorer.h"
 #include "text/porter.h"
 
 using namespace leakrepro;
@@ -128,6 +129,67 @@ void check_texts(Input& input) {
     }
 }
 
+// The lines of a text, stemmed or not.
+std::vector<reference::Words> lines(const FuzzText& text, bool stem) {
+    std::vector<reference::Words> result;
+    reference::Codes line;
+    const auto end_line = [&] {
+        const reference::Words words = reference::tokenise(line);
+        result.push_back(stem ? reference::stem(words) : words);
+        line.clear();
+    };
+    for (std::uint32_t code : text.codes()) {
+        if (code == '\n') end_line();
+        else line.push_back(code);
+    }
+    end_line();
+    return result;
+}
+
+void check_summaries(Input& input) {
+    constexpr std::size_t kMostCharacters = 1500, kMostCandidates = 6;
+    const std::uint8_t head = input.byte();
+    const bool stem = (head & 1) != 0;
+    const std::vector<RougeType> types{1, 2, 1 + (head >> 1) % 9, kRougeL, kRougeLsum};
+    const FuzzText text = fuzz_text(input, kMostCharacters);
+    std::vector<FuzzText> candidates;
+    for (std::size_t left = input.byte() % kMostCandidates; left > 0; --left) {
+        candidates.push_back(fuzz_text(input, kMostCharacters));
+    }
+    const std::vector<Text> reference_views{text.view()};
+    std::vector<Text> candidate_views;
+    for (const FuzzText& each : candidates) candidate_views.push_back(each.view());
+    const std::vector<std::size_t> offsets{0, candidates.size()};
+
+    const auto joined = [](const std::vector<reference::Words>& sentences) {
+        reference::Words all;
+        for (const reference::Words& words : sentences) {
+            all.insert(all.end(), words.begin(), words.end());
+        }
+        return all;
+    };
+    const std::vector<reference::Words> ours = lines(text, stem);
+    const reference::Words a = joined(ours);
+    for (const Implementation& implementation : implementations()) {
+        std::vector<Results> results(types.size(), Results(candidates.size()));
+        std::vector<Measures> measures;
+        for (Results& result : results) measures.push_back(result.measures());
+        score_summaries({reference_views, candidate_views, offsets}, types, stem, implementation, 1,
+                        [] {}, measures);
+        for (std::size_t i = 0; i < candidates.size(); ++i) {
+            const std::vector<reference::Words> theirs = lines(candidates[i], stem);
+            const reference::Words b = joined(theirs);
+            for (std::size_t t = 0; t < types.size(); ++t) {
+                const reference::Score expected =
+                    types[t] == kRougeL      ? reference::score(reference::lcs(a, b), a.size(), b.size())
+                    : types[t] == kRougeLsum ? reference::rouge_lsum(ours, theirs)
+                    : reference::rouge_n(a, b, static_cast<std::size_t>(types[t]));
+                check(results[t].is(i, expected), "a summary", implementation.name);
+            }
+        }
+    }
+}
+
 // Sequences of ids of one type, back to back.
 template <class Id>
 class Sequences {
@@ -236,6 +298,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         case 2: check_ids<std::uint16_t>(input); break;
         case 3: check_ids<std::uint32_t>(input); break;
         case 4: check_ids<std::uint64_t>(input); break;
+        case 5: check_summaries(input); break;
         default: check_texts(input);
     }
     return 0;

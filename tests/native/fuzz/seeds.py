@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 # First bytes: what is checked (fuzz.cpp, LLVMFuzzerTestOneInput).
-STEM, IDS, TEXTS = 0, (1, 2, 3, 4), 5
+STEM, IDS, SUMMARIES, TEXTS = 0, (1, 2, 3, 4), 5, 6
 EDGES = (15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 255)
 
 
@@ -31,8 +31,8 @@ def text(width: int, operations: bytes) -> bytes:
     return bytes([width | (count & 63) << 2, count >> 6]) + operations
 
 
-def texts(width: int, reference: bytes, candidates: list[bytes]) -> bytes:
-    head = bytes([TEXTS, 1]) + text(width, reference) + bytes([len(candidates)])
+def texts(width: int, reference: bytes, candidates: list[bytes], what: int = TEXTS) -> bytes:
+    head = bytes([what, 1]) + text(width, reference) + bytes([len(candidates)])
     return head + b"".join(text(width, candidate) for candidate in candidates)
 
 
@@ -45,6 +45,8 @@ def seeds() -> dict[str, bytes]:
     odd = bytes([ord("a"), 248, ord("b"), 249, 250, 0xD8, 0, 253, 1, 0xF6, 0, ord("c")])
     for width in range(4):
         found[f"words_{width}"] = texts(width, every_word, [every_word, every_word[::-1], b"", odd])
+        lines = b"a b c\nb a\n\nc c b a\n" * 4
+        found[f"lines_{width}"] = texts(width, lines, [lines[::-1], lines[5:], b"\n"], SUMMARIES)
         for size in EDGES:
             letters = (b"ab " * size)[:size]
             one_word = bytes([240, ord("x"), size])
