@@ -2,6 +2,8 @@
 
 #include <cuda_runtime_api.h>
 
+#include <cstdint>
+
 #include "cuda/memory.h"
 
 namespace leakrepro {
@@ -23,6 +25,11 @@ std::vector<CudaDevice> cuda_devices() {
 UseDevice::UseDevice(int device) {
     check(cudaGetDevice(&before_));
     check(cudaSetDevice(device));
+    // By default memory that was freed goes back to the system whenever a stream is waited for.
+    std::uint64_t kept = std::uint64_t{1} << 30;
+    cudaMemPool_t pool;
+    check(cudaDeviceGetDefaultMemPool(&pool, device));
+    check(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &kept));
 }
 
 UseDevice::~UseDevice() { cudaSetDevice(before_); }
