@@ -37,3 +37,12 @@ def tokenise(implementation: str) -> Callable[[str, bool], list[str]]:
     from leakrepro import _native
 
     return lambda text, stem: _native.tokenise(text, stem=stem, implementation=implementation)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says which implementations were tested, and why others were not."""
+    states = implementations()
+    terminalreporter.write_line(f"kernel implementations tested: {', '.join(AVAILABLE)}")
+    for name, reason in states.items():
+        if reason != "ok":
+            terminalreporter.write_line(f"kernel implementation not tested: {name} ({reason})")
