@@ -170,10 +170,10 @@ def _text_peers(shape: Shape, *, stem: bool) -> Iterator[Contestant | Absent]:
         yield absent
     else:
         fast = importlib.import_module("rouge_score_rs").RougeScorer(["rougeL"], use_stemmer=stem)
-        yield _scorer("rouge-score-rs score", fast, few)
+        yield _scorer("rouge-score-rs", fast, few)
         references, candidates = [r for r, _ in few], [c for _, c in few]
         yield Contestant(
-            "rouge-score-rs score_batch",
+            "rouge-score-rs, all CPUs",
             "text",
             len(few),
             lambda: fast.score_batch(references, candidates),

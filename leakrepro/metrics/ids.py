@@ -209,7 +209,7 @@ class _Arrays:
             from leakrepro.metrics._rouge_python import check_groups, check_offsets
 
             for (ids, offsets), what in zip(self.sides, ("reference", "candidate"), strict=True):
-                check_offsets(offsets, len(ids), f"{what} offsets")
+                check_offsets(offsets, _size(ids), f"{what} offsets")
             check_groups(self.groups, *(offsets.size - 1 for _, offsets in self.sides))
             if not any(is_on_device(ids) for ids, _ in self.sides):
                 (a, _), (b, _) = self.sides
@@ -240,6 +240,11 @@ def _checked(sequences: TokenIds, what: str) -> tuple[Any, NDArray[np.int64]]:
     if not is_on_device(ids):
         ids = np.ascontiguousarray(_integers(ids, f"ids of {what}"))
     return ids, np.ascontiguousarray(_integers(offsets, f"offsets of {what}"), dtype=np.int64)
+
+
+def _size(ids: Any) -> int:
+    interface = getattr(ids, "__cuda_array_interface__", None)
+    return len(ids) if interface is None else int(np.prod(interface["shape"]))
 
 
 def _integers(values: ArrayLike, what: str) -> NDArray[Any]:
