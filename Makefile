@@ -25,7 +25,8 @@ PROOF_LOG ?= build/proof/log.json
 # The kernel without Python, and what drives it under sanitizers.
 KERNEL := $(shell find csrc -name '*.cpp' -not -path 'csrc/bind/*')
 DRIVERS := tests/native/fuzz
-SANITIZE = -std=c++17 -O1 -g -ffp-contract=off -fno-sanitize-recover=all -Icsrc -pthread
+SANITIZE := -std=c++17 -O1 -g -ffp-contract=off -fno-sanitize-recover=all -Icsrc -pthread
+SANITIZE_MEMORY := $(SANITIZE) -fsanitize=address,undefined
 
 .PHONY: help reproduce test gpu fuzz sanitize proof emulated clean
 
@@ -74,14 +75,13 @@ build/fuzz/fuzz: $(DRIVERS)/fuzz.cpp $(wildcard $(DRIVERS)/*.h) $(shell find csr
 build/fuzz/replay: $(DRIVERS)/replay.cpp $(DRIVERS)/fuzz.cpp $(wildcard $(DRIVERS)/*.h) \
 		$(shell find csrc -type f)
 	mkdir -p $(@D)
-	$(CXX) $(SANITIZE) -fsanitize=address,undefined $(filter %replay.cpp %/fuzz.cpp,$^) $(KERNEL) -o $@
+	$(CXX) $(SANITIZE_MEMORY) $(filter %replay.cpp %/fuzz.cpp,$^) $(KERNEL) -o $@
 
-# The CUDA kernels as the host's: compare, which make gpu builds for the device.
+# compare_cuda.cpp with the CUDA kernels run by the host; make gpu builds it for the device.
 EMULATED ?= build/emulator/compare
 CUDA_SOURCE ?= csrc/cuda/lcs.cu
 EMULATOR := tests/native/emulator
 emulated: $(EMULATED)
-SANITIZE_MEMORY := $(SANITIZE) -fsanitize=address,undefined
 $(EMULATED): $(CUDA_SOURCE) tests/native/compare_cuda.cpp build/emulator/kernel.o \
 		$(shell find $(EMULATOR) csrc/cuda -type f)
 	mkdir -p $(@D)

@@ -200,12 +200,11 @@ def _scorer(name: str, scorer: Any, pairs: list[tuple[str, str]]) -> Contestant:
 
 
 def _torchmetrics(pairs: list[tuple[str, str]], stem: bool) -> Contestant:
-    from torchmetrics.text.rouge import ROUGEScore
-
+    text = importlib.import_module("torchmetrics.text.rouge")
     targets, predictions = [[r] for r, _ in pairs], [c for _, c in pairs]
 
     def run() -> Any:
-        metric = ROUGEScore(use_stemmer=stem, rouge_keys="rougeL")
+        metric = text.ROUGEScore(use_stemmer=stem, rouge_keys="rougeL")
         metric.update(predictions, targets)
         return metric
 
