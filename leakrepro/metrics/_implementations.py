@@ -37,12 +37,12 @@ def choose() -> str:
         RuntimeError: when the one it names is not there.
     """
     wanted = os.environ.get("LEAKREPRO_IMPL", "auto")
-    reasons = implementations()
     if wanted == "auto":
-        name = next(name for name, reason in reasons.items() if reason == "ok")
-        if name == "python":
-            _warn_of_fallback()
-        return name
+        if not _missing:
+            return _native.implementations()[0]
+        _warn_of_fallback()
+        return "python"
+    reasons = implementations()
     if wanted not in reasons:
         raise ValueError(f"LEAKREPRO_IMPL must be auto, {', '.join(NAMES)}, not {wanted!r}")
     if reasons[wanted] != "ok":
