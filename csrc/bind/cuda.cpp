@@ -1,6 +1,5 @@
 #include <pybind11/stl.h>
 
-#include <limits>
 #include <optional>
 
 #include "bind/bind.h"
@@ -19,6 +18,7 @@ namespace {
 constexpr bool kBuiltWithCuda = true;
 
 using Address = std::uintptr_t;
+using Addresses = std::pair<Address, Address>;  // of ids, of offsets
 
 template <class T>
 T* pointer(Address address) {
@@ -26,13 +26,10 @@ T* pointer(Address address) {
 }
 
 // The addresses on the device and the same offsets on the host, already checked by the caller.
-CudaSequences sequences(const std::pair<Address, Address>& ids_and_offsets, const Offsets& offsets) {
-    return {pointer<const void>(ids_and_offsets.first),
-            pointer<const std::int64_t>(ids_and_offsets.second), offsets.data(),
-            static_cast<std::size_t>(offsets.size() - 1)};
+CudaSequences sequences(const Addresses& addresses, const Offsets& offsets) {
+    return {pointer<const void>(addresses.first), pointer<const std::int64_t>(addresses.second),
+            offsets.data(), static_cast<std::size_t>(offsets.size() - 1)};
 }
-
-using Addresses = std::pair<Address, Address>;
 
 CudaGroups cuda_groups(const Addresses& references, const Offsets& reference_offsets,
                        const Addresses& candidates, const Offsets& candidate_offsets, int width,

@@ -39,7 +39,8 @@ struct HeldTexts {
 
     // `arrow` is (bytes, offsets) of an Arrow array of large strings without nulls.
     void add(const pybind11::tuple& arrow) {
-        const auto bytes = arrow[0].cast<pybind11::array_t<std::uint8_t, pybind11::array::c_style>>();
+        using Bytes = pybind11::array_t<std::uint8_t, pybind11::array::c_style>;
+        const auto bytes = arrow[0].cast<Bytes>();
         const auto offsets = arrow[1].cast<Offsets>();
         check_offsets(offsets, static_cast<std::size_t>(bytes.size()), "text offsets");
         texts.reserve(static_cast<std::size_t>(offsets.size() - 1));

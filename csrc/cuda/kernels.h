@@ -1,8 +1,8 @@
 // What runs on the device. The same source runs on the host under an emulator in the tests, which
 // defines what CUDA would.
 //
-// Bit vectors and classes are those of csrc/lcs/lcs.h. Ids first become numbers: 1, 2, ... for those
-// that occur in a reference of the slice at hand, 0 for all others.
+// Bit vectors and classes are those of csrc/lcs/lcs.h. Ids first become numbers: 1, 2, ... for
+// those that occur in a reference of the slice at hand, 0 for all others.
 #pragma once
 
 #include <cstddef>
@@ -153,8 +153,8 @@ struct Work {
     std::uint32_t first_tile, last_tile;
 };
 
-// Where each block finds its work: work[blockIdx.x], or, where there is a list of references, all of
-// the work with each of them.
+// Where each block finds its work: work[blockIdx.x], or, where there is a list of references, all
+// of the work with each of them.
 struct WorkList {
     const Work* work;
     const std::uint32_t* references;
@@ -174,8 +174,9 @@ __device__ inline std::uint64_t step(std::uint64_t v, std::uint64_t m) {
 
 // A thread a candidate. The shared memory holds each mask kCopies times, so that no two lanes of a
 // half-warp, which load 8 bytes each, meet in one bank; behind them the class of each number.
-__global__ void match_short(Ids references, const std::uint32_t* numbers, std::uint32_t most_numbers,
-                            WorkList list, const Tile* tiles, const std::uint32_t* order,
+__global__ void match_short(Ids references, const std::uint32_t* numbers,
+                            std::uint32_t most_numbers, WorkList list, const Tile* tiles,
+                            const std::uint32_t* order,
                             const std::uint64_t* starts, const Chunk* chunks,
                             std::uint64_t per_reference, std::int32_t* lengths) {
     LEAKREPRO_SHARED(shared);
@@ -246,8 +247,8 @@ __global__ void write_masks(Ids references, std::int64_t begin, std::uint32_t co
     }
 }
 
-// A warp a candidate: lane l has words 2 l and 2 l + 1 of the bit vector of one band. A word gives a
-// carry when its sum overflows and passes one on when its sum is all ones; one addition over the
+// A warp a candidate: lane l has words 2 l and 2 l + 1 of the bit vector of one band. A word gives
+// a carry when its sum overflows and passes one on when its sum is all ones; one addition over the
 // ballots of both finds where carries go. carries[j] is the one into the band at token j, replaced
 // by the one out of it; there are none where the reference is one band.
 __global__ void match_long(Ids candidates, std::uint32_t first, std::uint32_t count,

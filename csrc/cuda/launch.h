@@ -11,15 +11,11 @@
 
 namespace leakrepro {
 
-// Starts a kernel of this many blocks, threads a block and bytes of dynamic shared memory.
+// Starts a kernel of this many blocks, threads a block and bytes of dynamic shared memory, of which
+// 48 KiB can be had without asking.
 template <class... Parameters, class... Arguments>
 void launch(void (*kernel)(Parameters...), unsigned blocks, unsigned threads, std::size_t shared,
             cudaStream_t stream, const Arguments&... arguments) {
-    constexpr std::size_t kWithoutAsking = 48 * 1024;
-    if (shared > kWithoutAsking) {
-        check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                   static_cast<int>(shared)));
-    }
     kernel<<<blocks, threads, shared, stream>>>(static_cast<Parameters>(arguments)...);
     check(cudaGetLastError());
 }

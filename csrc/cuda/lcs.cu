@@ -19,6 +19,7 @@ using namespace cuda;
 
 // Of the references in one slice: their numbers index a table in shared memory.
 constexpr std::size_t kMostReferenceTokens = 1 << 14;
+static_assert(kMaskBytes + kMostReferenceTokens + 1 <= 48 * 1024, "see launch.h");
 // Of the candidates in one slice: bounds what the conversion takes.
 constexpr std::size_t kMostCandidateTokens = std::size_t{1} << 28;
 
@@ -140,7 +141,8 @@ class Matcher {
                 while (first < end) {
                     const std::size_t last = run_end(first, end);
                     const std::int64_t* offsets = groups_.candidates.host_offsets;
-                    const auto its_tokens = static_cast<std::size_t>(offsets[last] - offsets[first]);
+                    const auto its_tokens =
+                        static_cast<std::size_t>(offsets[last] - offsets[first]);
                     if (its_tokens > room && !parts.empty()) {
                         match_tiles(parts, nullptr, most_numbers);
                         parts.clear();

@@ -28,7 +28,9 @@ std::size_t ngrams_of(std::size_t tokens, std::size_t n) {
 SummaryScorer::SummaryScorer(const std::vector<RougeType>& types,
                              const Implementation& implementation)
     : types_(types), lcs_(implementation.lcs) {
-    for (RougeType type : types) most_n_ = std::max(most_n_, static_cast<std::size_t>(std::max(type, 0)));
+    for (RougeType type : types) {
+        most_n_ = std::max(most_n_, static_cast<std::size_t>(std::max(type, 0)));
+    }
 }
 
 std::uint32_t SummaryScorer::class_for(std::uint32_t number) {

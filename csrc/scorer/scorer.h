@@ -70,7 +70,7 @@ class SummaryScorer {
     std::vector<std::uint32_t> numbers_;  // by class less one
     std::vector<std::size_t> shared_;
     std::vector<SummaryScore> scores_;
-    std::vector<std::uint32_t> reference_left_, candidate_left_;  // tokens not yet counted, by class
+    std::vector<std::uint32_t> reference_left_, candidate_left_;  // not yet counted, by class
 
     std::uint32_t class_for(std::uint32_t number);
     std::size_t count_union(const Sentences& candidate);

@@ -16,10 +16,10 @@ struct Sentence {
 // Finds which tokens of a sentence are in its longest common subsequence with another: of several
 // such subsequences, the one that rouge_score's backtracking finds.
 //
-// In the table t of the textbook recurrence, backtracking from (i, j) takes a match if there is one,
-// else goes left if t[i][j - 1] > t[i - 1][j], else up. Without a match, t[i][j] is the larger of
-// the two, so that left is larger exactly if t[i][j] > t[i - 1][j]: if bit i - 1 of the bit vector
-// of column j (lcs.h) is zero. The vectors of all columns take a 64th of the table.
+// In the table t of the textbook recurrence, backtracking from (i, j) takes a match if there is
+// one, else goes left if t[i][j - 1] > t[i - 1][j], else up. Without a match, t[i][j] is the larger
+// of the two, so that left is larger exactly if t[i][j] > t[i - 1][j]: if bit i - 1 of the bit
+// vector of column j (lcs.h) is zero. The vectors of all columns take a 64th of the table.
 class UnionLcs {
   public:
     // The sentence must outlive the calls of add. `classes` is the highest class there is.
