@@ -48,7 +48,6 @@ void SummaryScorer::set_reference(Summary& reference, std::vector<std::uint32_t>
     std::swap(reference_, reference);
     for (std::uint32_t& token : reference_.tokens) token = class_for(token);
     for (std::uint32_t& token : reference_.sentences.tokens) token = class_for(token);
-    lcs_.set_reference(reference_.tokens.data(), reference_.tokens.size(), numbers_.size());
     ngrams_.set_reference(reference_.tokens, most_n_);
 }
 
@@ -68,7 +67,6 @@ const std::vector<SummaryScore>& SummaryScorer::operator()(Summary& candidate) {
         if (type == kRougeL) {
             result.is_empty = ours == 0 || theirs == 0;
             if (!result.is_empty) {
-                // Forgets the candidates before.
                 lcs_.set_reference(reference_.tokens.data(), ours, numbers_.size());
                 lcs_.add(theirs, [&](auto* out) {
                     for (std::uint32_t token : candidate.tokens) out = append(out, token);
@@ -126,7 +124,6 @@ void SummaryReader::append(const Text& text, Vocabulary& vocabulary,
 }
 
 void SummaryReader::operator()(const Text& text, Vocabulary& vocabulary, Summary& summary) {
-    std::vector<Text> lines;
     const int step = std::max(text.width, 1);
     const auto* const data = static_cast<const char*>(text.data);
     const auto is_feed = [&](std::size_t i) {
@@ -136,17 +133,15 @@ void SummaryReader::operator()(const Text& text, Vocabulary& vocabulary, Summary
             default: return data[i] == '\n';
         }
     };
+    summary.sentences.tokens.clear();
+    summary.sentences.ends.clear();
     std::size_t begin = 0;
     for (std::size_t i = 0; i <= text.length; ++i) {
         if (i < text.length && !is_feed(i)) continue;
-        lines.push_back({data + begin * static_cast<std::size_t>(step), i - begin, text.width});
-        begin = i + 1;
-    }
-    summary.sentences.tokens.clear();
-    summary.sentences.ends.clear();
-    for (const Text& line : lines) {
+        const Text line{data + begin * static_cast<std::size_t>(step), i - begin, text.width};
         append(line, vocabulary, summary.sentences.tokens);
         summary.sentences.ends.push_back(summary.sentences.tokens.size());
+        begin = i + 1;
     }
     summary.tokens = summary.sentences.tokens;
 }

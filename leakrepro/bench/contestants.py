@@ -21,7 +21,7 @@ from rapidfuzz.process import cdist
 import leakrepro as lr
 from leakrepro.bench.shapes import Shape
 from leakrepro.metrics._implementations import implementations
-from leakrepro.metrics.rouge import RougeL
+from leakrepro.metrics.rouge import RougeL, arrays_of
 from leakrepro.types import Scores
 
 # Pairs that a slow contestant scores in one go, so that a round stays short.
@@ -75,7 +75,7 @@ def _implementation(name: str) -> Iterator[None]:
 
 
 def _columns(scores: RougeL) -> NDArray[np.float64]:
-    return np.stack([scores.precision.values, scores.recall.values, scores.fmeasure.values], axis=1)
+    return np.stack(arrays_of(scores), axis=1)
 
 
 def _one_column(lengths: Any) -> NDArray[np.float64]:
@@ -115,10 +115,10 @@ def _text(shape: Shape, *, stem: bool, threads: int) -> Iterator[Contestant | Ab
     native = [name for name, state in states.items() if state == "ok" and name != "python"]
     for name in native:
         yield contestant(f"leakrepro {name}", score(name))
-    best = native[0] if native else "python"
     if native:
         from leakrepro._native import forget_words
 
+        best = native[0]
         yield contestant("leakrepro, fresh caches", score(best), before=forget_words)
         texts, rows = pa.array(shape.references), pa.array(shape.candidates)
         yield contestant("leakrepro, Arrow", lambda: lr.rouge_l(texts, rows, stem=stem, threads=1))
@@ -235,9 +235,9 @@ def _string(ids: NDArray[Any]) -> str:
 def _ids(shape: Shape) -> Iterator[Contestant | Absent]:
     references, candidates = shape.ids
     groups = np.cumsum([0, *map(len, shape.candidates)], dtype=np.int64)
+    highest = max(int(ids.max(initial=0)) for ids in (*references, *candidates))
     for dtype in (np.int32, np.uint16, np.int64):
         name = np.dtype(dtype).name
-        highest = max(int(ids.max(initial=0)) for ids in (*references, *candidates))
         if highest > np.iinfo(dtype).max:
             yield Absent(f"leakrepro lcs_length {name}", f"there are {highest + 1} different words")
             continue

@@ -45,7 +45,7 @@ def rouge_l(
     def number(text: str) -> list[int]:
         return [numbers.setdefault(token, len(numbers)) for token in tokenise(text, stem=stem)]
 
-    _check(references, candidates)
+    check_texts(references, candidates)
     i = 0
     for reference, row in zip(references, candidates, strict=True):
         target = number(reference)
@@ -139,7 +139,8 @@ def _measures(
     return p, r, 2 * p * r / (p + r)
 
 
-def _check(references: list[str], candidates: list[list[str]]) -> None:
+def check_texts(references: list[str], candidates: list[list[str]]) -> None:
+    """Raises TypeError for what is not a string; the message names its place."""
     for i, (reference, row) in enumerate(zip(references, candidates, strict=True)):
         _check_text(reference, f"reference {i}")
         for j, candidate in enumerate(row):

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from leakrepro.metrics._device import goes_to_cuda, is_on_device, threshold
 from leakrepro.metrics._implementations import check_device, choose, usable_threads
-from leakrepro.metrics.rouge import RougeL, new_result, result_that_fits
+from leakrepro.metrics.rouge import RougeL, arrays_of, new_result, result_that_fits
 
 __all__ = ["TokenIds", "lcs_length", "rouge_l_ids"]
 
@@ -87,17 +87,7 @@ def lcs_length(
         match = Match(device, *arrays.sides, arrays.groups)
         match.copy(match.lengths, out)
         return out
-    implementation, threads = choose(), usable_threads(threads)
-    if implementation == "python":
-        from leakrepro.metrics import _rouge_python
-
-        _rouge_python.lcs_length(*arrays.native(), out.reshape(-1))
-    else:
-        from leakrepro import _native
-
-        _native.lcs_length(
-            *arrays.native(), out.reshape(-1), threads=threads, implementation=implementation
-        )
+    _on_cpu("lcs_length", arrays, [out.reshape(-1)], threads)
     return out
 
 
@@ -124,7 +114,7 @@ def rouge_l_ids(
     arrays = _Arrays(references, candidates, groups)
     if out is None or isinstance(out, RougeL):
         result = new_result(arrays.rows) if out is None else result_that_fits(out, arrays.rows)
-        values = [result.precision.values, result.recall.values, result.fmeasure.values]
+        values = arrays_of(result)
     else:
         if not _fits(out, (3, int(arrays.rows[-1])), "float64"):
             raise ValueError(
@@ -139,18 +129,22 @@ def rouge_l_ids(
         for row, array in zip(match.measures(), values, strict=True):
             match.copy(row, array)
         return result
+    _on_cpu("rouge_l_ids", arrays, values, threads)
+    return result
+
+
+def _on_cpu(name: str, arrays: _Arrays, outputs: list[Any], threads: int | None) -> None:
+    """Calls the function of this name, of the kernel or its twin."""
     implementation, threads = choose(), usable_threads(threads)
     if implementation == "python":
         from leakrepro.metrics import _rouge_python
 
-        _rouge_python.rouge_l_ids(*arrays.native(), *values)
+        getattr(_rouge_python, name)(*arrays.native(), *outputs)
     else:
         from leakrepro import _native
 
-        _native.rouge_l_ids(
-            *arrays.native(), *values, threads=threads, implementation=implementation
-        )
-    return result
+        run = getattr(_native, name)
+        run(*arrays.native(), *outputs, threads=threads, implementation=implementation)
 
 
 def _fits(out: Any, shape: tuple[int, ...], dtype: str) -> bool:

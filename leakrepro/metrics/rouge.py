@@ -31,6 +31,11 @@ class RougeL:
     fmeasure: Scores
 
 
+def arrays_of(result: RougeL) -> list[NDArray[np.float64]]:
+    """Precision, recall and F-measure of all pairs, as the kernel fills them."""
+    return [result.precision.values, result.recall.values, result.fmeasure.values]
+
+
 def rouge_l(
     references: Sequence[str],
     candidates: Sequence[Sequence[str]],
@@ -81,7 +86,7 @@ def rouge_l(
 
     texts, rows, offsets = read_groups(references, candidates, native=implementation != "python")
     result = new_result(offsets) if out is None else result_that_fits(out, offsets)
-    arrays = (result.precision.values, result.recall.values, result.fmeasure.values)
+    arrays = arrays_of(result)
     if implementation == "python":
         from leakrepro.metrics import _rouge_python
 
@@ -156,7 +161,7 @@ def result_that_fits(out: RougeL, offsets: NDArray[np.int64]) -> RougeL:
             f"out does not fit: {offsets.size - 1} references with {offsets[-1]} candidates need "
             "one entry each"
         )
-    arrays = [s.values for s in scores]
+    arrays = arrays_of(out)
     if not all(array.flags.writeable for array in arrays):
         raise ValueError("out has read-only arrays")
     if any(np.shares_memory(arrays[i], arrays[j]) for i, j in ((0, 1), (0, 2), (1, 2))):

@@ -9,6 +9,7 @@ import numpy as np
 
 from leakrepro.metrics import _scorer_python
 from leakrepro.metrics._implementations import choose, usable_threads
+from leakrepro.metrics._rouge_python import check_texts
 from leakrepro.metrics._scorer_python import ROUGE_L, ROUGE_LSUM, Score, parse_type
 from leakrepro.metrics.rouge import RougeL, read_groups, rouge_l
 from leakrepro.types import Scores
@@ -164,10 +165,9 @@ class RougeScorer:
                 implementation=implementation,
             )
         else:
+            check_texts(texts, rows)
             for i, (reference, row) in enumerate(zip(texts, rows, strict=True)):
-                _check(reference, f"reference {i}")
                 for j, candidate in enumerate(row):
-                    _check(candidate, f"candidate {j} of reference {i}")
                     found = self.score(reference, candidate)
                     values[:, :, offsets[i] + j] = [found[name] for name in self.rouge_types]
         return {
@@ -230,8 +230,3 @@ class RougeScorer:
             len(numbers),
             implementation=implementation,
         )
-
-
-def _check(text: object, what: str) -> None:
-    if not isinstance(text, str):
-        raise TypeError(f"{what} must be a string, not {type(text).__name__}")

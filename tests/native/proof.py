@@ -36,6 +36,7 @@ from tqdm import tqdm
 import leakrepro as lr
 from leakrepro import _native
 from leakrepro.info import commit, cpu_model
+from leakrepro.metrics.rouge import arrays_of
 
 HERE = Path(__file__).parent
 SEED = 20240229
@@ -187,8 +188,7 @@ def bits(scores: Any) -> np.ndarray:
 def ours(implementation: str, references: list[str], rows: list[list[str]], stem: bool) -> Any:
     os.environ["LEAKREPRO_IMPL"] = implementation
     result = lr.rouge_l(references, rows, stem=stem)
-    values = (result.precision.values, result.recall.values, result.fmeasure.values)
-    return bits(np.stack(values, axis=1))
+    return bits(np.stack(arrays_of(result), axis=1))
 
 
 class Chunk:
