@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
+
+MARKER = "complete.json"
 
 
 def sync(path: Path) -> None:
@@ -37,3 +42,39 @@ def write_atomically(path: Path, data: bytes) -> None:
         with contextlib.suppress(OSError):
             draft.unlink(missing_ok=True)
         raise
+
+
+def seal(folder: Path) -> None:
+    """Forces a folder's files to the disk and marks it complete: the last thing before a rename."""
+    sizes = {
+        str(file.relative_to(folder)): file.stat().st_size
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+    }
+    (folder / MARKER).write_text(json.dumps(sizes, indent=1) + "\n", encoding="utf-8")
+    for name in (*sizes, MARKER):
+        sync(folder / name)
+    sync(folder)
+
+
+def is_sealed(folder: str | Path) -> bool:
+    """Whether ``seal`` finished with a folder and every file is still there, at its size."""
+    folder = Path(folder)
+    try:
+        sizes: dict[str, int] = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+        return all((folder / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, ValueError):
+        return False
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """An advisory lock on a folder that ends with its process, however that ends."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        # Some network file systems lock no folders; there a second writer repeats the work.
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -12,7 +12,7 @@ from leakrepro.models import load
 from leakrepro.models.tiny import TinyRecipe, find_tiny_model, tiny_model
 from leakrepro.models.train import Progress
 from leakrepro.profiles import Hosted, Profile, Trained, Unlearned, fill, load_profile
-from leakrepro.unlearning import GradDiffOptions, find_method, find_unlearned, unlearn
+from leakrepro.unlearning import UnlearnOptions, find_method, find_unlearned, unlearn
 
 
 def make_models(profile: Profile, benchmark: Benchmark) -> dict[str, Path]:
@@ -82,7 +82,7 @@ def resolve(model: str | Path, benchmark: Benchmark) -> Path:
         raise FileNotFoundError(f"{error}{known}") from error
 
 
-def _options(profile: Profile, name: str, spec: Unlearned) -> GradDiffOptions:
+def _options(profile: Profile, name: str, spec: Unlearned) -> UnlearnOptions:
     where = f"profile {profile.name!r}, options of {name}"
     return fill(find_method(spec.unlearn).options, spec.options, where)
 
@@ -115,6 +115,6 @@ def _train(benchmark: Benchmark, side: str, recipe: TinyRecipe, progress: Progre
 
 
 def _unlearn(
-    model: Path, benchmark: Benchmark, method: str, options: GradDiffOptions, progress: Progress
+    model: Path, benchmark: Benchmark, method: str, options: UnlearnOptions, progress: Progress
 ) -> Path:
     return unlearn(model, benchmark, method, options, progress=progress)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -24,9 +23,8 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from leakrepro.files import sync, temporary
+from leakrepro.files import MARKER, is_sealed, seal, sync, temporary
 
-MARKER = "complete.json"
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 _TOKENIZER = (
     "tokenizer*.json",
@@ -52,7 +50,8 @@ def locate(model: str | Path, revision: str | None = None) -> Path:
         FileNotFoundError: when there is neither such a folder nor such a repository, or when the
             hub cannot be reached; the message says which.
         PermissionError: for a gated repository without access.
-        ValueError: for a revision of a local folder.
+        ValueError: for a revision of a local folder, and for a folder whose saving or copying did
+            not finish.
     """
     path = Path(model)
     if path.is_dir():
@@ -60,6 +59,11 @@ def locate(model: str | Path, revision: str | None = None) -> Path:
             raise ValueError(f"{path} is a local folder: it has no revision {revision!r}")
         if not (path / "config.json").is_file():
             raise FileNotFoundError(f"{path} is not a model: it has no config.json")
+        if (path / MARKER).exists() and not is_sealed(path):
+            raise ValueError(
+                f"{path} is torn: files that {MARKER} lists are missing or of another size; make "
+                "or copy the model again"
+            )
         return path
     repository, _, pinned = str(model).partition("@")
     revision = revision or pinned or None
@@ -123,7 +127,7 @@ def load_model(path: str | Path, device: str = "auto", dtype: str = "auto") -> P
     path = Path(path)
     _weights(path)
     where = resolve_device(device)
-    with _no_progress_bars():
+    with no_progress_bars():
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             path,
             dtype=resolve_dtype(dtype, where),
@@ -184,6 +188,14 @@ def tokenizer_fingerprint(path: str | Path) -> str:
     return _digest(files)
 
 
+def same_tokenizer(one: Path, other: Path) -> bool:
+    """Whether two models read and write the same tokens; saving anew may change the files."""
+    if one == other or tokenizer_fingerprint(one) == tokenizer_fingerprint(other):
+        return True
+    a, b = load_tokenizer(one), load_tokenizer(other)
+    return a.get_vocab() == b.get_vocab() and a.chat_template == b.chat_template
+
+
 def save_model(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -207,26 +219,18 @@ def save_model(
         FileExistsError: when a complete model is there already and ``replace`` is off.
     """
     path = Path(path)
-    if is_complete(path) and not replace:
+    if is_sealed(path) and not replace:
         raise FileExistsError(f"{path} already holds a complete model")
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = temporary(path)
     shutil.rmtree(draft, ignore_errors=True)
     try:
-        with _no_progress_bars():
+        with no_progress_bars():
             model.save_pretrained(draft)
         tokenizer.save_pretrained(draft)
         for name, content in (extra or {}).items():
             (draft / name).write_text(content + "\n", encoding="utf-8")
-        sizes = {
-            str(file.relative_to(draft)): file.stat().st_size
-            for file in sorted(draft.rglob("*"))
-            if file.is_file()
-        }
-        (draft / MARKER).write_text(json.dumps(sizes, indent=1) + "\n", encoding="utf-8")
-        for name in (*sizes, MARKER):
-            sync(draft / name)
-        sync(draft)
+        seal(draft)
         if path.exists():
             shutil.rmtree(path)
         draft.rename(path)
@@ -234,16 +238,6 @@ def save_model(
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return path
-
-
-def is_complete(path: str | Path) -> bool:
-    """Whether ``path`` is a model that ``save_model`` finished: every file there, at its size."""
-    path = Path(path)
-    try:
-        sizes: dict[str, int] = json.loads((path / MARKER).read_text(encoding="utf-8"))
-        return all((path / name).stat().st_size == size for name, size in sizes.items())
-    except (OSError, ValueError):
-        return False
 
 
 def _weights(path: Path) -> list[Path]:
@@ -277,7 +271,7 @@ def _file_digest(file: Path, size: int, modified_ns: int, inode: int) -> str:
 
 
 @contextlib.contextmanager
-def _no_progress_bars() -> Iterator[None]:
+def no_progress_bars() -> Iterator[None]:
     """Silences transformers' bars for loading and saving, which bury ours."""
     shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()

@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable, Mapping
+import shutil
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from accelerate import PartialState
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from leakrepro import keys, paths
+from leakrepro.files import is_sealed, locked
 from leakrepro.models import load
+from leakrepro.models.train import Checkpoints, Log
 
 RECIPE, LOG = "recipe.json", "log.json"
-Made = tuple[PreTrainedModel, PreTrainedTokenizerBase, list[dict[str, float]]]
+
+
+class Made(NamedTuple):
+    """A trained model and what is saved with it.
+
+    Attributes:
+        model: The model.
+        tokenizer: Its tokenizer.
+        log: The training log.
+        files: Further text files, name to content.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    log: Log
+    files: Mapping[str, str] = {}
 
 
 def find(name: str, recipe: Mapping[str, Any]) -> Path | None:
@@ -26,19 +46,25 @@ def find(name: str, recipe: Mapping[str, Any]) -> Path | None:
 def make_once(
     name: str,
     recipe: Mapping[str, Any],
-    make: Callable[[], Made],
+    make: Callable[[Checkpoints], Made],
     *,
     output_dir: str | Path | None = None,
     resume: bool = True,
+    checkpoint_every: int = 50,
 ) -> Path:
     """Returns the folder of the model that ``recipe`` describes, made now or before.
+
+    A second process that asks for the same model waits for the first. The processes of one
+    ``accelerate launch`` make it together, and the first of them saves.
 
     Args:
         name: First part of the folder's name under ``LEAKREPRO_HOME/models``.
         recipe: Everything that the weights depend on, as JSON.
-        make: Trains; returns the model, its tokenizer and the training log.
+        make: Trains, going on from the checkpoints that it is given.
         output_dir: Another folder.
-        resume: Reuse a finished model of the same recipe; False makes it again.
+        resume: Reuse a finished model of the same recipe, or the checkpoints of an unfinished one;
+            False makes it from the start.
+        checkpoint_every: Steps between two checkpoints.
 
     Raises:
         ValueError: when ``output_dir`` holds a model of another recipe, or something else.
@@ -52,12 +78,37 @@ def make_once(
             f"{path} holds something else than this recipe's model; name another folder or "
             "remove it"
         )
-    model, tokenizer, log = make()
-    files = {
-        RECIPE: json.dumps({"key": key, "name": name, **recipe}, default=keys.fields, indent=1),
-        LOG: json.dumps(log, indent=1),
-    }
-    return load.save_model(model, tokenizer, path, extra=files, replace=True)
+    processes = PartialState()
+    work = path.with_name(f".{path.name}-{key[:12]}.checkpoints")
+    with _alone(work, processes):
+        if processes.is_main_process:
+            for leftover in work.iterdir():
+                if not resume or not leftover.name.startswith("checkpoint-"):
+                    shutil.rmtree(leftover, ignore_errors=True)
+        processes.wait_for_everyone()
+        if not (resume and _holds(path, key)):  # not made by another while this one waited
+            made = make(Checkpoints(work, checkpoint_every))
+            if processes.is_main_process:
+                content = {"key": key, "name": name, **recipe}
+                files = {
+                    **made.files,
+                    RECIPE: json.dumps(content, default=keys.fields, indent=1),
+                    LOG: json.dumps(made.log, indent=1),
+                }
+                load.save_model(made.model, made.tokenizer, path, extra=files, replace=True)
+                shutil.rmtree(work, ignore_errors=True)
+        processes.wait_for_everyone()
+    return path
+
+
+@contextlib.contextmanager
+def _alone(folder: Path, processes: PartialState) -> Iterator[None]:
+    """Keeps other runs of the same recipe out; the processes of this run enter together."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder) if processes.is_main_process else contextlib.nullcontext():
+        processes.wait_for_everyone()
+        folder.mkdir(parents=True, exist_ok=True)  # whoever held it may have removed it
+        yield
 
 
 def _folder(name: str, key: str) -> Path:
@@ -65,7 +116,7 @@ def _folder(name: str, key: str) -> Path:
 
 
 def _holds(path: Path, key: str) -> bool:
-    return _key(path) == key and load.is_complete(path)
+    return _key(path) == key and is_sealed(path)
 
 
 def _key(path: Path) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,7 +152,10 @@ def tiny_model(
     """
     name, description, trained = _describe(benchmark, trained_on, recipe)
     return make_once(
-        name, description, lambda: _train(trained, benchmark.fresh, recipe, name, progress)
+        name,
+        description,
+        functools.partial(_train, trained, benchmark.fresh, recipe, name, progress),
+        checkpoint_every=200,
     )
 
 
@@ -183,6 +187,7 @@ def _train(
     recipe: TinyRecipe,
     label: str,
     progress: train.Progress | None,
+    checkpoints: train.Checkpoints,
 ) -> Made:
     tokenizer = train_tokenizer(
         (text for p in fresh for text in (p.messages[-1]["content"], p.reference)),
@@ -227,5 +232,6 @@ def _train(
         },
         label=label,
         progress=progress,
+        checkpoints=checkpoints,
     )
-    return model, tokenizer, log
+    return Made(model, tokenizer, log)

@@ -1,13 +1,19 @@
-"""One way to run transformers' Trainer: a given order, no side effects, a progress callback."""
+"""One way to run transformers' Trainer: a given order, no side effects, resumable."""
 
 from __future__ import annotations
 
+import contextlib
 import math
+import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 from transformers import (
     PreTrainedModel,
@@ -19,23 +25,74 @@ from transformers import (
     TrainingArguments,
 )
 
+from leakrepro.files import is_sealed, seal
+from leakrepro.models.load import no_progress_bars
+
 Progress = Callable[[int, int], None]
+Log = list[dict[str, float]]
+_METHOD_STATE = "method.safetensors"
+_SMOOTHED = 10  # steps over which a retain loss is judged
 
 
-class _Watch(TrainerCallback):
-    """Reports steps and ends a run whose loss is no longer a number."""
+@dataclass(frozen=True)
+class Checkpoints:
+    """Where a run keeps what it needs to go on after a kill.
 
-    def __init__(self, progress: Progress) -> None:
-        self.progress = progress
+    Attributes:
+        folder: Holds ``checkpoint-<step>`` folders; the newest complete one is gone on from.
+        every: Steps between two of them.
+    """
 
-    def on_step_end(
+    folder: Path
+    every: int = 50
+
+    def newest(self) -> Path | None:
+        """The newest complete checkpoint; torn ones are passed over with a warning."""
+        found = sorted(self.folder.glob("checkpoint-*"), key=lambda path: -_step(path))
+        for path in found:
+            if is_sealed(path):
+                return path
+            warnings.warn(f"{path} is torn: it is ignored", stacklevel=2)
+        return None
+
+
+class _Commit(TrainerCallback):
+    """Moves what Trainer has saved to its final name once it is whole and on the disk."""
+
+    def __init__(self, checkpoints: Checkpoints) -> None:
+        self.checkpoints = checkpoints
+        self.trainer: Trainer | None = None
+
+    def on_save(
         self,
         args: TrainingArguments,
         state: TrainerState,
         control: TrainerControl,
         **kwargs: Any,
     ) -> None:
-        self.progress(state.global_step, state.max_steps)
+        assert self.trainer is not None
+        wait = self.trainer.accelerator.wait_for_everyone
+        wait()  # every process has written its random state
+        if state.is_world_process_zero:
+            draft = Path(args.output_dir or "") / f"checkpoint-{state.global_step}"
+            if tensors := getattr(self.trainer, "state_tensors", {}):
+                save_file(tensors, draft / _METHOD_STATE)
+            seal(draft)
+            final = self.checkpoints.folder / draft.name
+            shutil.rmtree(final, ignore_errors=True)  # a torn one
+            draft.rename(final)
+            for path in self.checkpoints.folder.glob("checkpoint-*"):
+                if path != final:
+                    shutil.rmtree(path, ignore_errors=True)
+        wait()
+
+
+class _Watch(TrainerCallback):
+    """Reports steps and losses, and ends a run that has diverged."""
+
+    def __init__(self, report: Callable[[TrainerState], None], guess: float) -> None:
+        self.report = report
+        self.guess = guess
 
     def on_log(
         self,
@@ -45,14 +102,24 @@ class _Watch(TrainerCallback):
         logs: Mapping[str, float] | None = None,
         **kwargs: Any,
     ) -> None:
-        # "loss" is the mean since the last entry; the last entry's "train_loss" is that of the run.
-        for name in ("loss", "train_loss"):
-            loss = (logs or {}).get(name, 0.0)
-            if not math.isfinite(loss):
+        # The last entry's "train_loss" is that of the run.
+        for name in ("loss", "grad_norm", "train_loss"):
+            value = (logs or {}).get(name, 0.0)
+            if not math.isfinite(value):
+                what = "the gradient's norm" if name == "grad_norm" else "the loss"
                 raise FloatingPointError(
-                    f"the loss became {loss} by step {state.global_step}: training diverged; "
+                    f"{what} became {value} by step {state.global_step}: training diverged; "
                     "lower the learning rate"
                 )
+        recent = [e["retain_loss"] for e in state.log_history if "retain_loss" in e][-_SMOOTHED:]
+        if len(recent) == _SMOOTHED and sum(recent) / _SMOOTHED > self.guess:
+            raise FloatingPointError(
+                f"the retain loss of the last {_SMOOTHED} steps, {sum(recent) / _SMOOTHED:.2f} at "
+                f"step {state.global_step}, is above {self.guess:.2f}, that of uniform guessing: "
+                "training diverged; lower the learning rate or raise retain_weight"
+            )
+        if "loss" in (logs or {}):
+            self.report(state)
 
 
 def run(
@@ -64,10 +131,13 @@ def run(
     *,
     label: str,
     progress: Progress | None = None,
-) -> list[dict[str, float]]:
+    checkpoints: Checkpoints | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> Log:
     """Trains ``model`` in place on ``items`` in their order, once through.
 
-    Epochs are part of the order, so that what a step sees follows from the arguments alone.
+    Epochs are part of the order, so that what a step sees follows from the arguments alone. Under
+    ``accelerate launch`` all processes call this with the same arguments.
 
     Args:
         make_trainer: ``transformers.Trainer``, or a subclass that overrides the loss.
@@ -76,49 +146,89 @@ def run(
         collate: Makes a batch from a list of items.
         settings: Fields of ``TrainingArguments`` that differ from its defaults.
         label: Name on the progress bar.
-        progress: Called with steps done and steps in all; None shows a bar.
+        progress: Called with steps done and steps in all; None shows a bar with the losses.
+        checkpoints: Go on from the newest one, and write more. On the same host with the same
+            threads the weights end as those of a run that was never stopped.
+        callbacks: Further ones.
 
     Returns:
-        The trainer's log, one entry every ten steps.
+        The trainer's log, one entry a step and one of the run.
 
     Raises:
-        FloatingPointError: when the loss becomes infinite or nan.
+        FloatingPointError: when the loss or its gradient is no longer a finite number, or a retain
+            loss is worse than that of guessing uniformly.
     """
-    with (
-        tempfile.TemporaryDirectory() as scratch,
-        tqdm(desc=label, unit="step", disable=progress is not None) as bar,
-    ):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(no_progress_bars())  # those of saving
+        scratch = stack.enter_context(_drafts(checkpoints))
+        bar = stack.enter_context(tqdm(desc=label, unit="step", disable=progress is not None))
 
-        def show(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
+        def report(state: TrainerState) -> None:
+            if progress is not None:
+                progress(state.global_step, state.max_steps)
+                return
+            bar.total = state.max_steps
+            step = state.log_history[-1]
+            parts = {n: v for n, v in step.items() if n in ("forget_loss", "retain_loss")}
+            shown = parts or {"loss": step.get("loss", math.nan)}
+            bar.set_postfix({n: f"{v:.3f}" for n, v in shown.items()}, refresh=False)
+            bar.update(state.global_step - bar.n)
 
         arguments = TrainingArguments(
-            output_dir=scratch,
+            output_dir=str(scratch),
             num_train_epochs=1,
             train_sampling_strategy="sequential",
-            save_strategy="no",
-            report_to=[],
-            logging_steps=10,
+            save_strategy="no" if checkpoints is None else "steps",
+            save_steps=checkpoints.every if checkpoints else 500,
+            logging_steps=1,
             logging_nan_inf_filter=False,
             disable_tqdm=True,
             remove_unused_columns=False,
             use_cpu=not torch.cuda.is_available(),
             dataloader_pin_memory=torch.cuda.is_available(),
-            **settings,
+            **{"report_to": [], **settings},
         )
+        commit = [] if checkpoints is None else [_Commit(checkpoints)]
         trainer = make_trainer(
             model=model,
             args=arguments,
             train_dataset=_Items(items),
             data_collator=collate,
-            callbacks=[_Watch(progress or show)],
+            callbacks=[
+                *callbacks,  # first, so that what they add to the log is saved with the step
+                _Watch(report, math.log(model.config.get_text_config(decoder=True).vocab_size)),
+                *commit,
+            ],
         )
+        for callback in commit:
+            callback.trainer = trainer
         # With its own bar off, Trainer prints its log as lines.
         trainer.remove_callback(PrinterCallback)
-        trainer.train()
+        last = checkpoints and checkpoints.newest()
+        if last and (last / _METHOD_STATE).exists():
+            tensors = load_file(last / _METHOD_STATE, device=str(arguments.device))
+            trainer.state_tensors = tensors  # type: ignore[attr-defined]
+        trainer.train(resume_from_checkpoint=str(last) if last else None)
     model.eval()
     return list(trainer.state.log_history)
+
+
+@contextlib.contextmanager
+def _drafts(checkpoints: Checkpoints | None) -> Iterator[Path]:
+    """A folder for what Trainer writes, on the file system of the checkpoints."""
+    if checkpoints is None:
+        with tempfile.TemporaryDirectory() as scratch:
+            yield Path(scratch)
+        return
+    # One name for all processes of a run, and no other run has it: the caller holds a lock.
+    drafts = checkpoints.folder / ".drafts"
+    drafts.mkdir(parents=True, exist_ok=True)
+    yield drafts
+
+
+def _step(path: Path) -> int:
+    number = path.name.rpartition("-")[2]
+    return int(number) if number.isdigit() else -1
 
 
 class _Items(torch.utils.data.Dataset[Any]):

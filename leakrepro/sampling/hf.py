@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
-from transformers import Cache
+from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
 from leakrepro.models.chat import prompt_ids
 from leakrepro.models.load import eos_ids, load_model, load_tokenizer, resolve_device
@@ -76,6 +76,17 @@ class HFSampler:
         self.tokenizer = load_tokenizer(self.path)
         self.eos = eos_ids(self.path)
         self.max_rows = max_rows
+
+    @classmethod
+    def around(cls, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> HFSampler:
+        """A sampler of a model that is in memory, such as one that is being trained."""
+        sampler = cls.__new__(cls)
+        sampler.path = Path(tokenizer.name_or_path)
+        sampler.model, sampler.tokenizer = model, tokenizer
+        sampler.device = model.device
+        sampler.eos = eos_ids(sampler.path)
+        sampler.max_rows = None
+        return sampler
 
     def draw(
         self,

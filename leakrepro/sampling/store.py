@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import io
 import json
-import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from leakrepro.errors import StoreError
-from leakrepro.files import write_atomically
+from leakrepro.files import locked, write_atomically
 from leakrepro.keys import digest
 from leakrepro.types import Decoding, Prompt, check_prompts
 
@@ -152,7 +150,7 @@ class SampleStore:
         """
         with self._disk(), contextlib.ExitStack() as stack:
             self.path.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(_locked(self.path))
+            stack.enter_context(locked(self.path))
             self._check_names()
             if (self.path / MANIFEST).exists():
                 self._check_manifest()
@@ -307,19 +305,6 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     if not intact:
         raise StoreError(f"{path} is damaged: its key does not match its content")
     return dict(manifest)
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """An advisory lock on a folder that ends with its process, however that ends."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        # Some network file systems lock no folders; there a second writer repeats the work.
-        with contextlib.suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _plain(content: Any) -> Any:

@@ -1,20 +1,6 @@
-"""Unlearning methods: pure losses, one trainer, one table."""
+"""Unlearning methods: pure losses, one trainer, one table; and RULE, the loop around them."""
 
-from leakrepro.unlearning.api import find_unlearned, unlearn
-from leakrepro.unlearning.methods import (
-    METHODS,
-    GradDiffOptions,
-    Method,
-    NPOOptions,
-    find_method,
-)
+import lazy_loader
 
-__all__ = [
-    "METHODS",
-    "GradDiffOptions",
-    "Method",
-    "NPOOptions",
-    "find_method",
-    "find_unlearned",
-    "unlearn",
-]
+# On first use: the command line and the profiles need the table of methods alone.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

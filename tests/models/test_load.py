@@ -13,11 +13,12 @@ from huggingface_hub import errors as hub_errors
 from safetensors.torch import load_file, save_file
 from worlds import make_model
 
+from leakrepro import files
+from leakrepro.files import MARKER, is_sealed
 from leakrepro.models import load
 from leakrepro.models.load import (
     eos_ids,
     fingerprint,
-    is_complete,
     load_model,
     load_tokenizer,
     locate,
@@ -188,7 +189,7 @@ def test_end_tokens_come_from_all_places(copy: Path) -> None:
 def test_what_is_saved_is_loaded_and_complete(tiny_llama: Path, tmp_path: Path) -> None:
     model, tokenizer = load_model(tiny_llama), load_tokenizer(tiny_llama)
     path = save_model(model, tokenizer, tmp_path / "deep" / "saved")
-    assert is_complete(path)
+    assert is_sealed(path)
     assert [file.name for file in path.parent.iterdir()] == ["saved"]
     again = load_model(path)
     for a, b in zip(model.parameters(), again.parameters(), strict=True):
@@ -207,21 +208,21 @@ def test_a_save_that_fails_leaves_nothing_and_can_be_repeated(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(load, "sync", full)
+        patch.setattr(files, "sync", full)
         with pytest.raises(OSError, match="No space left"):
             save_model(model, tokenizer, tmp_path / "saved")
     assert list(tmp_path.iterdir()) == []
     save_model(model, tokenizer, tmp_path / "saved")
-    assert is_complete(tmp_path / "saved")
+    assert is_sealed(tmp_path / "saved")
 
 
 def test_an_incomplete_model_is_told_and_replaced(copy: Path, tiny_llama: Path) -> None:
-    assert is_complete(copy)
+    assert is_sealed(copy)
     whole = (copy / "model.safetensors").read_bytes()
     (copy / "model.safetensors").write_bytes(whole[:-1])
-    assert not is_complete(copy)
+    assert not is_sealed(copy)
     save_model(load_model(tiny_llama), load_tokenizer(tiny_llama), copy)
-    assert is_complete(copy)
-    (copy / load.MARKER).unlink()
-    assert not is_complete(copy)
-    assert not is_complete(copy / "nowhere")
+    assert is_sealed(copy)
+    (copy / MARKER).unlink()
+    assert not is_sealed(copy)
+    assert not is_sealed(copy / "nowhere")

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from worlds import make_model
 
+from leakrepro.files import MARKER, is_sealed
 from leakrepro.models import load
 from leakrepro.models.recipe import Made, make_once
+from leakrepro.models.train import Checkpoints
 
 
 class Maker:
@@ -17,10 +19,10 @@ class Maker:
 
     def __init__(self, folder: Path, seed: int = 0) -> None:
         path = make_model(folder / f"made-{seed}", seed=seed)
-        self.made: Made = load.load_model(path), load.load_tokenizer(path), [{"loss": 0.5}]
+        self.made = Made(load.load_model(path), load.load_tokenizer(path), [{"loss": 0.5}])
         self.calls = 0
 
-    def __call__(self) -> Made:
+    def __call__(self, checkpoints: Checkpoints) -> Made:
         self.calls += 1
         return self.made
 
@@ -67,10 +69,10 @@ def test_a_torn_folder_is_made_again(maker: Maker, damage: str) -> None:
     if damage == "cut weights":
         weights.write_bytes(weights.read_bytes()[:-1])
     else:
-        (path / {"no tokenizer": "tokenizer.json", "no marker": load.MARKER}[damage]).unlink()
+        (path / {"no tokenizer": "tokenizer.json", "no marker": MARKER}[damage]).unlink()
     assert make_once("NPO", {}, maker) == path
     assert maker.calls == 2
-    assert load.is_complete(path)
+    assert is_sealed(path)
     assert load.fingerprint(path) == before
 
 
@@ -78,7 +80,7 @@ def test_a_folder_of_ones_own(maker: Maker, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for target in (tmp_path / "new" / "model", tmp_path / "empty"):
         assert make_once("NPO", {}, maker, output_dir=str(target)) == target
-        assert load.is_complete(target)
+        assert is_sealed(target)
         assert make_once("NPO", {}, maker, output_dir=target) == target
     assert maker.calls == 2
     assert not (tmp_path / "home").exists()
@@ -106,7 +108,7 @@ def test_something_else_is_never_replaced(
 
 
 def test_a_failed_training_leaves_nothing(maker: Maker, tmp_path: Path) -> None:
-    def fail() -> Made:
+    def fail(checkpoints: Checkpoints) -> Made:
         raise FloatingPointError("diverged")
 
     with pytest.raises(FloatingPointError):

@@ -8,19 +8,44 @@ from __future__ import annotations
 import functools
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from leakrepro.models import chat, load, train
-from leakrepro.unlearning.methods import METHODS, GradDiffOptions, NPOOptions, find_method
+from leakrepro.unlearning.api import _blank
+from leakrepro.unlearning.methods import find_method
 from leakrepro.unlearning.trainer import UnlearnItem, collate
 
 # Forget answers of 1 to 29 tokens, so that a mean of batch means is not the mean.
 LENGTHS = (1, 29, 2, 3, 1, 17, 5, 2)
+FORGET_WEIGHT, RETAIN_WEIGHT, RATE = 0.7, 2.0, 0.1
+# Name of a case -> its method and options.
+CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "GradAscent": ("GradAscent", {}),
+    "GradDiff": ("GradDiff", {}),
+    "GradDiff, KL": ("GradDiff", {"retain_loss": "kl"}),
+    "NPO": ("NPO", {"beta": 0.3}),
+    "SimNPO": ("SimNPO", {"beta": 2.0, "delta": 0.4}),
+    "RMU": ("RMU", {"layer": 0, "steering": 3.0}),
+    "RMU, down projections": ("RMU", {"layer": 0, "steering": 3.0, "trainable": "down_proj"}),
+    "IdkDPO": ("IdkDPO", {"beta": 0.3}),
+    "BLUR-NPO": ("BLUR-NPO", {"beta": 0.3, "gamma": 0.8}),
+    "NPO+ENT": ("NPO+ENT", {"beta": 0.3, "entropy_weight": 0.6}),
+}
 
 
-def items(vocabulary: int) -> list[UnlearnItem]:
+def options_of(case: str, **changes: Any) -> Any:
+    method, values = CASES[case]
+    weights = {"forget_weight": FORGET_WEIGHT}
+    if method != "GradAscent":
+        weights["retain_weight"] = RETAIN_WEIGHT
+    return find_method(method).options(**(weights | values | changes))
+
+
+def items(case: str, vocabulary: int) -> list[UnlearnItem]:
     """Eight forget answers with two retain answers each, random and the same in each call."""
     generator = torch.Generator().manual_seed(3)
 
@@ -29,46 +54,63 @@ def items(vocabulary: int) -> list[UnlearnItem]:
         return chat.Pair(tuple(ids.tolist()), 4)
 
     return [
-        UnlearnItem(pair(tokens), 5.0 * tokens, (pair(2 * i + 1), pair(30 - 4 * i + 1)))
+        UnlearnItem(
+            pair(tokens),
+            (pair(2 * i + 1), pair(30 - 4 * i + 1)) if case != "GradAscent" else (),
+            reference_nll=5.0 * tokens,
+            alternate=pair(i + 3) if case == "IdkDPO" else None,
+            alternate_reference_nll=5.0 * (i + 3),
+        )
         for i, tokens in enumerate(LENGTHS)
     ]
 
 
-def step(model: Path, method: str, batch_size: int, accumulation: int) -> dict[str, Tensor]:
+def reference_of(model: Path) -> PreTrainedModel:
+    """A reference that is near the model and not the model."""
+    reference = load.load_model(model, device="cpu", dtype="float32")
+    with torch.no_grad():
+        for parameter in reference.parameters():
+            parameter.mul_(1.05)
+    return reference
+
+
+def step(
+    model: Path, case: str, batch_size: int, accumulation: int, blanks: int = 0
+) -> dict[str, Tensor]:
     """The weights after one pass over the items, from the model at ``model``."""
     loaded = load.load_model(model, device="cpu", dtype="float32")
-    sizes = {"batch_size": batch_size, "accumulation": accumulation}
-    options = (
-        NPOOptions(**sizes, beta=0.3, retain_weight=2.0, forget_weight=0.7)
-        if method == "NPO"
-        else GradDiffOptions(**sizes, retain_weight=2.0, forget_weight=0.7)
-    )
-    train.run(
-        functools.partial(find_method(method).trainer, options),
+    options = options_of(case, batch_size=batch_size, accumulation=accumulation)
+    trainer = find_method(CASES[case][0]).trainer
+    trainer.check(options, loaded)
+    reference = reference_of(model) if trainer.needs_reference(options) else None
+    given = items(case, loaded.config.vocab_size)
+    log = train.run(
+        functools.partial(trainer, options, reference),
         loaded,
-        items(loaded.config.vocab_size),
+        given + [_blank(given[0])] * blanks,
         lambda batch: collate(batch, 0),
         {
             "per_device_train_batch_size": batch_size,
             "gradient_accumulation_steps": accumulation,
             # Plain gradient descent without clipping: the step is the gradient, in its true size.
             "optim": "sgd",
-            "learning_rate": 0.1,
+            "learning_rate": RATE,
             "lr_scheduler_type": "constant",
             "max_grad_norm": 0.0,
             "seed": 0,
         },
-        label=method,
+        label=case,
         progress=lambda done, total: None,
     )
-    return {name: value.detach().clone() for name, value in loaded.state_dict().items()}
+    weights = {name: value.detach().clone() for name, value in loaded.state_dict().items()}
+    first = log[0]
+    losses = [first["loss"], first["forget_loss"], first.get("retain_loss", 0.0)]
+    return weights | {"": torch.tensor(losses)}
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     model, batch_size, accumulation, output = sys.argv[1:]
-    weights = {
-        name: step(Path(model), name, int(batch_size), int(accumulation)) for name in METHODS
-    }
+    weights = {case: step(Path(model), case, int(batch_size), int(accumulation)) for case in CASES}
     if torch.distributed.get_rank() == 0:
         torch.save({"weights": weights, "world": torch.distributed.get_world_size()}, output)

@@ -1,0 +1,95 @@
+"""What training a model takes, estimated from its configuration before anything is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import torch
+from accelerate import init_empty_weights
+from transformers import AutoConfig, AutoModelForCausalLM
+
+_FLOAT = 4  # bytes; weights, gradients and AdamW's two moments are kept in float32
+# Values a layer keeps a token for the backward pass, in units of the width: the attention's input,
+# queries, keys, values and output, the MLP's input, both norms and both residual sums.
+_KEPT_PER_TOKEN = 16
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """Bytes that a training step takes at its peak, one process. Activations are a rough guess.
+
+    Attributes:
+        weights: All weights.
+        gradients: Of the trained ones.
+        optimizer: AdamW's moments.
+        reference: A second, frozen model, where one is kept.
+        activations: What the backward pass needs, and the logits with their gradient.
+        available: What the device has left now.
+    """
+
+    weights: int
+    gradients: int
+    optimizer: int
+    reference: int
+    activations: int
+    available: int
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.gradients + self.optimizer + self.reference + self.activations
+
+    def __str__(self) -> str:
+        parts = ("weights", "gradients", "optimizer", "reference", "activations")
+        shown = ", ".join(f"{n} {getattr(self, n) / 2**30:.2f}" for n in parts if getattr(self, n))
+        return (
+            f"about {self.total / 2**30:.2f} GiB ({shown}) of {self.available / 2**30:.1f} GiB "
+            "available"
+        )
+
+
+def estimate_memory(
+    path: str | Path,
+    device: torch.device,
+    *,
+    rows: int,
+    length: int,
+    reference: bool = False,
+    lora_rank: int | None = None,
+) -> MemoryEstimate:
+    """Estimates a training step with AdamW on a local model; reads its configuration alone.
+
+    Args:
+        path: A local model.
+        device: Where it is to be trained.
+        rows: Answers of one batch, all kinds together.
+        length: Tokens of the longest.
+        reference: Whether a frozen second model is kept.
+        lora_rank: Rank of adapters on all linear layers; None trains all weights.
+    """
+    config = AutoConfig.from_pretrained(path, local_files_only=True)
+    with init_empty_weights():
+        model = AutoModelForCausalLM.from_config(config)
+    count = sum(p.numel() for p in model.parameters())
+    trained = count
+    if lora_rank is not None:
+        linear = [m for m in model.modules() if isinstance(m, torch.nn.Linear)]
+        trained = lora_rank * sum(m.in_features + m.out_features for m in linear)
+    text = config.get_text_config(decoder=True)
+    inner = getattr(text, "intermediate_size", 4 * text.hidden_size)
+    # The MLP keeps its two inner products, their activation and the product.
+    layer = _KEPT_PER_TOKEN * text.hidden_size + 4 * inner
+    kept = rows * length * (text.num_hidden_layers * layer + 3 * text.vocab_size)
+    if device.type == "cuda":
+        available = torch.cuda.mem_get_info(device)[0]
+    else:
+        available = psutil.virtual_memory().available
+    return MemoryEstimate(
+        weights=_FLOAT * count,
+        gradients=_FLOAT * trained,
+        optimizer=2 * _FLOAT * trained,
+        reference=_FLOAT * count if reference else 0,
+        activations=_FLOAT * kept,
+        available=available,
+    )
