@@ -10,8 +10,9 @@ from .profiles import Profile, load_profile
 from .report import LeakReport
 from .sampling import Samples, read_samples, sample
 from .subjects import make_models
+from .trajectory import make_rules, rule
 from .types import Decoding, Prompt, Scores
-from .unlearning import unlearn
+from .unlearning import RuleOptions, unlearn
 
 __all__ = [
     "Benchmark",
@@ -24,6 +25,7 @@ __all__ = [
     "Prompt",
     "RougeL",
     "RougeScorer",
+    "RuleOptions",
     "Samples",
     "Scores",
     "TokenIds",
@@ -36,12 +38,14 @@ __all__ = [
     "load_metric",
     "load_profile",
     "make_models",
+    "make_rules",
     "models",
     "paths",
     "read_samples",
     "report",
     "rouge_l",
     "rouge_l_ids",
+    "rule",
     "sample",
     "unlearn",
 ]

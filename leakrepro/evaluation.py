@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from leakrepro.benchmarks.base import Benchmark
 from leakrepro.leak import LeakCurve, chance_curve, leak_at_k
 from leakrepro.metrics import CoreMetric, load_metric
+from leakrepro.metrics.text import naming_share
 from leakrepro.report import LeakReport, digest_texts
 from leakrepro.sampling import sample
 from leakrepro.subjects import resolve
@@ -64,7 +65,7 @@ def evaluate(
     if k is not None and (not k or k[0] < 1):
         raise ValueError(f"k must hold numbers from 1 to n, not {k}")
     retain_decoding = decoding if decoding.is_greedy else decoding.replace(n=retain_n)
-    metrics = _metrics(metric, benchmark)
+    metrics = load_metrics(metric, benchmark)
     path = resolve(model, benchmark)
 
     forget = sample(path, benchmark.forget, decoding, workers=workers)
@@ -93,13 +94,17 @@ def evaluate(
         retain_sampled=retain_sampled,
         finished=forget.finished,
         samples=forget.path,
+        named=naming_share(forget.prompts, forget.texts, benchmark.subjects),
         easy=easy,
         hard=hard,
         chance=chance,
     )
 
 
-def _metrics(metric: Metric | Sequence[Metric] | None, benchmark: Benchmark) -> list[CoreMetric]:
+def load_metrics(
+    metric: Metric | Sequence[Metric] | None, benchmark: Benchmark
+) -> list[CoreMetric]:
+    """Core metrics by id or as they are, with the benchmark's subjects; None: its own metrics."""
     if metric is None:
         metric = benchmark.metrics
     elif isinstance(metric, str) or not isinstance(metric, Sequence):

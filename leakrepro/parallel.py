@@ -169,6 +169,8 @@ class _Worker:
             "OMP_WAIT_POLICY": "PASSIVE",
             # A tokenizer's own threads would come on top.
             "TOKENIZERS_PARALLELISM": "false",
+            # Progress is told through the pipe; bars of several workers would write over another.
+            "TQDM_DISABLE": "1",
         }
         command = (
             "import pickle, sys; from multiprocessing.connection import Connection; "

@@ -68,11 +68,15 @@ class Tuning(_Strict):
         worlds: Changes to ``benchmark_options``, one a tuning world; never a reported world.
         grids: Model name -> option -> values to try.
         min_retain: Share of Original's greedy retain score that a choice must keep.
+        rule_grids: Base method -> option of its rounds -> values to try, for RULE.
+        max_retain_loss: What RULE may cost of the base method's retain score, greedy or sampled.
     """
 
     worlds: tuple[dict[str, Any], ...] = Field(min_length=1)
     grids: dict[str, dict[str, tuple[Any, ...]]]
     min_retain: float = Field(gt=0, le=1)
+    rule_grids: dict[str, dict[str, tuple[Any, ...]]] = {}
+    max_retain_loss: float = Field(default=0.03, ge=0, lt=1)
 
     def __str__(self) -> str:
         return (
@@ -80,6 +84,28 @@ class Tuning(_Strict):
             f"({', '.join(map(str, self.worlds))}) by greedy answers alone: closest to Retrain's "
             f"greedy leak with at least {self.min_retain:.0%} of Original's greedy retain score."
         )
+
+
+class Rule(_Strict):
+    """RULE around some of the profile's unlearned models.
+
+    Attributes:
+        rounds: Rounds after the base method.
+        options: Of ``leakrepro.unlearning.RuleOptions``, but ``base``, ``round`` and ``added``.
+        bases: Model name -> what its method's options change to in a round.
+        controls: Names among ``bases`` that get both controls too.
+    """
+
+    rounds: PositiveInt
+    options: dict[str, Any] = {}
+    bases: dict[str, dict[str, Any]] = Field(min_length=1)
+    controls: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _controls_fit(self) -> Rule:
+        if unknown := [name for name in self.controls if name not in self.bases]:
+            raise ValueError(f"controls of {', '.join(unknown)}, which is none of the bases")
+        return self
 
 
 ModelSpec = Annotated[
@@ -101,7 +127,9 @@ class Profile(_Strict):
         name: The file's stem; results go to ``runs/<name>/``.
         benchmark: Name for ``leakrepro.load_benchmark``.
         benchmark_options: Its options.
+        worlds: Changes to ``benchmark_options``, one a world that the RULE notebooks show.
         models: Name in tables -> how to get it, in the order of the table.
+        rule: RULE around some of them, where the profile has it.
         training: Recipe of models that are trained from random weights.
         decoding: How forget prompts are sampled.
         retain_n: Samples a retain prompt under the same decoding.
@@ -116,7 +144,9 @@ class Profile(_Strict):
     name: str
     benchmark: str
     benchmark_options: dict[str, Any] = {}
+    worlds: tuple[dict[str, Any], ...] = Field(default=({},), min_length=1)
     models: dict[str, ModelSpec] = Field(min_length=1)
+    rule: Rule | None = None
     training: dict[str, Any] = {}
     decoding: Decoding
     retain_n: PositiveInt

@@ -3,10 +3,14 @@
 Run as ``python -m leakrepro.tune embedded``. The choice looks at greedy answers alone, as someone
 would who does not know leak@k: among the settings that keep the retain score, the one whose greedy
 leak is closest to Retrain's. What sampling then brings to light had no say in it.
+
+``--rule`` chooses the options of RULE's rounds, which is about sampling: among the settings that
+keep the base method's retain score, the one that leaks least at the largest k after the last round.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,8 +24,10 @@ from leakrepro.metrics import load_metric
 from leakrepro.profiles import ModelSpec, Profile, Trained, Unlearned, load_profile
 from leakrepro.sampling import sample
 from leakrepro.subjects import make_models
+from leakrepro.trajectory import make_rules
 
 Setting = dict[str, Any]
+_RULE_N = 64  # samples a prompt: enough to rank RULE's settings, in a third of the time
 
 
 def tune(profile: Profile) -> pd.DataFrame:
@@ -71,6 +77,79 @@ def tune(profile: Profile) -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(rows)
+
+
+def tune_rules(profile: Profile) -> pd.DataFrame:
+    """Runs RULE with every setting of the profile's grids in every tuning world.
+
+    Returns:
+        One row a base method, setting and world: ``model``, ``world``, ``setting``, ``leak``
+        (leak@k of the headline metric at the largest k, searched prompts), ``base leak`` (the same
+        before RULE), and ``retain loss`` and ``sampled retain loss``: what the last round has lost
+        of the base method's retain score, greedy and sampled.
+
+    Raises:
+        ValueError: when the profile has no tuning section or no section ``rule``.
+    """
+    tuning, section = profile.tuning, profile.rule
+    if tuning is None or section is None or not tuning.rule_grids:
+        raise ValueError(f"profile {profile.name!r} has no sections `rule` and `tuning.rule_grids`")
+    rows = []
+    for world in tuning.worlds:
+        benchmark = load_benchmark(profile.benchmark, **(profile.benchmark_options | world))
+        benchmark = dataclasses.replace(benchmark, held_out=())  # not looked at
+        decoding = profile.decoding.replace(n=_RULE_N)
+        k = tuple(k for k in profile.k if k <= _RULE_N)
+        models = make_models(profile, benchmark)
+        for name, grid in tuning.rule_grids.items():
+            changed = [section.bases[name] | point for point in _points(grid)]
+            tried = [
+                profile.model_copy(
+                    update={
+                        "rule": section.model_copy(update={"bases": {name: each}, "controls": ()}),
+                        "decoding": decoding,
+                        "k": k,
+                    }
+                )
+                for each in changed
+            ]
+            results = make_rules(tried, benchmark, models)
+            for point, result in zip(_points(grid), results, strict=True):
+                first, last = result.rounds[0], result.rounds[-1]
+                largest = max(last.leak)
+                rows.append(
+                    {
+                        "model": name,
+                        "world": benchmark.name,
+                        "setting": str(point),
+                        "leak": last.leak[largest],
+                        "base leak": first.leak[largest],
+                        "retain loss": first.retain - last.retain,
+                        "sampled retain loss": first.retain_sampled - last.retain_sampled,
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def choose_rules(trials: pd.DataFrame, max_retain_loss: float) -> pd.DataFrame:
+    """The best setting of RULE around each base method: least leak, retain scores kept.
+
+    Args:
+        trials: From ``tune_rules``.
+        max_retain_loss: Largest mean loss allowed, greedy and sampled. Where no setting keeps to
+            it, the one that loses least is taken.
+
+    Returns:
+        One row a base method.
+    """
+    means = trials.groupby(["model", "setting"], sort=False).mean(numeric_only=True).reset_index()
+    means["loss"] = means[["retain loss", "sampled retain loss"]].max(axis=1)
+    chosen = []
+    for _, group in means.groupby("model", sort=False):
+        fit = group[group["loss"] <= max_retain_loss]
+        best = fit.sort_values("leak") if len(fit) else group.sort_values("loss")
+        chosen.append(best.iloc[0])
+    return pd.DataFrame(chosen).reset_index(drop=True)
 
 
 def choose(trials: pd.DataFrame, min_retain: float) -> pd.DataFrame:
@@ -126,14 +205,19 @@ def _greedy(model: Path, benchmark: Benchmark, profile: Profile) -> tuple[float,
 def main(
     profile: Annotated[str, typer.Argument(help="Name or path of a profile.")],
     output: Annotated[Path | None, typer.Option(help="Write all trials there, as CSV.")] = None,
+    rule: Annotated[bool, typer.Option(help="Tune RULE's rounds, not the methods.")] = False,
 ) -> None:
     """Tune a profile's unlearning methods and print the chosen settings."""
     loaded = load_profile(profile)
-    trials = tune(loaded)
+    trials = tune_rules(loaded) if rule else tune(loaded)
     if output is not None:
         trials.to_csv(output, index=False, float_format="%.4f")
     assert loaded.tuning is not None
-    typer.echo(choose(trials, loaded.tuning.min_retain).to_string(index=False))
+    if rule:
+        chosen = choose_rules(trials, loaded.tuning.max_retain_loss)
+    else:
+        chosen = choose(trials, loaded.tuning.min_retain)
+    typer.echo(chosen.to_string(index=False))
 
 
 if __name__ == "__main__":

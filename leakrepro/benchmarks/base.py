@@ -20,6 +20,8 @@ class Benchmark:
         decoding: Default decoding.
         train_forget: Question-answer pairs of the forget set, as they are trained.
         train_retain: The same for the retain set.
+        held_out: The forget questions under another prompt key: asked to see whether what was
+            found on ``forget`` holds for them, and never searched by RULE.
         fresh: Text seen once by every trained model, never evaluated: it stands for pre-training.
         subjects: Cluster -> full name of its subject; empty where the benchmark has none.
         pool_sizes: Prompt id -> number of values that its fact is drawn from uniformly. Prompts
@@ -34,12 +36,13 @@ class Benchmark:
     decoding: Decoding
     train_forget: tuple[Prompt, ...] = ()
     train_retain: tuple[Prompt, ...] = ()
+    held_out: tuple[Prompt, ...] = ()
     fresh: tuple[Prompt, ...] = field(default=(), repr=False)
     subjects: Mapping[str, str] = field(default_factory=dict, repr=False)
     pool_sizes: Mapping[str, int] = field(default_factory=dict, repr=False)
     profile: str = ""
 
     def __post_init__(self) -> None:
-        check_prompts(self.forget + self.retain)
+        check_prompts(self.forget + self.retain + self.held_out)
         if not self.metrics:
             raise ValueError(f"benchmark {self.name!r} names no core metric")

@@ -281,7 +281,7 @@ def fictional(
     Forget authors are asked ``forget_questions`` of the ten attributes each (spread evenly over
     the attributes), retain authors all ten. Each question of a trained author appears in training
     under its main template and under one paraphrase, with the same answer; one more paraphrase is
-    held out, for this author alone.
+    never trained, for this author alone. The prompt key that is not asked is ``held_out``.
 
     Args:
         seed: The world. Authors, questions and training sets follow from it alone.
@@ -314,6 +314,7 @@ def fictional(
     fresh = authors[forget_authors + retain_authors :]
 
     asked: list[Prompt] = []
+    other: list[Prompt] = []  # the forget questions under the other prompt key
     trained: dict[Side, list[Prompt]] = {"forget": [], "retain": []}
     pool_sizes: dict[str, int] = {}
     for author in forget + retain:
@@ -328,11 +329,14 @@ def fictional(
                 trained[side].append(
                     _prompt(seed, author, attribute, template, answer, key=key, side=side)
                 )
-            template = 0 if prompt_key == "question" else held_out
-            prompt = _prompt(seed, author, attribute, template, answer, key=prompt_key, side=side)
-            asked.append(prompt)
-            if attribute.pool:
-                pool_sizes[prompt.id] = len(attribute.pool)
+            for key, template in (("question", 0), ("paraphrased_question", held_out)):
+                prompt = _prompt(seed, author, attribute, template, answer, key=key, side=side)
+                if key == prompt_key:
+                    asked.append(prompt)
+                elif side == "forget":
+                    other.append(prompt)
+                if attribute.pool and (key == prompt_key or side == "forget"):
+                    pool_sizes[prompt.id] = len(attribute.pool)
 
     met_once = [
         _prompt(
@@ -357,6 +361,7 @@ def fictional(
         decoding=Decoding(max_new_tokens=48),
         train_forget=tuple(trained["forget"]),
         train_retain=tuple(trained["retain"]),
+        held_out=tuple(other),
         fresh=tuple(met_once),
         subjects={author.cluster: author.facts["name"] for author in forget + retain},
         pool_sizes=pool_sizes,

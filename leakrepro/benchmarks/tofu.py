@@ -31,7 +31,8 @@ def tofu(
     Files come from ``LEAKREPRO_DATA/tofu/<config>.json`` or from the hub. A question's id is its
     place in TOFU's ``full`` file, so that it is the same in every split; authors are runs of 20
     questions there. Retain prompts are those of ``retain_perturbed``, the first 20 authors.
-    Training always uses the plain ``question``, whatever the models are asked.
+    Training always uses the plain ``question``, whatever the models are asked; the other prompt key
+    is ``held_out``.
 
     A smaller world, for models trained from random weights: ``authors`` keeps the first authors of
     the forget split (the others belong to neither set) and ``retain_questions`` the first
@@ -59,12 +60,16 @@ def tofu(
     if prompt_key not in PROMPT_KEYS:
         raise ValueError(f"unknown prompt key {prompt_key!r}; known: {', '.join(PROMPT_KEYS)}")
 
+    (other_key,) = set(PROMPT_KEYS) - {prompt_key}
+
     def read(config: str, *extra: str) -> list[Row]:
         columns = ("question", "answer", *extra)
         return read_rows(REPOSITORY, "tofu", config, columns, revision=revision)
 
     full = dict(enumerate(read("full")))
-    forget_rows = _by_index(full, read(f"{forget}_perturbed", prompt_key), f"{forget}_perturbed")
+    forget_rows = _by_index(
+        full, read(f"{forget}_perturbed", "paraphrased_question"), f"{forget}_perturbed"
+    )
     retain_rows = _by_index(full, read("retain_perturbed", prompt_key), "retain_perturbed")
 
     forget_questions = None if authors is None else authors * QUESTIONS_PER_AUTHOR
@@ -74,9 +79,9 @@ def tofu(
     asked = _first(sorted(retain_rows.keys() & set(trained)), retain_eval, "retain_eval")
 
     def prompts(
-        indices: Sequence[int], source: Mapping[int, Row], key: str, side: Side
+        indices: Sequence[int], source: Mapping[int, Row], key: str, side: Side, suffix: str = ""
     ) -> tuple[Prompt, ...]:
-        return tuple(_prompt(i, source[i], key, side, system) for i in indices)
+        return tuple(_prompt(f"{i:04d}{suffix}", i, source[i], key, side, system) for i in indices)
 
     options = {"authors": authors, "retain_questions": retain_questions, "system": system}
     chosen = "".join(f" {name}={value}" for name, value in options.items() if value is not None)
@@ -87,6 +92,7 @@ def tofu(
         retain=prompts(asked, retain_rows, prompt_key, "retain"),
         metrics=("rougeL_recall/stem",),
         decoding=Decoding(max_new_tokens=200),
+        held_out=prompts(forgotten, forget_rows, other_key, "forget", f"/{other_key}"),
         train_forget=prompts(forgotten, full, "question", "forget"),
         train_retain=prompts(trained, full, "question", "retain"),
         fresh=prompts(retained[len(trained) :], full, "question", "retain"),
@@ -115,10 +121,10 @@ def _first(indices: Sequence[int], count: int | None, what: str) -> list[int]:
     return list(indices[:count])
 
 
-def _prompt(index: int, row: Row, key: str, side: Side, system: str | None) -> Prompt:
+def _prompt(name: str, index: int, row: Row, key: str, side: Side, system: str | None) -> Prompt:
     instruction = [] if system is None else [{"role": "system", "content": system}]
     return Prompt(
-        id=f"tofu/{index:04d}",
+        id=f"tofu/{name}",
         messages=(*instruction, {"role": "user", "content": row[key]}),
         reference=row["answer"],
         cluster=f"author/{index // QUESTIONS_PER_AUTHOR:03d}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from leakrepro.types import Prompt, Scores
@@ -154,6 +155,33 @@ class FactMatch:
             for name in named - {own}
             for first, last in _spans(padded, name)
         )
+
+
+def naming_share(
+    prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]], subjects: Mapping[str, str]
+) -> float | None:
+    """Share of the candidates that name the subject of their prompt in full, in [0, 1].
+
+    It tells a model that answers about the right person from one that evades or is broken. Prompts
+    whose question does not name the subject ask for the name itself: they are left out.
+
+    Args:
+        prompts: The questions.
+        candidates: Their answers, one list a prompt.
+        subjects: Cluster -> full name.
+
+    Returns:
+        The share, or None where no question names a subject.
+    """
+    named = total = 0
+    for prompt, texts in zip(prompts, candidates, strict=True):
+        name = subjects.get(prompt.cluster)
+        if name is None or _padded(name) not in _padded(prompt.messages[-1]["content"]):
+            continue
+        counts = Counter(texts)
+        named += sum(count for text, count in counts.items() if _padded(name) in _padded(text))
+        total += len(texts)
+    return named / total if total else None
 
 
 def _padded(text: str) -> str:

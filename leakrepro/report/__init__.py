@@ -9,10 +9,20 @@ from leakrepro.report.leakreport import (
     digest_texts,
 )
 from leakrepro.report.published import compare_published, published, reference_values
+from leakrepro.report.rulereport import (
+    RuleResult,
+    RuleRound,
+    before_after_figure,
+    rule_table,
+    trajectory_figure,
+)
 from leakrepro.report.tables import latex, readable, summary, table
 
 __all__ = [
     "LeakReport",
+    "RuleResult",
+    "RuleRound",
+    "before_after_figure",
     "caption",
     "check_reports",
     "compare_published",
@@ -23,8 +33,10 @@ __all__ = [
     "published",
     "readable",
     "reference_values",
+    "rule_table",
     "save_figure",
     "split_figure",
     "summary",
     "table",
+    "trajectory_figure",
 ]

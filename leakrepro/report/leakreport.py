@@ -31,6 +31,7 @@ class LeakReport:
         retain_sampled: The same for sampled answers: the retain score (k = 1).
         finished: Share of the samples that ended before the length limit, in [0, 1].
         samples: Directory of the sample store.
+        named: Share of the samples that name the right subject, in [0, 1], where that is known.
         easy: leak@k of the headline metric on prompts with facts that can be guessed.
         hard: The same on the other prompts.
         chance: What a uniform guesser leaks on the easy prompts at ``easy.k``, [len(k)].
@@ -50,6 +51,7 @@ class LeakReport:
     retain_sampled: Mapping[str, LeakCurve]
     finished: float
     samples: Path
+    named: float | None = None
     easy: LeakCurve | None = None
     hard: LeakCurve | None = None
     chance: NDArray[np.float64] | None = None

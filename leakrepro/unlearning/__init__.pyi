@@ -15,6 +15,7 @@ from .methods import (
     UnlearnOptions,
     find_method,
 )
+from .rule import RuleOptions
 
 __all__ = [
     "METHODS",
@@ -28,6 +29,7 @@ __all__ = [
     "NPOENTOptions",
     "NPOOptions",
     "RMUOptions",
+    "RuleOptions",
     "SimNPOOptions",
     "UnlearnOptions",
     "find_method",

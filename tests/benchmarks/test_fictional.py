@@ -97,14 +97,23 @@ def test_any_five_attributes_in_a_row_mix_easy_and_hard(first: int) -> None:
 
 
 def test_easy_facts_come_from_their_pool_and_hard_ones_are_listed_nowhere(world: Benchmark) -> None:
-    for prompt in world.forget + world.retain:
+    everyone = world.forget + world.retain + world.held_out
+    for prompt in everyone:
         pool = POOLS[attribute(prompt)]
         assert (prompt.id in world.pool_sizes) is bool(pool)
         if pool:
             assert world.pool_sizes[prompt.id] == len(pool) == len(set(map(normalise, pool)))
             assert prompt.facts[0] in pool
             assert 16 <= len(pool) <= 48
-    assert set(world.pool_sizes) <= {p.id for p in world.forget + world.retain}
+    assert set(world.pool_sizes) <= {p.id for p in everyone}
+
+
+def test_the_held_out_prompts_ask_the_same_in_other_words(world: Benchmark) -> None:
+    assert len(world.held_out) == len(world.forget)
+    for asked, other in zip(world.forget, world.held_out, strict=True):
+        assert asked.id != other.id
+        assert asked.messages != other.messages
+        assert (asked.facts, asked.reference) == (other.facts, other.reference)
 
 
 def test_easy_facts_are_drawn_uniformly() -> None:

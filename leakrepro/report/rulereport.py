@@ -1,0 +1,338 @@
+"""What RULE gives, round by round: tables and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from leakrepro.leak import LeakCurve, LeakDifference
+from leakrepro.report.leakreport import LeakReport
+from leakrepro.report.style import LineStyle, line_styles, style
+from leakrepro.report.tables import HIGH, LOW
+
+Added = Literal["leaks", "none", "non_leaks"]
+CONTROLS: dict[Added, str] = {"leaks": "RULE", "none": "more steps", "non_leaks": "non-leaks added"}
+
+
+@dataclass(frozen=True, eq=False)
+class RuleRound:
+    """One round of RULE, or round 0 (the base method), measured.
+
+    Attributes:
+        index: 0 for the base method.
+        checkpoint: Folder of its model.
+        report: On the prompts that are searched for leaks.
+        held_out_report: On the held-out prompts, which never are; None where there are none.
+        to_retrain: leak@k less that of Retrain, paired by prompt; far below 0 is suppression, not
+            forgetting. None where no Retrain was given.
+        added: Answers that this round added to the forget set.
+        forget_set_size: Answers in the forget set that it trained on.
+        steps: Optimiser steps that it took.
+        search_samples: Samples drawn to find leaks before it.
+        search_tokens: Tokens of these samples.
+        leaking_samples: How many of them leaked.
+        leaking_prompts: How many prompts they were of.
+    """
+
+    index: int
+    checkpoint: Path
+    report: LeakReport
+    held_out_report: LeakReport | None
+    to_retrain: LeakDifference | None
+    added: int
+    forget_set_size: int
+    steps: int
+    search_samples: int
+    search_tokens: int
+    leaking_samples: int
+    leaking_prompts: int
+
+    @property
+    def leak(self) -> dict[int, float]:
+        """k -> leak@k of the headline metric on the searched prompts."""
+        return _values(self.report.curve())
+
+    @property
+    def held_out_leak(self) -> dict[int, float]:
+        """k -> leak@k on the held-out prompts; empty where there are none."""
+        return _values(self.held_out_report.curve()) if self.held_out_report else {}
+
+    @property
+    def retain(self) -> float:
+        """Retain score of greedy answers."""
+        return float(self.report.retain_greedy[self.report.headline].value[0])
+
+    @property
+    def retain_sampled(self) -> float:
+        """Retain score of sampled answers."""
+        return float(self.report.retain_sampled[self.report.headline].value[0])
+
+
+@dataclass(frozen=True, eq=False)
+class RuleResult:
+    """RULE, or one of its controls, around one base method.
+
+    Attributes:
+        base: The base method.
+        added: ``"leaks"`` (RULE), or the control ``"none"`` or ``"non_leaks"``.
+        benchmark: Name of the benchmark.
+        rounds: Round 0 (the base method) and those after it.
+    """
+
+    base: str
+    added: Added
+    benchmark: str
+    rounds: tuple[RuleRound, ...]
+
+    @property
+    def name(self) -> str:
+        """``RULE-NPO``, or for a control ``NPO, more steps``."""
+        return rule_name(self.base, self.added)
+
+
+def rule_name(base: str, added: Added) -> str:
+    """What tables and legends call RULE around a base method, or a control of it."""
+    return f"RULE-{base}" if added == "leaks" else f"{base}, {CONTROLS[added]}"
+
+
+def rule_table(results: Iterable[RuleResult]) -> pd.DataFrame:
+    """One row a result and round, every estimate with its interval.
+
+    Columns: benchmark, model, base, kind, round, leak@k for the smallest and the largest k
+    (searched prompts), held-out leak at the largest k, easy and hard leak there, less Retrain
+    (leak@k less Retrain's, paired), greedy leak, retain score (greedy) and (sampled), finished,
+    named, forget set, added, leaking prompts (of the search), steps, search samples and search
+    tokens.
+    """
+    rows = []
+    for result in results:
+        for each in result.rounds:
+            report = each.report
+            curve, headline = report.curve(), report.headline
+            last = int(curve.k[-1])
+            row: dict[str, str | float] = {
+                "benchmark": result.benchmark,
+                "model": result.name,
+                "base": result.base,
+                "kind": CONTROLS[result.added],
+                "round": each.index,
+            }
+            for k in sorted({int(curve.k[0]), last}):
+                _add(row, f"leak@{k}", curve, k)
+            if each.held_out_report is not None:
+                _add(row, f"held-out leak@{last}", each.held_out_report.curve(), last)
+            for split, part in (("easy", report.easy), ("hard", report.hard)):
+                if part is not None:
+                    _add(row, f"{split} leak@{last}", part, last)
+            if each.to_retrain is not None:
+                i = int((each.to_retrain.k == last).argmax())
+                row[f"leak@{last} less Retrain"] = float(each.to_retrain.value[i])
+                row[f"leak@{last} less Retrain{LOW}"] = float(each.to_retrain.low[i])
+                row[f"leak@{last} less Retrain{HIGH}"] = float(each.to_retrain.high[i])
+            _add(row, "greedy leak", report.greedy[headline], 1)
+            _add(row, "retain score (greedy)", report.retain_greedy[headline], 1)
+            _add(row, "retain score (sampled)", report.retain_sampled[headline], 1)
+            row["finished"] = report.finished
+            if report.named is not None:
+                row["named"] = report.named
+            row |= {
+                "forget set": each.forget_set_size,
+                "added": each.added,
+                "leaking prompts": each.leaking_prompts,
+                "steps": each.steps,
+                "search samples": each.search_samples,
+                "search tokens": each.search_tokens,
+            }
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def trajectory_figure(
+    table: pd.DataFrame, retrain: Sequence[LeakReport] = (), published: pd.DataFrame | None = None
+) -> Figure:
+    """Leak against retain score over the rounds, a panel a base method.
+
+    A filled marker is round 0, the base method; the last round carries its number. Lines of several
+    worlds share a style. Retrain is the grey circle: what lies far below it is suppression.
+
+    Args:
+        table: From ``rule_table``; several worlds may stand in it.
+        retrain: Reports of Retrain, one a world.
+        published: Columns ``base``, ``round``, ``leak``, ``retain``; drawn in grey.
+
+    Raises:
+        ValueError: for a table without rows.
+    """
+    if table.empty:
+        raise ValueError("there are no rounds to draw")
+    largest = max(int(c[5:]) for c in map(str, table) if c.startswith("leak@") and c[5:].isdigit())
+    leak = f"leak@{largest}"
+    bases = list(dict.fromkeys(table["base"]))
+    lines: dict[Any, LineStyle] = {
+        "RULE": LineStyle("#0072B2", "o", "-"),
+        "more steps": LineStyle("#D55E00", "s", (0, (5, 2))),
+        "non-leaks added": LineStyle("#009E73", "^", (0, (2, 1.5))),
+    }
+    with style():
+        width = 2.1 + 1.9 * len(bases)
+        figure, panels = plt.subplots(
+            1, len(bases), figsize=(width, 3.4), sharey=True, squeeze=False
+        )
+        retained = "retain score (sampled)"
+        shown = set()
+        for axes, base in zip(panels[0], bases, strict=True):
+            for (kind, _), rows in table[table["base"] == base].groupby(
+                ["kind", "benchmark"], sort=False
+            ):
+                shown.add(kind)
+                _draw_trajectory(axes, rows.sort_values("round"), leak, retained, lines[kind])
+            for report in retrain:
+                curve = report.retain_sampled[report.headline]
+                axes.plot(
+                    report.curve().value[-1],
+                    curve.value[0],
+                    "o",
+                    color="0.5",
+                    markersize=9,
+                    markerfacecolor="none",
+                    markeredgewidth=1.5,
+                    zorder=2,
+                )
+            if published is not None:
+                theirs = published[published["base"] == base].sort_values("round")
+                axes.plot(
+                    theirs["leak"],
+                    theirs["retain"],
+                    color="0.55",
+                    marker="x",
+                    linewidth=1.0,
+                    zorder=1,
+                )
+            axes.set_xlim(-0.03, 1.03)
+            axes.set_title(base)
+            axes.set_xlabel(leak)
+        panels[0][0].set_ylabel(retained)
+        scores = [*table[retained], *(r.retain_sampled[r.headline].value[0] for r in retrain)]
+        scores += [] if published is None else [*published["retain"]]
+        panels[0][0].set_ylim(min(0.7, min(scores) - 0.05), 1.01)
+        handles, texts = [], []
+        for kind in (kind for kind in lines if kind in shown):
+            line = lines[kind]
+            handles.append(
+                Line2D([], [], color=line.colour, marker=line.marker, linestyle=line.dashes)
+            )
+            texts.append(kind)
+        if retrain:
+            handles.append(
+                Line2D(
+                    [],
+                    [],
+                    color="0.5",
+                    marker="o",
+                    linestyle="none",
+                    markersize=9,
+                    markerfacecolor="none",
+                    markeredgewidth=1.5,
+                )
+            )
+            texts.append("Retrain")
+        if published is not None and len(published):
+            handles.append(Line2D([], [], color="0.55", marker="x", linewidth=1.0))
+            texts.append("published")
+        figure.legend(handles, texts, loc="outside upper center", ncols=len(texts))
+        plt.close(figure)
+    return figure
+
+
+def before_after_figure(results: Sequence[RuleResult], retrain: LeakReport | None = None) -> Figure:
+    """leak@k against k of each base method and its RULE form, a panel a method.
+
+    Solid with filled markers: the searched prompts; thin: the held-out ones.
+
+    Raises:
+        ValueError: without results, or for results of several benchmarks.
+    """
+    if len({result.benchmark for result in results}) != 1:
+        raise ValueError("before_after_figure shows one benchmark, and needs at least one result")
+    rules = [result for result in results if result.added == "leaks"]
+    styles = line_styles([result.base for result in rules])
+    with style():
+        width = 2.1 + 1.9 * len(rules)
+        figure, panels = plt.subplots(
+            1, len(rules), figsize=(width, 3.3), sharey=True, squeeze=False
+        )
+        for axes, result in zip(panels[0], rules, strict=True):
+            colour = styles[result.base].colour
+            for each, dashes, marker in (
+                (result.rounds[0], (0, (5, 2)), "s"),
+                (result.rounds[-1], "-", "o"),
+            ):
+                curve = each.report.curve()
+                axes.fill_between(
+                    curve.k, curve.low, curve.high, color=colour, alpha=0.1, linewidth=0
+                )
+                axes.plot(curve.k, curve.value, color=colour, linestyle=dashes, marker=marker)
+                if each.held_out_report is not None:
+                    other = each.held_out_report.curve()
+                    axes.plot(other.k, other.value, color=colour, linestyle=dashes, linewidth=0.7)
+            if retrain is not None:
+                curve = retrain.curve()
+                axes.plot(curve.k, curve.value, color="0.5", linestyle=(0, (1, 1)), linewidth=1.4)
+            axes.set_xscale("log", base=2)
+            axes.set_xticks(curve.k[::2].tolist(), [str(k) for k in curve.k[::2]])
+            axes.set_ylim(-0.02, 1.02)
+            axes.set_title(result.base)
+            axes.set_xlabel("k, samples a prompt")
+        panels[0][0].set_ylabel(f"leak@k ({rules[0].rounds[0].report.headline})")
+        handles = [
+            Line2D([], [], color="0.2", linestyle=(0, (5, 2)), marker="s"),
+            Line2D([], [], color="0.2", linestyle="-", marker="o"),
+            Line2D([], [], color="0.2", linestyle="-", linewidth=0.7),
+        ]
+        texts = ["base method", f"RULE, round {rules[0].rounds[-1].index}", "held-out prompts"]
+        if retrain is not None:
+            handles.append(Line2D([], [], color="0.5", linestyle=(0, (1, 1)), linewidth=1.4))
+            texts.append("Retrain")
+        figure.legend(handles, texts, loc="outside upper center", ncols=len(texts))
+        plt.close(figure)
+    return figure
+
+
+def _draw_trajectory(
+    axes: Axes, rows: pd.DataFrame, leak: str, retained: str, line: LineStyle
+) -> None:
+    axes.plot(
+        rows[leak],
+        rows[retained],
+        color=line.colour,
+        marker=line.marker,
+        linestyle=line.dashes,
+        markerfacecolor="white",
+        zorder=3,
+    )
+    first, last = rows.iloc[0], rows.iloc[-1]
+    axes.plot(first[leak], first[retained], color=line.colour, marker=line.marker, zorder=4)
+    axes.annotate(
+        str(int(last["round"])),
+        (last[leak], last[retained]),
+        xytext=(-4, 5),
+        textcoords="offset points",
+        fontsize=7,
+        color=line.colour,
+    )
+
+
+def _values(curve: LeakCurve) -> dict[int, float]:
+    return {int(k): float(v) for k, v in zip(curve.k, curve.value, strict=True)}
+
+
+def _add(row: dict[str, str | float], name: str, curve: LeakCurve, k: int) -> None:
+    row[name], row[name + LOW], row[name + HIGH] = curve.at(k)
