@@ -1,4 +1,4 @@
-from . import models, paths, report
+from . import models, paths, report, unlearning
 from .benchmarks import Benchmark, load_benchmark
 from .evaluation import evaluate
 from .leak import LeakCurve, LeakDifference, chance_curve, compare_leak, leak_at_k
@@ -9,7 +9,7 @@ from .metrics.scorer import RougeScorer
 from .profiles import Profile, load_profile
 from .report import LeakReport
 from .sampling import Samples, read_samples, sample
-from .subjects import make_models
+from .subjects import make_models, method_options
 from .trajectory import make_rules, rule
 from .types import Decoding, Prompt, Scores
 from .unlearning import RuleOptions, unlearn
@@ -39,6 +39,7 @@ __all__ = [
     "load_profile",
     "make_models",
     "make_rules",
+    "method_options",
     "models",
     "paths",
     "read_samples",
@@ -48,5 +49,6 @@ __all__ = [
     "rule",
     "sample",
     "unlearn",
+    "unlearning",
 ]
 __version__: str

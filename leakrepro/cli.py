@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -149,19 +151,113 @@ def unlearn(
     output_dir: Annotated[
         Path | None, typer.Option(help="Where to save; by default under LEAKREPRO_HOME/models.")
     ] = None,
+    reference: Annotated[
+        str | None, typer.Option(help="Model that the losses compare with [MODEL].")
+    ] = None,
+    watch: Annotated[int, typer.Option(help="Steps between two looks at leak@k; 0 for none.")] = 0,
+    checkpoint_every: Annotated[int, typer.Option(help="Steps between two checkpoints.")] = 50,
+    report_to: Annotated[
+        list[str], typer.Option(help="Tracker, such as tensorboard; may be repeated.")
+    ] = [],  # noqa: B006
 ) -> None:
     """Unlearn a benchmark's forget set and print the new model's folder.
+
+    A call that was stopped goes on where it was. Several processes: accelerate launch -m
+    leakrepro.cli unlearn ...
 
     \b
     Example: leakrepro unlearn ./my-model --benchmark tofu --method NPO -m beta=0.5 -m epochs=5
     """
+    import leakrepro.unlearning as methods
     from leakrepro.profiles import fill
-    from leakrepro.unlearning.api import unlearn as run
-    from leakrepro.unlearning.methods import find_method
 
-    options = fill(find_method(method).options, _pairs(method_option, "-m"), f"-m for {method}")
+    kind = methods.find_method(method).options
+    options = fill(kind, _pairs(method_option, "-m"), f"-m for {method}")
     bench = _benchmark(benchmark, option)
-    typer.echo(run(model, bench, method, options, output_dir=output_dir))
+    estimate = methods.estimate_unlearning(model, bench, method, options)
+    typer.echo(f"memory: {estimate}", err=True)
+    path = methods.unlearn(
+        model,
+        bench,
+        method,
+        options,
+        reference=reference,
+        output_dir=output_dir,
+        watch=methods.LeakWatch(every=watch) if watch else None,
+        checkpoint_every=checkpoint_every,
+        report_to=report_to,
+    )
+    if int(os.environ.get("RANK", "0")) == 0:  # of several processes one tells it
+        typer.echo(path)
+
+
+@app.command()
+def rule(
+    model: Annotated[str, typer.Argument(help="The original model: folder, hub id or name.")],
+    benchmark: Annotated[str, typer.Option(help="fictional, tofu ...")],
+    base: Annotated[str, typer.Option(help="Unlearning method that RULE wraps.")] = "NPO",
+    rounds: Annotated[int, typer.Option(help="Rounds after the base method.")] = 3,
+    option: Option = [],  # noqa: B006
+    method_option: Annotated[
+        list[str],
+        typer.Option("--method-option", "-m", metavar="KEY=VALUE", help="Of the base method."),
+    ] = [],  # noqa: B006
+    round_option: Annotated[
+        list[str],
+        typer.Option(
+            "--round-option", "-r", metavar="KEY=VALUE", help="What changes of it in a round."
+        ),
+    ] = [],  # noqa: B006
+    rule_option: Annotated[
+        list[str], typer.Option(metavar="KEY=VALUE", help="Of RULE, such as n=64 or cap=4.")
+    ] = [],  # noqa: B006
+    retrain: Annotated[
+        str | None, typer.Option(help="Model that never saw the forget set, to compare with.")
+    ] = None,
+    n: Annotated[int | None, typer.Option(help="Samples a prompt of the evaluation.")] = None,
+    workers: Annotated[int, typer.Option(help="Sampling processes.")] = 1,
+    output_dir: Annotated[
+        Path | None, typer.Option(help="Models and table; by default under LEAKREPRO_HOME.")
+    ] = None,
+) -> None:
+    """Run RULE: sample the unlearned model, add what leaks to the forget set, unlearn again.
+
+    A call that was stopped goes on where it was.
+
+    \b
+    Example: leakrepro rule Original --benchmark fictional --base NPO -r steps=80 --rule-option n=64
+    """
+    import leakrepro as lr
+    from leakrepro.profiles import fill
+    from leakrepro.report import readable, rule_table
+    from leakrepro.unlearning import RuleOptions, find_method
+
+    kind = find_method(base).options
+    given = _pairs(method_option, "-m")
+    rule_given = _pairs(rule_option, "--rule-option")
+    if taken := rule_given.keys() & {"base", "round"}:
+        raise ValueError(f"--rule-option {taken.pop()} is given by -m and -r")
+    options = fill(RuleOptions, rule_given, "--rule-option")
+    options = dataclasses.replace(
+        options,
+        base=fill(kind, given, f"-m for {base}"),
+        round=fill(kind, given | _pairs(round_option, "-r"), f"-r for {base}"),
+    )
+    bench = _benchmark(benchmark, option)
+    result = lr.rule(
+        model,
+        bench,
+        base,
+        rounds,
+        options,
+        retrain=retrain,
+        decoding=None if n is None else bench.decoding.replace(n=n),
+        workers=workers,
+        output_dir=output_dir,
+    )
+    typer.echo(readable(rule_table([result])).T.to_string(header=False))
+    for each in result.rounds:
+        typer.echo(f"round {each.index}: {each.checkpoint}")
 
 
 @app.command()

@@ -86,19 +86,31 @@ class Tuning(_Strict):
         )
 
 
+class Base(_Strict):
+    """A method that RULE wraps.
+
+    Attributes:
+        options: Of the method; None: those of the profile's unlearned model of this name.
+        round: What changes of them in a round.
+    """
+
+    options: dict[str, Any] | None = None
+    round: dict[str, Any] = {}
+
+
 class Rule(_Strict):
-    """RULE around some of the profile's unlearned models.
+    """RULE around some methods.
 
     Attributes:
         rounds: Rounds after the base method.
         options: Of ``leakrepro.unlearning.RuleOptions``, but ``base``, ``round`` and ``added``.
-        bases: Model name -> what its method's options change to in a round.
+        bases: Method -> its options in RULE.
         controls: Names among ``bases`` that get both controls too.
     """
 
     rounds: PositiveInt
     options: dict[str, Any] = {}
-    bases: dict[str, dict[str, Any]] = Field(min_length=1)
+    bases: dict[str, Base] = Field(min_length=1)
     controls: tuple[str, ...] = ()
 
     @model_validator(mode="after")
@@ -181,6 +193,8 @@ def load_profile(
     top_k: int | Literal["all"] | None = None,
     max_new_tokens: int | None = None,
     k: Sequence[int] | None = None,
+    bases: Sequence[str] | None = None,
+    rounds: int | None = None,
 ) -> Profile:
     """A profile of the package by name, or one of your own by its path, with some values changed.
 
@@ -201,10 +215,12 @@ def load_profile(
         top_k: This many most likely tokens; ``"all"`` keeps all, since None means no change.
         max_new_tokens: Longest answer.
         k: Values of k.
+        bases: Methods that RULE wraps, in this order; their controls go with them.
+        rounds: Rounds of RULE.
 
     Raises:
         DataError: for a file that is missing or not YAML.
-        ValueError: for an unknown profile or model, or a value that does not fit.
+        ValueError: for an unknown profile, model or base, or a value that does not fit.
     """
     content = _read(name)
     known = content.get("models")
@@ -233,6 +249,8 @@ def load_profile(
         content["k"] = k
     if retain_n is not None:
         content["retain_n"] = retain_n
+    if bases is not None or rounds is not None:
+        content["rule"] = _rule(content, bases, rounds)
     try:
         return Profile.model_validate(content)
     except ValidationError as error:
@@ -314,6 +332,28 @@ def _read(name: str | Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise DataError(f"{path}: a profile is a mapping, not {type(content).__name__}")
     return {**content, "name": path.stem}
+
+
+def _rule(
+    content: Mapping[str, Any], bases: Sequence[str] | None, rounds: int | None
+) -> dict[str, Any]:
+    """The section ``rule`` with fewer bases or other rounds."""
+    rule = content.get("rule")
+    if not isinstance(rule, Mapping):
+        raise ValueError(f"profile {content['name']!r} has no section `rule`")
+    rule = dict(rule)
+    if bases is not None:
+        known = rule.get("bases", {})
+        if unknown := [base for base in bases if base not in known]:
+            raise ValueError(
+                f"profile {content['name']!r} has no RULE around {', '.join(unknown)}; it has: "
+                f"{', '.join(known)}"
+            )
+        rule["bases"] = {base: known[base] for base in bases}
+        rule["controls"] = [base for base in rule.get("controls", ()) if base in bases]
+    if rounds is not None:
+        rule["rounds"] = rounds
+    return rule
 
 
 def _problems(error: ValidationError) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,9 @@ from leakrepro.profiles import Hosted, Profile, Trained, Unlearned, fill, load_p
 from leakrepro.unlearning import UnlearnOptions, find_method, find_unlearned, unlearn
 
 
-def make_models(profile: Profile, benchmark: Benchmark) -> dict[str, Path]:
+def make_models(
+    profile: Profile, benchmark: Benchmark, names: Sequence[str] | None = None
+) -> dict[str, Path]:
     """The folder of each model of a profile, trained, downloaded or reused.
 
     Models that do not build on each other are made side by side in ``profile.workers`` processes.
@@ -23,16 +25,17 @@ def make_models(profile: Profile, benchmark: Benchmark) -> dict[str, Path]:
     Args:
         profile: Which models, and how they are made.
         benchmark: Trained on; usually ``load_benchmark(profile.benchmark, ...)``.
+        names: Only these of its models; None for all.
 
     Raises:
         ValueError: for a recipe, method or option that does not exist.
         FileNotFoundError: for a checkpoint that cannot be found.
         FloatingPointError: when a training diverges.
     """
-    specs = profile.models
+    specs = {n: s for n, s in profile.models.items() if names is None or n in names}
     recipe = fill(TinyRecipe, profile.training, f"profile {profile.name!r}, training")
     unlearned = {name: spec for name, spec in specs.items() if isinstance(spec, Unlearned)}
-    options = {name: _options(profile, name, spec) for name, spec in unlearned.items()}
+    options = {name: method_options(profile, name) for name in unlearned}
     # First: a missing checkpoint should not be found out after hours of training.
     made = {
         name: load.locate(spec.hub, spec.revision)
@@ -42,12 +45,12 @@ def make_models(profile: Profile, benchmark: Benchmark) -> dict[str, Path]:
     wanted = {spec.train for spec in specs.values() if isinstance(spec, Trained)}
     sides = sorted(wanted | ({"full"} if unlearned else set()))  # "full" before "retain"
 
-    names = {"full": "Original", "retain": "Retrain"}
+    labels = {"full": "Original", "retain": "Retrain"}
     trained = _make(
         find_tiny_model,
         _train,
         {side: (benchmark, side, recipe) for side in sides},
-        names,
+        labels,
         profile,
     )
     made |= _make(
@@ -82,9 +85,38 @@ def resolve(model: str | Path, benchmark: Benchmark) -> Path:
         raise FileNotFoundError(f"{error}{known}") from error
 
 
-def _options(profile: Profile, name: str, spec: Unlearned) -> UnlearnOptions:
+def method_options(
+    profile: Profile, name: str, changes: Mapping[str, Any] | None = None
+) -> UnlearnOptions:
+    """The options of an unlearned model of a profile, or of a base method of its RULE.
+
+    >>> from leakrepro.profiles import load_profile
+    >>> method_options(load_profile("embedded"), "NPO", {"epochs": 3}).epochs
+    3
+
+    Args:
+        profile: The profile.
+        name: Of the model or method.
+        changes: Options that differ from the profile's.
+
+    Raises:
+        ValueError: for a name that is neither, and for an unknown or wrong option.
+    """
+    spec = profile.models.get(name)
+    base = profile.rule.bases.get(name) if profile.rule else None
+    given = base.options if base else None
+    if isinstance(spec, Unlearned):
+        method, values = spec.unlearn, spec.options if given is None else given
+    elif given is not None:
+        method, values = name, given
+    else:
+        known = [n for n, s in profile.models.items() if isinstance(s, Unlearned)]
+        raise ValueError(
+            f"profile {profile.name!r} has no unlearning options for {name!r}; it has them for: "
+            f"{', '.join(known)}"
+        )
     where = f"profile {profile.name!r}, options of {name}"
-    return fill(find_method(spec.unlearn).options, spec.options, where)
+    return fill(find_method(method).options, {**values, **(changes or {})}, where)
 
 
 def _make(

@@ -15,13 +15,12 @@ from leakrepro.benchmarks.base import Benchmark
 from leakrepro.evaluation import Metric, evaluate, load_metrics
 from leakrepro.leak import LeakDifference, compare_leak
 from leakrepro.models.train import Progress
-from leakrepro.profiles import Profile, Unlearned, fill
+from leakrepro.profiles import Profile, fill
 from leakrepro.report import LeakReport
 from leakrepro.report.rulereport import Added, RuleResult, RuleRound, rule_name, rule_table
 from leakrepro.sampling import read_samples
-from leakrepro.subjects import resolve
+from leakrepro.subjects import method_options, resolve
 from leakrepro.types import Decoding, Scores
-from leakrepro.unlearning.methods import UnlearnOptions, find_method
 from leakrepro.unlearning.rule import SEARCH_SEEDS, RuleOptions, rule_rounds
 
 
@@ -201,18 +200,12 @@ def rule_options(profile: Profile, base: str, added: Added = "leaks") -> RuleOpt
         ValueError: for a base that the profile does not unlearn, and an unknown or wrong option.
     """
     assert profile.rule is not None
-    spec = profile.models.get(base)
-    where = f"profile {profile.name!r}, rule"
-    if not isinstance(spec, Unlearned):
-        raise ValueError(f"{where}: {base!r} is not an unlearned model of the profile")
-    kind = find_method(spec.unlearn).options
-
-    def method(changes: Mapping[str, Any]) -> UnlearnOptions:
-        return fill(kind, {**spec.options, **changes}, f"{where}, round of {base}")
-
-    common = fill(RuleOptions, profile.rule.options, where)
+    common = fill(RuleOptions, profile.rule.options, f"profile {profile.name!r}, rule")
     return dataclasses.replace(
-        common, base=method({}), round=method(profile.rule.bases[base]), added=added
+        common,
+        base=method_options(profile, base),
+        round=method_options(profile, base, profile.rule.bases[base].round),
+        added=added,
     )
 
 
@@ -227,12 +220,10 @@ def _rule_of(
 ) -> RuleResult:
     """One task of ``make_rules``, in a worker."""
     assert profile.rule is not None
-    spec = profile.models[base]
-    assert isinstance(spec, Unlearned)
     return rule(
         original,
         benchmark,
-        spec.unlearn,
+        base,
         profile.rule.rounds,
         rule_options(profile, base, added),
         retrain=retrain,

@@ -102,7 +102,10 @@ def tune_rules(profile: Profile) -> pd.DataFrame:
         k = tuple(k for k in profile.k if k <= _RULE_N)
         models = make_models(profile, benchmark)
         for name, grid in tuning.rule_grids.items():
-            changed = [section.bases[name] | point for point in _points(grid)]
+            base = section.bases[name]
+            changed = [
+                base.model_copy(update={"round": base.round | point}) for point in _points(grid)
+            ]
             tried = [
                 profile.model_copy(
                     update={

@@ -148,3 +148,39 @@ def test_a_fault_of_the_package_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("leakrepro.info.describe", lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run("info")
+
+
+@pytest.mark.usefixtures("tofu_data")
+def test_unlearn_tells_its_memory_and_watches(tiny_llama: Path, tmp_path: Path) -> None:
+    target = tmp_path / "unlearned"
+    options = "-m epochs=1 -m batch_size=10 -m accumulation=1 -m warmup_epochs=0 --watch 1"
+    code, out, err = run(f"unlearn {SMALL} {options}", tiny_llama, "--output-dir", target)
+    assert code == 0
+    assert out.strip() == str(target)
+    assert err.startswith("memory: about 0.0")
+    assert "leak@16" in pd.read_csv(target / "curves.csv")
+
+
+def test_rule_prints_its_rounds(
+    small_home: Path, small_original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LEAKREPRO_HOME", str(small_home))
+    options = (
+        "--benchmark fictional -o seed=7 -o forget_authors=2 -o retain_authors=2 "
+        "-o fresh_authors=12 --base GradDiff --rounds 1 --n 2 -m epochs=1 -m batch_size=10 "
+        "-m accumulation=1 -m warmup_epochs=0 -r steps=2 --rule-option n=4"
+    )
+    code, out, _ = run(f"rule {options}", small_original, "--output-dir", tmp_path)
+    assert code == 0
+    lines = out.splitlines()
+    assert lines[-2:] == [f"round {i}: {tmp_path / f'round-{i}'}" for i in (0, 1)]
+    table = pd.read_csv(tmp_path / "rounds.csv")
+    assert table["round"].tolist() == [0, 1]
+    assert table["steps"].tolist() == [2, 2]
+    assert table["search samples"].tolist() == [0, 40]
+
+
+def test_rule_refuses_what_other_flags_give(tmp_path: Path) -> None:
+    code, _, err = run("rule x --benchmark fictional --rule-option base=1")
+    assert code == 2
+    assert err == "Error: --rule-option base is given by -m and -r\n"

@@ -131,7 +131,10 @@ def profile(**changes: Any) -> Profile:
     rule = {
         "rounds": 1,
         "options": {"n": 8, "cap": 2},
-        "bases": {"NPO": {"learning_rate": 1e-3, "steps": 6}, "GradDiff": {"steps": 4}},
+        "bases": {
+            "NPO": {"round": {"learning_rate": 1e-3, "steps": 6}},
+            "GradDiff": {"round": {"steps": 4}},
+        },
         "controls": ["NPO"],
     }
     content = small.profile(models=models, rule=rule, **changes)
@@ -180,8 +183,10 @@ def test_a_profile_that_does_not_fit(small_world: Benchmark) -> None:
     with pytest.raises(ValueError, match="controls of RMU, which is none of the bases"):
         Profile.model_validate(content)
     content["rule"] |= {"controls": [], "bases": {"Original": {}}}
-    with pytest.raises(ValueError, match="'Original' is not an unlearned model"):
+    with pytest.raises(
+        ValueError, match="no unlearning options for 'Original'; it has them for: NPO, GradDiff"
+    ):
         rule_options(Profile.model_validate(content), "Original")
-    content["rule"] |= {"bases": {"NPO": {"beat": 1}}}
-    with pytest.raises(ValueError, match="round of NPO: unknown 'beat'"):
+    content["rule"] |= {"bases": {"NPO": {"round": {"beat": 1}}}}
+    with pytest.raises(ValueError, match="options of NPO: unknown 'beat'"):
         rule_options(Profile.model_validate(content), "NPO")

@@ -16,6 +16,7 @@ from leakrepro import keys, paths
 from leakrepro.files import is_sealed, locked
 from leakrepro.models import load
 from leakrepro.models.train import Checkpoints, Log
+from leakrepro.processes import processes
 
 RECIPE, LOG = "recipe.json", "log.json"
 
@@ -78,17 +79,17 @@ def make_once(
             f"{path} holds something else than this recipe's model; name another folder or "
             "remove it"
         )
-    processes = PartialState()
+    everyone = processes()
     work = path.with_name(f".{path.name}-{key[:12]}.checkpoints")
-    with _alone(work, processes):
-        if processes.is_main_process:
+    with _alone(work, everyone):
+        if everyone.is_main_process:
             for leftover in work.iterdir():
                 if not resume or not leftover.name.startswith("checkpoint-"):
                     shutil.rmtree(leftover, ignore_errors=True)
-        processes.wait_for_everyone()
+        everyone.wait_for_everyone()
         if not (resume and _holds(path, key)):  # not made by another while this one waited
             made = make(Checkpoints(work, checkpoint_every))
-            if processes.is_main_process:
+            if everyone.is_main_process:
                 content = {"key": key, "name": name, **recipe}
                 files = {
                     **made.files,
@@ -97,16 +98,16 @@ def make_once(
                 }
                 load.save_model(made.model, made.tokenizer, path, extra=files, replace=True)
                 shutil.rmtree(work, ignore_errors=True)
-        processes.wait_for_everyone()
+        everyone.wait_for_everyone()
     return path
 
 
 @contextlib.contextmanager
-def _alone(folder: Path, processes: PartialState) -> Iterator[None]:
+def _alone(folder: Path, everyone: PartialState) -> Iterator[None]:
     """Keeps other runs of the same recipe out; the processes of this run enter together."""
     folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder) if processes.is_main_process else contextlib.nullcontext():
-        processes.wait_for_everyone()
+    with locked(folder) if everyone.is_main_process else contextlib.nullcontext():
+        everyone.wait_for_everyone()
         folder.mkdir(parents=True, exist_ok=True)  # whoever held it may have removed it
         yield
 

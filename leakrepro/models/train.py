@@ -27,6 +27,7 @@ from transformers import (
 
 from leakrepro.files import is_sealed, seal
 from leakrepro.models.load import no_progress_bars
+from leakrepro.processes import processes
 
 Progress = Callable[[int, int], None]
 Log = list[dict[str, float]]
@@ -160,8 +161,9 @@ def run(
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(no_progress_bars())  # those of saving
+        hidden = progress is not None or not processes().is_main_process
         scratch = stack.enter_context(_drafts(checkpoints))
-        bar = stack.enter_context(tqdm(desc=label, unit="step", disable=progress is not None))
+        bar = stack.enter_context(tqdm(desc=label, unit="step", disable=hidden))
 
         def report(state: TrainerState) -> None:
             if progress is not None:

@@ -8,15 +8,23 @@ from leakrepro.report.leakreport import (
     describe_decoding,
     digest_texts,
 )
-from leakrepro.report.published import compare_published, published, reference_values
+from leakrepro.report.published import (
+    compare_published,
+    measured,
+    published,
+    published_trajectories,
+    reference_values,
+)
 from leakrepro.report.rulereport import (
     RuleResult,
     RuleRound,
     before_after_figure,
+    rule_means,
     rule_table,
     trajectory_figure,
 )
 from leakrepro.report.tables import latex, readable, summary, table
+from leakrepro.report.training import training_figure
 
 __all__ = [
     "LeakReport",
@@ -30,13 +38,17 @@ __all__ = [
     "digest_texts",
     "latex",
     "leak_figure",
+    "measured",
     "published",
+    "published_trajectories",
     "readable",
     "reference_values",
+    "rule_means",
     "rule_table",
     "save_figure",
     "split_figure",
     "summary",
     "table",
+    "training_figure",
     "trajectory_figure",
 ]

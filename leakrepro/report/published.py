@@ -67,6 +67,34 @@ def published(benchmark: str, metric: str, temperature: float, top_p: float) -> 
     return rows.drop_duplicates(["method", "checkpoint", "k"])[_COLUMNS].reset_index(drop=True)
 
 
+def published_trajectories() -> pd.DataFrame:
+    """The published rounds of RULE on TOFU forget10, by ES: leak@128 and retain score.
+
+    Columns: base, round, leak, retain; only rounds of which both values could be read.
+    """
+    values = reference_values()
+    rows = values[values["rule_iteration"].notna()].copy()
+    rows["base"] = rows["method"].str.removeprefix("RULE-")
+    rows["round"] = rows["rule_iteration"].astype("int64")
+    rows["what"] = rows["metric"].map(lambda m: "leak" if m == _METRICS["ES"] else "retain")
+    wide = rows.pivot_table(index=["base", "round"], columns="what", values="value", sort=False)
+    return wide.dropna().reset_index().rename_axis(columns=None)
+
+
+def measured(name: str) -> pd.DataFrame:
+    """A table that this project has measured and keeps under ``leakrepro/reference/measured``.
+
+    Args:
+        name: File name without ``.csv``.
+
+    Raises:
+        FileNotFoundError: when there is no such table.
+    """
+    path = resources.files("leakrepro") / "reference" / "measured" / f"{name}.csv"
+    with path.open(encoding="utf-8") as file:
+        return pd.read_csv(file)
+
+
 def compare_published(reports: Iterable[LeakReport]) -> pd.DataFrame:
     """Our curves beside the published ones of the same name, decoding cell, metric and k.
 

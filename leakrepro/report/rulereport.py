@@ -155,6 +155,33 @@ def rule_table(results: Iterable[RuleResult]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def rule_means(table: pd.DataFrame) -> pd.DataFrame:
+    """The first and the last round of each model, averaged over worlds.
+
+    Columns: model, round, leak at the largest k, held-out leak, retain score (greedy) and
+    (sampled), worlds. Columns that end in " low" and " high" hold the least and the most of the
+    worlds.
+
+    Args:
+        table: From ``rule_table``.
+    """
+    leak = _leak_column(table)
+    shown = [leak, f"held-out {leak}", "retain score (greedy)", "retain score (sampled)"]
+    rows = []
+    for model, rounds in table.groupby("model", sort=False):
+        for index in sorted({0, int(rounds["round"].max())}):
+            here = rounds[rounds["round"] == index]
+            row: dict[str, Any] = {"model": model, "round": str(index)}
+            for name in (name for name in shown if name in table):
+                row |= {
+                    name: here[name].mean(),
+                    name + LOW: here[name].min(),
+                    name + HIGH: here[name].max(),
+                }
+            rows.append(row | {"worlds": str(len(here))})
+    return pd.DataFrame(rows)
+
+
 def trajectory_figure(
     table: pd.DataFrame, retrain: Sequence[LeakReport] = (), published: pd.DataFrame | None = None
 ) -> Figure:
@@ -173,8 +200,7 @@ def trajectory_figure(
     """
     if table.empty:
         raise ValueError("there are no rounds to draw")
-    largest = max(int(c[5:]) for c in map(str, table) if c.startswith("leak@") and c[5:].isdigit())
-    leak = f"leak@{largest}"
+    leak = _leak_column(table)
     bases = list(dict.fromkeys(table["base"]))
     lines: dict[Any, LineStyle] = {
         "RULE": LineStyle("#0072B2", "o", "-"),
@@ -328,6 +354,12 @@ def _draw_trajectory(
         fontsize=7,
         color=line.colour,
     )
+
+
+def _leak_column(table: pd.DataFrame) -> str:
+    """The column of leak@k at the largest k."""
+    ks = [int(c[5:]) for c in map(str, table) if c.startswith("leak@") and c[5:].isdigit()]
+    return f"leak@{max(ks)}"
 
 
 def _values(curve: LeakCurve) -> dict[int, float]:

@@ -1,4 +1,4 @@
-from .api import find_unlearned, unlearn
+from .api import estimate_unlearning, find_unlearned, unlearn
 from .curves import LeakWatch
 from .methods import (
     METHODS,
@@ -32,6 +32,7 @@ __all__ = [
     "RuleOptions",
     "SimNPOOptions",
     "UnlearnOptions",
+    "estimate_unlearning",
     "find_method",
     "find_unlearned",
     "unlearn",

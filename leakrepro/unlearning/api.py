@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from accelerate import PartialState
+import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from leakrepro import keys
 from leakrepro.benchmarks.base import Benchmark
 from leakrepro.models import chat, load, train
-from leakrepro.models.memory import estimate_memory
+from leakrepro.models.memory import MemoryEstimate, estimate_memory
 from leakrepro.models.recipe import Made, find, make_once
+from leakrepro.processes import processes
 from leakrepro.types import Prompt
 from leakrepro.unlearning.card import model_card
 from leakrepro.unlearning.curves import Curves, LeakWatch, curves_csv
@@ -53,7 +54,7 @@ class _Task:
             "tokenizer": load.tokenizer_fingerprint(self.model),
             "forget": keys.pairs_digest(self.benchmark.train_forget),
             "retain": keys.pairs_digest(retain),
-            "processes": PartialState().num_processes,
+            "processes": processes().num_processes,
             "version": _VERSION,
         }
 
@@ -93,7 +94,8 @@ def unlearn(
         resume: Reuse a finished result of the same recipe, or go on with an unfinished one. False
             trains from the start.
         checkpoint_every: Steps between two checkpoints.
-        watch: Also follow leak@k on a few prompts while training.
+        watch: Also follow leak@k on a few prompts while training. The weights are the same, but a
+            result without these curves is not reused.
         report_to: Trackers that transformers knows, such as ``("tensorboard",)``.
         progress: Called with steps done and steps in all; None for a progress bar.
 
@@ -112,13 +114,30 @@ def unlearn(
     """
     task = _task(model, benchmark, method, options, reference)
     return make_once(
-        method,
+        f"{method}-watched" if watch else method,  # its curves hold more
         task.recipe,
         functools.partial(_train, task, watch, report_to, progress),
         output_dir=output_dir,
         resume=resume,
         checkpoint_every=checkpoint_every,
     )
+
+
+def estimate_unlearning(
+    model: str | Path,
+    benchmark: Benchmark,
+    method: str = "NPO",
+    options: UnlearnOptions | None = None,
+) -> MemoryEstimate:
+    """What ``unlearn`` would take of the memory, from the model's configuration alone.
+
+    Raises:
+        ValueError, FileNotFoundError: as ``unlearn``.
+    """
+    task = _task(model, benchmark, method, options, None)
+    tokenizer = load.load_tokenizer(task.model)
+    trained = benchmark.train_forget + benchmark.train_retain
+    return _memory(task, [chat.pair(tokenizer, p) for p in trained])
 
 
 def find_unlearned(
@@ -173,23 +192,16 @@ def _train(
     pad = chat.pad_id(tokenizer)
     forget = [chat.pair(tokenizer, p) for p in task.benchmark.train_forget]
     retain = [chat.pair(tokenizer, p) for p in task.benchmark.train_retain]
-    keep_reference = method.trainer.needs_reference(options)
-    device = load.resolve_device()
-    estimate = estimate_memory(
-        task.model,
-        device,
-        rows=options.batch_size * (1 + (options.retain_ratio if options.retain_weight else 0)),
-        length=max(len(pair.input_ids) for pair in forget + retain),
-        reference=keep_reference,
-        lora_rank=options.lora.rank if options.lora else None,
-    )
+    estimate = _memory(task, forget + retain)
     if estimate.total > estimate.available:
         warnings.warn(f"training {task.model} takes {estimate}", stacklevel=2)
 
     model = load.load_model(task.model, dtype="float32")
     _check_vocabulary(model, tokenizer, task.model)
     items, per_epoch = _items(task, forget, retain, tokenizer, model)
-    reference = load.load_model(task.reference, dtype="float32") if keep_reference else None
+    reference = None
+    if method.trainer.needs_reference(options):
+        reference = load.load_model(task.reference, dtype="float32")
     trained: Any = _with_adapters(model, options) if options.lora else model
     method.trainer.check(options, trained)
 
@@ -224,6 +236,21 @@ def _train(
     return Made(model, tokenizer, log, {"README.md": card, "curves.csv": curves_csv(log)})
 
 
+def _memory(task: _Task, pairs: Sequence[chat.Pair]) -> MemoryEstimate:
+    options = task.options
+    # Forget answers, the alternates of IdkDPO, and retain answers.
+    kinds = 1 + isinstance(options, IdkDPOOptions)
+    kinds += options.retain_ratio if options.retain_weight else 0
+    return estimate_memory(
+        task.model,
+        load.resolve_device(),
+        rows=options.batch_size * kinds,
+        length=max(len(pair.input_ids) for pair in pairs),
+        reference=find_method(task.method).trainer.needs_reference(options),
+        lora_rank=options.lora.rank if options.lora else None,
+    )
+
+
 def _items(
     task: _Task,
     forget: Sequence[chat.Pair],
@@ -232,8 +259,8 @@ def _items(
     model: PreTrainedModel,
 ) -> tuple[list[UnlearnItem], int]:
     """The items of the whole run in order, and the steps that one epoch takes."""
-    options, processes = task.options, PartialState().num_processes
-    at_once = options.batch_size * options.accumulation * processes
+    options, sharing = task.options, processes().num_processes
+    at_once = options.batch_size * options.accumulation * sharing
     count = options.steps * at_once if options.steps else options.epochs * len(forget)
     alternates = _refusals(task.benchmark.train_forget, tokenizer, options)
     items = pairing(forget, retain, options, count, alternates)
@@ -241,7 +268,7 @@ def _items(
         same = task.reference == task.model
         reference = model if same else load.load_model(task.reference, dtype="float32")
         items = _with_reference(items, reference, chat.pad_id(tokenizer), options.batch_size)
-    if missing := -len(items) % (options.batch_size * processes) if processes > 1 else 0:
+    if missing := -len(items) % (options.batch_size * sharing) if sharing > 1 else 0:
         # Else the sampler would repeat answers until every process has as many.
         items += [_blank(items[0])] * missing
     return items, math.ceil(len(forget) / at_once)
@@ -347,16 +374,16 @@ def _with_adapters(model: PreTrainedModel, options: UnlearnOptions) -> Any:
     assert options.lora is not None
     lora = options.lora
     targets: Any = "all-linear" if lora.targets == ("all-linear",) else list(lora.targets)
-    return get_peft_model(
-        model,
-        LoraConfig(
-            r=lora.rank,
-            lora_alpha=lora.alpha,  # type: ignore[arg-type]
-            lora_dropout=lora.dropout,
-            target_modules=targets,
-            task_type="CAUSAL_LM",
-        ),
+    config = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,  # type: ignore[arg-type]
+        lora_dropout=lora.dropout,
+        target_modules=targets,
+        task_type="CAUSAL_LM",
     )
+    with torch.random.fork_rng():
+        torch.manual_seed(options.seed)  # of the adapters' first values
+        return get_peft_model(model, config)
 
 
 def _check_vocabulary(

@@ -27,8 +27,23 @@ MODELS = {
         "options": {"learning_rate": 1e-3, "epochs": 4, "batch_size": 10, "accumulation": 1},
     },
 }
+RULE = {
+    "models": MODELS,
+    "workers": 2,
+    "rule": {
+        "rounds": 2,
+        "options": {"n": 8, "cap": 2},
+        "bases": {"NPO": {"round": {"steps": 6}}},
+        "controls": ["NPO"],
+    },
+}
 # What differs from the small profile; a notebook without an entry is not run.
-PROFILES: dict[str, dict[str, Any]] = {"01_leak_curves": {"models": MODELS}}
+PROFILES: dict[str, dict[str, Any]] = {
+    "01_leak_curves": {"models": MODELS},
+    "02_unlearn": {"models": MODELS},
+    "03_rule_trajectories": RULE,
+    "04_rule_before_after": RULE,
+}
 
 
 def cells(path: Path, kind: str = "code") -> list[Any]:
@@ -151,3 +166,46 @@ def test_leak_curves(folder: Path, small_home: Path) -> None:
     executed = cells(folder / "01_leak_curves.ipynb")
     assert all(cell.execution_count for cell in executed if cell.source)
     assert executed[-1].outputs[-1].text.strip() == str(folder / "01_leak_curves.png")
+
+
+def check_figures(folder: Path, *stems: str) -> None:
+    for stem in stems:
+        png = (folder / f"{stem}.png").read_bytes()
+        assert png.startswith(b"\x89PNG")
+        assert len(png) > 10_000
+        assert (folder / f"{stem}.pdf").read_bytes().startswith(b"%PDF")
+
+
+@pytest.mark.parametrize("folder", ["02_unlearn"], indirect=True)
+def test_unlearn(folder: Path) -> None:
+    curves = pd.read_csv(folder / "02_unlearn.training.csv")
+    assert curves["step"].tolist() == list(range(1, 9))
+    assert (curves["forget_loss"].diff().dropna() < 0).mean() > 0.5
+    summary = pd.read_csv(folder / "02_unlearn.summary.csv")
+    assert summary["model"].tolist() == ["Original", "Retrain", "NPO"]
+    leak = summary.set_index("model")["leak@8"]
+    assert leak["Original"] > leak["NPO"]
+    check_figures(folder, "02_unlearn", "02_unlearn.leaks")
+    assert _Page((folder / "02_unlearn.html").read_text()).images == 2
+    assert r"\begin{tabular}" in (folder / "02_unlearn.tex").read_text()
+
+
+@pytest.mark.parametrize("folder", ["03_rule_trajectories"], indirect=True)
+def test_rule_trajectories(folder: Path) -> None:
+    table = pd.read_csv(folder / "03_rule_trajectories.csv")
+    models = ["RULE-NPO", "NPO, more steps", "NPO, non-leaks added"]
+    assert table["model"].tolist() == [model for model in models for _ in range(3)]
+    assert table["round"].tolist() == [0, 1, 2] * 3
+    # Every trajectory starts from the same model.
+    assert table.loc[table["round"] == 0, "leak@8"].nunique() == 1
+    check_figures(folder, "03_rule_trajectories")
+    assert _Page((folder / "03_rule_trajectories.html").read_text()).images == 1
+
+
+@pytest.mark.parametrize("folder", ["04_rule_before_after"], indirect=True)
+def test_rule_before_after(folder: Path) -> None:
+    summary = pd.read_csv(folder / "04_rule_before_after.summary.csv")
+    assert summary["model"].tolist() == ["Retrain", "NPO", "RULE-NPO, round 2"]
+    curves = pd.read_csv(folder / "04_rule_before_after.curves.csv")
+    assert len(curves) == 3 * 3 * 2
+    check_figures(folder, "04_rule_before_after")

@@ -5,7 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -404,3 +407,51 @@ def test_too_little_memory_is_told_before_loading(
     monkeypatch.setattr(load, "load_model", lambda *args, **kwargs: 1 / 0)
     with pytest.raises(UserWarning, match=r"takes about 0\.\d\d GiB \(weights"):
         lr.unlearn(small_original, small_world, "NPO", options("NPO"))
+
+
+WORLD = "-o seed=7 -o forget_authors=2 -o retain_authors=2 -o fresh_authors=12"
+
+
+def launch(prefix: str, model: Path, home: Path, method: str) -> Path:
+    """The model that ``leakrepro unlearn`` makes under a launcher."""
+    command = f"-m leakrepro.cli unlearn {model} --benchmark fictional {WORLD} {method}"
+    done = subprocess.run(
+        [sys.executable, *f"{prefix} {command}".split()],
+        capture_output=True,
+        text=True,
+        env=os.environ
+        | {
+            "LEAKREPRO_HOME": str(home),
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": str(Path(load.__file__).parents[2]),
+        },
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    (path,) = (Path(line) for line in done.stdout.splitlines())
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+    return path
+
+
+def test_two_processes_make_one_model(small_original: Path, tmp_path: Path) -> None:
+    """With a last batch that does not divide by two."""
+    method = "-m epochs=2 -m accumulation=1 -m warmup_epochs=0 -m batch_size="
+    torchrun = "-m torch.distributed.run --standalone --nproc_per_node 2"
+    one = launch("", small_original, tmp_path / "one", method + "6")
+    two = launch(torchrun, small_original, tmp_path / "two", method + "3")
+    start, a, b = (load.load_model(path).state_dict() for path in (small_original, one, two))
+    moved = torch.cat([(a[n] - start[n]).flatten() for n in a])
+    apart = torch.cat([(a[n] - b[n]).flatten() for n in a])
+    # AdamW divides by gradients that may be near 0, so single weights differ; the step does not.
+    assert float(apart.norm()) < 0.02 * float(moved.norm())
+    curves = [pd.read_csv(path / "curves.csv") for path in (one, two)]
+    assert curves[0]["step"].tolist() == curves[1]["step"].tolist()
+    for column in ("loss", "forget_loss", "retain_loss"):
+        assert curves[0][column].tolist() == pytest.approx(curves[1][column].tolist(), rel=1e-3)
+
+
+def test_accelerate_launches_it(small_original: Path, tmp_path: Path) -> None:
+    prefix = "-m accelerate.commands.launch --cpu --num_processes 2"
+    method = "-m epochs=1 -m batch_size=5 -m accumulation=1 -m warmup_epochs=0"
+    path = launch(prefix, small_original, tmp_path, method)
+    assert load.fingerprint(path) != load.fingerprint(small_original)
