@@ -1,7 +1,8 @@
 # make reproduce   install into .venv and run the notebooks of a profile (PROFILE=embedded)
 # make test        install what tests need and run lint, types and tests
 # make gpu         build the CUDA kernel (needs nvcc) and run all tests, compute-sanitizer and the
-#                  GPU benchmark, whose numbers go to leakrepro/reference/measured
+#                  GPU benchmark, whose numbers go to leakrepro/reference/measured; with
+#                  LEAKREPRO_DATA set also the profile scratch
 # make fuzz        fuzz the kernel under sanitizers for FUZZ_SECONDS=60 over FUZZ_JOBS=1 (needs clang)
 # make sanitize    replay the fuzzer's corpus and run the thread pool under g++'s sanitizers
 # make proof       compare PROOF_PAIRS=10000000 pairs with rouge-score-rs and rouge_score, after
@@ -51,6 +52,11 @@ gpu: .venv/.installed-gpu build/gpu/compare
 	for tool in memcheck racecheck synccheck initcheck; do \
 		compute-sanitizer --tool $$tool --error-exitcode 1 build/gpu/compare 100 2 || exit 1; done
 	$(BIN)/python tests/gpu/benchmark.py leakrepro/reference/measured
+	@if [ -z "$$LEAKREPRO_DATA" ]; then \
+		echo "LEAKREPRO_DATA names no TOFU files: the profile scratch is left out"; exit 0; fi; \
+	$(BIN)/leakrepro reproduce --profile scratch && \
+	cp $${LEAKREPRO_HOME:-runs}/scratch/03_rule_trajectories.csv \
+		leakrepro/reference/measured/rule_scratch.csv
 
 build/gpu/compare: tests/native/compare_cuda.cpp $(shell find csrc -type f)
 	mkdir -p $(@D)

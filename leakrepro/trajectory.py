@@ -205,6 +205,8 @@ def rule_options(profile: Profile, base: str, added: Added = "leaks") -> RuleOpt
         common,
         base=method_options(profile, base),
         round=method_options(profile, base, profile.rule.bases[base].round),
+        # What is searched for is what is reported.
+        metric=common.metric or (profile.metrics[0] if profile.metrics else None),
         added=added,
     )
 

@@ -1,5 +1,6 @@
 """Profiles: the packaged ones are whole, and a wrong value is named."""
 
+import ast
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,9 @@ from leakrepro.profiles import (
     parse_yaml,
     profile_names,
 )
+from leakrepro.report import measured
+from leakrepro.trajectory import rule_options
+from leakrepro.tune import choose, choose_rules
 from leakrepro.types import Decoding
 from leakrepro.unlearning.methods import find_method
 
@@ -57,7 +61,60 @@ def test_packaged_values_fit_what_they_are_for(name: str) -> None:
 
 
 def test_the_names_that_the_documentation_uses_exist() -> None:
-    assert {"embedded", "scratch-cpu", "paper"} <= set(profile_names())
+    names = {"embedded", "embedded-full", "scratch-cpu", "scratch", "paper"}
+    assert names == set(profile_names())
+
+
+def test_the_full_profile_has_the_settings_of_the_short_one() -> None:
+    short, full = load_profile("embedded"), load_profile("embedded-full")
+    assert short.rule is not None
+    assert full.rule is not None
+    assert full.rule.bases == short.rule.bases
+    assert (full.rule.options, full.rule.rounds) == (short.rule.options, short.rule.rounds)
+    assert set(full.rule.controls) == set(full.rule.bases)
+    assert all(full.models[name] == short.models[name] for name in full.models)
+    same = ("training", "decoding", "retain_n", "k", "metrics", "benchmark")
+    assert all(getattr(full, name) == getattr(short, name) for name in same)
+    assert full.worlds[0] == short.benchmark_options
+    assert short.tuning is not None
+    assert not [world for world in short.tuning.worlds if world in full.worlds]
+
+
+@pytest.mark.parametrize("name", ["embedded", "scratch-cpu"])
+def test_settings_are_those_that_the_trials_chose(name: str) -> None:
+    profile = load_profile(name)
+    assert profile.tuning is not None
+    chosen = choose(measured(f"tuning_{name}"), profile.tuning.min_retain)
+    for model, setting in zip(chosen["model"], chosen["setting"], strict=True):
+        spec = profile.models[model]
+        assert isinstance(spec, Unlearned)
+        assert ast.literal_eval(setting).items() <= spec.options.items(), model
+    assert set(chosen["model"]) == set(profile.tuning.grids)
+    if profile.rule is not None:
+        chosen = choose_rules(measured(f"tuning_rule_{name}"), profile.tuning.max_retain_loss)
+        for model, setting in zip(chosen["model"], chosen["setting"], strict=True):
+            assert ast.literal_eval(setting).items() <= profile.rule.bases[model].round.items()
+        assert set(chosen["model"]) == set(profile.tuning.rule_grids)
+
+
+@pytest.mark.parametrize("name", profile_names())
+def test_packaged_rule_options_fit(name: str) -> None:
+    profile = load_profile(name)
+    for base in profile.rule.bases if profile.rule else ():
+        options = rule_options(profile, base)
+        assert type(options.base) is type(options.round) is find_method(base).options
+
+
+def test_rule_can_be_cut_down() -> None:
+    profile = load_profile("embedded-full", bases=["RMU", "NPO"], rounds=1)
+    assert profile.rule is not None
+    assert list(profile.rule.bases) == ["RMU", "NPO"]
+    assert profile.rule.controls == ("NPO", "RMU")
+    assert profile.rule.rounds == 1
+    with pytest.raises(ValueError, match="has no RULE around IdkDPO; it has: NPO, SimNPO"):
+        load_profile("embedded", bases=["IdkDPO"])
+    with pytest.raises(ValueError, match="'scratch-cpu' has no section `rule`"):
+        load_profile("scratch-cpu", rounds=1)
 
 
 def test_paper_is_the_headline_cell() -> None:

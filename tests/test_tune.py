@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from leakrepro import tune as tuning
 from leakrepro.profiles import load_profile
-from leakrepro.tune import choose, tune
+from leakrepro.tune import choose, choose_rules, tune, tune_rules
 
 
 def trials(*rows: tuple[str, str, str, float, float, float]) -> pd.DataFrame:
@@ -144,3 +144,50 @@ def test_a_grid_for_a_model_that_is_not_unlearned(path: Path, tmp_path: Path) ->
         with pytest.raises(ValueError, match=f"tunes '{name}', which it does not unlearn"):
             tune(load_profile(path))
     assert not (tmp_path / "home").exists()
+
+
+def rule_trials(*rows: tuple[str, str, str, float, float, float]) -> pd.DataFrame:
+    columns = ["model", "world", "setting", "leak", "retain loss", "sampled retain loss"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def test_rules_choice_leaks_least_among_those_that_keep_the_retain_scores() -> None:
+    table = rule_trials(
+        # Least leak, but it loses too much of the sampled retain score.
+        ("NPO", "w1", "a", 0.0, 0.0, 0.10),
+        ("NPO", "w2", "a", 0.0, 0.0, 0.02),
+        ("NPO", "w1", "b", 0.1, 0.0, 0.05),
+        ("NPO", "w2", "b", 0.1, 0.0, -0.01),
+        ("NPO", "w1", "c", 0.3, -0.1, -0.1),
+        ("NPO", "w2", "c", 0.2, -0.1, -0.1),
+        # None keeps enough: the one that loses least.
+        ("RMU", "w1", "d", 0.0, 0.2, 0.1),
+        ("RMU", "w1", "e", 0.5, 0.1, 0.1),
+    )
+    chosen = choose_rules(table, 0.03)
+    assert chosen[["model", "setting"]].values.tolist() == [["NPO", "b"], ["RMU", "e"]]
+    assert choose_rules(table, 0.07)["setting"].tolist() == ["a", "e"]
+
+
+def test_rules_settings_are_tried_in_every_world(path: Path, tmp_path: Path) -> None:
+    content = yaml.safe_load(path.read_text())
+    content["models"] = {
+        "Original": {"train": "full"},
+        "Retrain": {"train": "retain"},
+        "NPO": content["models"]["My NPO"],
+    }
+    content["rule"] = {
+        "rounds": 1,
+        "options": {"n": 4, "threshold": 0.1},
+        "bases": {"NPO": {"round": {"steps": 2}}},
+    }
+    content["tuning"] |= {"grids": {}, "rule_grids": {"NPO": {"learning_rate": [1e-5, 5e-3]}}}
+    path.write_text(yaml.safe_dump(content))
+    table = tune_rules(load_profile(path))
+    assert table["world"].tolist() == [f"fictional(seed={s})" for s in (70, 70, 71, 71)]
+    assert table["setting"].tolist() == ["{'learning_rate': 1e-05}", "{'learning_rate': 0.005}"] * 2
+    assert table.groupby("world")["base leak"].nunique().tolist() == [1, 1]
+    small_step, large_step = (table.iloc[i::2]["retain loss"].abs().mean() for i in (0, 1))
+    assert large_step > small_step
+    with pytest.raises(ValueError, match=r"no sections `rule` and `tuning\.rule_grids`"):
+        tune_rules(load_profile(path).model_copy(update={"rule": None}))
