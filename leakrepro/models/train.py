@@ -190,6 +190,8 @@ def run(
             dataloader_pin_memory=torch.cuda.is_available(),
             **{"report_to": [], **settings},
         )
+        # Several GPUs are used by several processes: a batch must not depend on how many there are.
+        arguments._n_gpu = min(arguments.n_gpu, 1)
         commit = [] if checkpoints is None else [_Commit(checkpoints)]
         trainer = make_trainer(
             model=model,

@@ -111,14 +111,14 @@ def check_reports(reports: Iterable[LeakReport]) -> tuple[LeakReport, ...]:
     served under the wrong name looks like.
 
     Raises:
-        ValueError: for no reports, the same weights under two names, one name for two weights, or
-            the same model under the same decoding twice.
+        ValueError: for no reports, the same weights under two names, one name for two weights on
+            one benchmark, or the same model under the same decoding twice.
     """
     checked = tuple(reports)
     if not checked:
         raise ValueError("no reports were given")
     names: dict[str, str] = {}
-    weights: dict[str, str] = {}
+    weights: dict[tuple[str, str], str] = {}
     writers: dict[str, LeakReport] = {}
     seen: set[tuple[str, str, Decoding]] = set()
     for report in checked:
@@ -128,8 +128,12 @@ def check_reports(reports: Iterable[LeakReport]) -> tuple[LeakReport, ...]:
                 f"{other!r} and {report.model!r} are the same weights ({report.weights}): one of "
                 "them was not loaded or not trained as named"
             )
-        if weights.setdefault(report.model, report.weights) != report.weights:
-            raise ValueError(f"two models with different weights are named {report.model!r}")
+        place = (report.model, report.benchmark)  # each world has an "NPO" of its own
+        if weights.setdefault(place, report.weights) != report.weights:
+            raise ValueError(
+                f"two models with different weights are named {report.model!r} on "
+                f"{report.benchmark}"
+            )
         key = (report.model, report.benchmark, report.decoding)
         if key in seen:
             raise ValueError(f"{report.model!r} is reported twice on {report.benchmark}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +19,25 @@ from leakrepro.report.style import LineStyle, line_styles, style
 from leakrepro.report.tables import HIGH, LOW
 
 Added = Literal["leaks", "none", "non_leaks"]
-CONTROLS: dict[Added, str] = {"leaks": "RULE", "none": "more steps", "non_leaks": "non-leaks added"}
+CONTROLS: Mapping[Added, str] = {
+    "leaks": "RULE",
+    "none": "more steps",
+    "non_leaks": "non-leaks added",
+}
+_LINES: Mapping[Any, LineStyle] = {
+    "RULE": LineStyle("#0072B2", "o", "-"),
+    "more steps": LineStyle("#D55E00", "s", (0, (5, 2))),
+    "non-leaks added": LineStyle("#009E73", "^", (0, (2, 1.5))),
+}
+_YARDSTICK: Mapping[str, Any] = {
+    "color": "0.5",
+    "marker": "o",
+    "linestyle": "none",
+    "markersize": 9,
+    "markerfacecolor": "none",
+    "markeredgewidth": 1.5,
+}
+_PUBLISHED: Mapping[str, Any] = {"color": "0.55", "marker": "x", "linewidth": 1.0}
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,80 +218,42 @@ def trajectory_figure(
     """
     if table.empty:
         raise ValueError("there are no rounds to draw")
-    leak = _leak_column(table)
+    leak, retained = _leak_column(table), "retain score (sampled)"
     bases = list(dict.fromkeys(table["base"]))
-    lines: dict[Any, LineStyle] = {
-        "RULE": LineStyle("#0072B2", "o", "-"),
-        "more steps": LineStyle("#D55E00", "s", (0, (5, 2))),
-        "non-leaks added": LineStyle("#009E73", "^", (0, (2, 1.5))),
-    }
+    yardsticks = [
+        (float(r.curve().value[-1]), float(r.retain_sampled[r.headline].value[0])) for r in retrain
+    ]
+    points = [*zip(table[leak], table[retained], strict=True), *yardsticks]
+    if published is not None:
+        points += zip(published["leak"], published["retain"], strict=True)
     with style():
-        width = 2.1 + 1.9 * len(bases)
         figure, panels = plt.subplots(
-            1, len(bases), figsize=(width, 3.4), sharey=True, squeeze=False
+            1, len(bases), figsize=(2.1 + 1.9 * len(bases), 3.4), sharey=True, squeeze=False
         )
-        retained = "retain score (sampled)"
-        shown = set()
         for axes, base in zip(panels[0], bases, strict=True):
-            for (kind, _), rows in table[table["base"] == base].groupby(
-                ["kind", "benchmark"], sort=False
-            ):
-                shown.add(kind)
-                _draw_trajectory(axes, rows.sort_values("round"), leak, retained, lines[kind])
-            for report in retrain:
-                curve = report.retain_sampled[report.headline]
-                axes.plot(
-                    report.curve().value[-1],
-                    curve.value[0],
-                    "o",
-                    color="0.5",
-                    markersize=9,
-                    markerfacecolor="none",
-                    markeredgewidth=1.5,
-                    zorder=2,
-                )
+            of_base = table[table["base"] == base]
+            for (kind, _), rows in of_base.groupby(["kind", "benchmark"], sort=False):
+                _draw_trajectory(axes, rows.sort_values("round"), leak, retained, _LINES[kind])
+            for yardstick in yardsticks:
+                axes.plot(*yardstick, **_YARDSTICK, zorder=2)
             if published is not None:
                 theirs = published[published["base"] == base].sort_values("round")
-                axes.plot(
-                    theirs["leak"],
-                    theirs["retain"],
-                    color="0.55",
-                    marker="x",
-                    linewidth=1.0,
-                    zorder=1,
-                )
-            axes.set_xlim(-0.03, 1.03)
+                axes.plot(theirs["leak"], theirs["retain"], **_PUBLISHED, zorder=1)
+            axes.set_xlim(-0.03, max(leak for leak, _ in points) + 0.06)
             axes.set_title(base)
             axes.set_xlabel(leak)
         panels[0][0].set_ylabel(retained)
-        scores = [*table[retained], *(r.retain_sampled[r.headline].value[0] for r in retrain)]
-        scores += [] if published is None else [*published["retain"]]
-        panels[0][0].set_ylim(min(0.7, min(scores) - 0.05), 1.01)
-        handles, texts = [], []
-        for kind in (kind for kind in lines if kind in shown):
-            line = lines[kind]
-            handles.append(
-                Line2D([], [], color=line.colour, marker=line.marker, linestyle=line.dashes)
-            )
-            texts.append(kind)
-        if retrain:
-            handles.append(
-                Line2D(
-                    [],
-                    [],
-                    color="0.5",
-                    marker="o",
-                    linestyle="none",
-                    markersize=9,
-                    markerfacecolor="none",
-                    markeredgewidth=1.5,
-                )
-            )
-            texts.append("Retrain")
-        if published is not None and len(published):
-            handles.append(Line2D([], [], color="0.55", marker="x", linewidth=1.0))
-            texts.append("published")
-        figure.legend(handles, texts, loc="outside upper center", ncols=len(texts))
+        panels[0][0].set_ylim(min(score for _, score in points) - 0.03, 1.01)
+        entries = {
+            kind: Line2D([], [], color=line.colour, marker=line.marker, linestyle=line.dashes)
+            for kind, line in _LINES.items()
+            if kind in set(table["kind"])
+        }
+        if yardsticks:
+            entries["Retrain"] = Line2D([], [], **_YARDSTICK)
+        if published is not None:
+            entries["published"] = Line2D([], [], **_PUBLISHED)
+        _legend(figure, entries)
         plt.close(figure)
     return figure
 
@@ -318,16 +298,14 @@ def before_after_figure(results: Sequence[RuleResult], retrain: LeakReport | Non
             axes.set_title(result.base)
             axes.set_xlabel("k, samples a prompt")
         panels[0][0].set_ylabel(f"leak@k ({rules[0].rounds[0].report.headline})")
-        handles = [
-            Line2D([], [], color="0.2", linestyle=(0, (5, 2)), marker="s"),
-            Line2D([], [], color="0.2", linestyle="-", marker="o"),
-            Line2D([], [], color="0.2", linestyle="-", linewidth=0.7),
-        ]
-        texts = ["base method", f"RULE, round {rules[0].rounds[-1].index}", "held-out prompts"]
+        entries = {
+            "base method": Line2D([], [], color="0.2", linestyle=(0, (5, 2)), marker="s"),
+            f"RULE, round {rules[0].rounds[-1].index}": Line2D([], [], color="0.2", marker="o"),
+            "held-out prompts": Line2D([], [], color="0.2", linewidth=0.7),
+        }
         if retrain is not None:
-            handles.append(Line2D([], [], color="0.5", linestyle=(0, (1, 1)), linewidth=1.4))
-            texts.append("Retrain")
-        figure.legend(handles, texts, loc="outside upper center", ncols=len(texts))
+            entries["Retrain"] = Line2D([], [], color="0.5", linestyle=(0, (1, 1)), linewidth=1.4)
+        _legend(figure, entries)
         plt.close(figure)
     return figure
 
@@ -353,6 +331,12 @@ def _draw_trajectory(
         textcoords="offset points",
         fontsize=7,
         color=line.colour,
+    )
+
+
+def _legend(figure: Figure, entries: Mapping[Any, Line2D]) -> None:
+    figure.legend(
+        list(entries.values()), list(entries), loc="outside upper center", ncols=len(entries)
     )
 
 

@@ -30,6 +30,7 @@ MODELS = {
 RULE = {
     "models": MODELS,
     "workers": 2,
+    "worlds": [{}, {"seed": 8}],
     "rule": {
         "rounds": 2,
         "options": {"n": 8, "cap": 2},
@@ -194,10 +195,12 @@ def test_unlearn(folder: Path) -> None:
 def test_rule_trajectories(folder: Path) -> None:
     table = pd.read_csv(folder / "03_rule_trajectories.csv")
     models = ["RULE-NPO", "NPO, more steps", "NPO, non-leaks added"]
-    assert table["model"].tolist() == [model for model in models for _ in range(3)]
-    assert table["round"].tolist() == [0, 1, 2] * 3
-    # Every trajectory starts from the same model.
-    assert table.loc[table["round"] == 0, "leak@8"].nunique() == 1
+    assert table["model"].tolist() == [model for model in models for _ in range(3)] * 2
+    assert table["round"].tolist() == [0, 1, 2] * 6
+    # Every trajectory of a world starts from the same model.
+    for world, rows in table.groupby("benchmark"):
+        assert world in ("fictional(seed=7)", "fictional(seed=8)")
+        assert rows.loc[rows["round"] == 0, "leak@8"].nunique() == 1
     check_figures(folder, "03_rule_trajectories")
     assert _Page((folder / "03_rule_trajectories.html").read_text()).images == 1
 
@@ -205,7 +208,8 @@ def test_rule_trajectories(folder: Path) -> None:
 @pytest.mark.parametrize("folder", ["04_rule_before_after"], indirect=True)
 def test_rule_before_after(folder: Path) -> None:
     summary = pd.read_csv(folder / "04_rule_before_after.summary.csv")
-    assert summary["model"].tolist() == ["Retrain", "NPO", "RULE-NPO, round 2"]
+    rules = ["NPO", "RULE-NPO, round 2"]
+    assert summary["model"].tolist() == ["Retrain", "Retrain", *rules, *rules]
     curves = pd.read_csv(folder / "04_rule_before_after.curves.csv")
-    assert len(curves) == 3 * 3 * 2
-    check_figures(folder, "04_rule_before_after")
+    assert len(curves) == 6 * 3 * 2
+    check_figures(folder, "04_rule_before_after", "04_rule_before_after.1")

@@ -330,6 +330,46 @@ def test_what_lies_beside_the_weights(small_original: Path, small_world: Benchma
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
+def test_curves_can_be_followed_while_it_trains(
+    small_original: Path, small_world: Benchmark, tmp_path: Path
+) -> None:
+    seen: list[int] = []
+
+    def look(step: int, total: int) -> None:
+        (live,) = (tmp_path / "home" / "models").glob("NPO-*.curves.csv")
+        seen.append(len(pd.read_csv(live)))
+
+    lr.unlearn(small_original, small_world, "NPO", options("NPO", epochs=1), progress=look)
+    assert seen
+    assert seen[0] == 1
+
+
+def test_trackers_are_handed_on(
+    small_original: Path, small_world: Benchmark, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: dict[str, Any] = {}
+
+    def capture(make: Any, model: Any, items: Any, collate: Any, settings: Any, **_: Any) -> Any:
+        given.update(settings)
+        return [{"loss": 0.0, "step": 1}]
+
+    monkeypatch.setattr(train, "run", capture)
+    chosen = options("NPO", optimizer="adafactor")
+    lr.unlearn(small_original, small_world, "NPO", chosen, report_to=("wandb",))
+    assert given["report_to"] == ["wandb"]
+    assert given["optim"] == "adafactor"
+
+
+def test_adapters_can_be_watched(small_original: Path, small_world: Benchmark) -> None:
+    chosen = options("NPO", epochs=1, lora=LoRAOptions(rank=2, dropout=0.5))
+    watch = LeakWatch(every=1, prompts=2, n=2)
+    path = lr.unlearn(small_original, small_world, "NPO", chosen, watch=watch)
+    again = lr.unlearn(small_original, small_world, "NPO", chosen)
+    assert path != again
+    assert load.fingerprint(path) == load.fingerprint(again)
+    assert pd.read_csv(path / "curves.csv")["leak@2"].notna().all()
+
+
 def test_watching_changes_nothing(small_original: Path, small_world: Benchmark) -> None:
     chosen = options("NPO", epochs=1, seed=3)
     path = lr.unlearn(small_original, small_world, "NPO", chosen)
