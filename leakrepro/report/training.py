@@ -29,11 +29,9 @@ def training_figure(curves: pd.DataFrame) -> Figure:
         for panel, name in zip(axes[0], panels, strict=False):
             panel.plot(curves["step"], curves[name], color="#0072B2", linewidth=1.2)
             panel.set_title(losses[name])
-        for leak, dashes in zip(leaks, ((0, (4, 2)), "-"), strict=False):
+        for leak, colour, marker in zip(leaks, ("#D55E00", "#882255"), ("s", "o"), strict=False):
             seen = curves.dropna(subset=[leak])
-            axes[0][-1].plot(
-                seen["step"], seen[leak], color="#D55E00", marker="o", linestyle=dashes, label=leak
-            )
+            axes[0][-1].plot(seen["step"], seen[leak], color=colour, marker=marker, label=leak)
         if leaks:
             axes[0][-1].set_title("leak on a few prompts")
             axes[0][-1].set_ylim(-0.02, 1.02)
