@@ -189,14 +189,14 @@ def rule_means(table: pd.DataFrame) -> pd.DataFrame:
     for model, rounds in table.groupby("model", sort=False):
         for index in sorted({0, int(rounds["round"].max())}):
             here = rounds[rounds["round"] == index]
-            row: dict[str, Any] = {"model": model, "round": str(index)}
+            row: dict[str, Any] = {"model": model, "round": index}
             for name in (name for name in shown if name in table):
                 row |= {
                     name: here[name].mean(),
                     name + LOW: here[name].min(),
                     name + HIGH: here[name].max(),
                 }
-            rows.append(row | {"worlds": str(len(here))})
+            rows.append(row | {"worlds": len(here)})
     return pd.DataFrame(rows)
 
 

@@ -109,7 +109,9 @@ def readable(frame: pd.DataFrame, digits: int = 2) -> pd.DataFrame:
         values = frame[column]
         if column in ("benchmark", "decoding") and values.nunique() == 1:
             continue
-        if not pd.api.types.is_numeric_dtype(values):
+        if pd.api.types.is_integer_dtype(values):
+            out[column] = values.astype(str)  # a count
+        elif not pd.api.types.is_numeric_dtype(values):
             out[column] = values
         elif column + LOW in frame:
             ends = zip(values, frame[column + LOW], frame[column + HIGH], strict=True)

@@ -18,6 +18,7 @@ from leakrepro.report import (
     RuleRound,
     before_after_figure,
     published_trajectories,
+    readable,
     rule_means,
     rule_table,
     training_figure,
@@ -80,12 +81,19 @@ def test_the_table_holds_every_estimate_with_its_interval() -> None:
     assert (row["forget set"], row["added"], row["leaking prompts"]) == (100, 20, 10)
 
 
+def test_counts_are_read_as_counts() -> None:
+    text = readable(rule_table([result()]))
+    assert text["round"].tolist() == ["0", "1", "2"]
+    assert text["search tokens"].tolist() == ["0", "8000", "8000"]
+    assert text["named"].tolist() == ["0.75"] * 3
+
+
 def test_means_are_over_worlds() -> None:
     table = rule_table([result(benchmark="world 0"), result(benchmark="world 1")])
     table.loc[table["benchmark"] == "world 1", "leak@128"] += 0.5
     means = rule_means(table)
-    assert means["round"].tolist() == ["0", "2"]
-    assert means["worlds"].tolist() == ["2", "2"]
+    assert means["round"].tolist() == [0, 2]
+    assert means["worlds"].tolist() == [2, 2]
     base = report("NPO").curve().at(128)[0]
     assert means["leak@128"].iloc[0] == pytest.approx(base + 0.25)
     assert means["leak@128 low"].iloc[0] == pytest.approx(base)
