@@ -108,7 +108,7 @@ def test_ctrl_c_ends_the_workers_of_a_script_without_main_guard(tmp_path: Path) 
     files = [tmp_path / "0", tmp_path / "1"]
     _wait(lambda: all(file.exists() and file.read_text() for file in files))
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=120)
     assert "KeyboardInterrupt" in errors
     for file in files:
         with pytest.raises(ProcessLookupError):
