@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from leakrepro.leak import LeakCurve, LeakDifference
 from leakrepro.report.leakreport import LeakReport
 from leakrepro.report.style import LineStyle, line_styles, style
-from leakrepro.report.tables import HIGH, LOW
+from leakrepro.report.tables import HIGH, LOW, add_estimate
 
 Added = Literal["leaks", "none", "non_leaks"]
 CONTROLS: Mapping[Added, str] = {
@@ -144,20 +144,20 @@ def rule_table(results: Iterable[RuleResult]) -> pd.DataFrame:
                 "round": each.index,
             }
             for k in sorted({int(curve.k[0]), last}):
-                _add(row, f"leak@{k}", curve, k)
+                add_estimate(row, f"leak@{k}", curve, k)
             if each.held_out_report is not None:
-                _add(row, f"held-out leak@{last}", each.held_out_report.curve(), last)
+                add_estimate(row, f"held-out leak@{last}", each.held_out_report.curve(), last)
             for split, part in (("easy", report.easy), ("hard", report.hard)):
                 if part is not None:
-                    _add(row, f"{split} leak@{last}", part, last)
+                    add_estimate(row, f"{split} leak@{last}", part, last)
             if each.to_retrain is not None:
                 i = int((each.to_retrain.k == last).argmax())
                 row[f"leak@{last} less Retrain"] = float(each.to_retrain.value[i])
                 row[f"leak@{last} less Retrain{LOW}"] = float(each.to_retrain.low[i])
                 row[f"leak@{last} less Retrain{HIGH}"] = float(each.to_retrain.high[i])
-            _add(row, "greedy leak", report.greedy[headline], 1)
-            _add(row, "retain score (greedy)", report.retain_greedy[headline], 1)
-            _add(row, "retain score (sampled)", report.retain_sampled[headline], 1)
+            add_estimate(row, "greedy leak", report.greedy[headline], 1)
+            add_estimate(row, "retain score (greedy)", report.retain_greedy[headline], 1)
+            add_estimate(row, "retain score (sampled)", report.retain_sampled[headline], 1)
             row["finished"] = report.finished
             if report.named is not None:
                 row["named"] = report.named
@@ -348,7 +348,3 @@ def _leak_column(table: pd.DataFrame) -> str:
 
 def _values(curve: LeakCurve) -> dict[int, float]:
     return {int(k): float(v) for k, v in zip(curve.k, curve.value, strict=True)}
-
-
-def _add(row: dict[str, str | float], name: str, curve: LeakCurve, k: int) -> None:
-    row[name], row[name + LOW], row[name + HIGH] = curve.at(k)

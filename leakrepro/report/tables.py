@@ -79,19 +79,19 @@ def summary(
             "model": report.model,
             "decoding": describe_decoding(report.decoding),
         }
-        _add(row, "greedy leak", report.greedy[name], 1)
+        add_estimate(row, "greedy leak", report.greedy[name], 1)
         largest = int(curve.k[-1])
         for count in sorted({*k, largest} & set(curve.k.tolist())):
-            _add(row, f"leak@{count}", curve, count)
+            add_estimate(row, f"leak@{count}", curve, count)
         if name == report.headline:
             for split, part in (("easy", report.easy), ("hard", report.hard)):
                 if part is not None:
                     last = int(part.k[-1])
-                    _add(row, f"{split} leak@{last}", part, last)
+                    add_estimate(row, f"{split} leak@{last}", part, last)
                 if split == "easy" and part is not None and report.chance is not None:
                     row[f"easy chance@{last}"] = float(report.chance[-1])
-        _add(row, "retain score (greedy)", report.retain_greedy[name], 1)
-        _add(row, "retain score (sampled)", report.retain_sampled[name], 1)
+        add_estimate(row, "retain score (greedy)", report.retain_greedy[name], 1)
+        add_estimate(row, "retain score (sampled)", report.retain_sampled[name], 1)
         row["finished"] = report.finished
         rows.append(row)
     return pd.DataFrame(rows)
@@ -151,5 +151,6 @@ def _escaped(text: str) -> str:
     return text.translate(_LATEX)
 
 
-def _add(row: dict[str, str | float], name: str, curve: LeakCurve, k: int) -> None:
+def add_estimate(row: dict[str, str | float], name: str, curve: LeakCurve, k: int) -> None:
+    """Puts a curve's value at ``k`` and the ends of its interval into a row."""
     row[name], row[name + LOW], row[name + HIGH] = curve.at(k)
