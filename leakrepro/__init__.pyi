@@ -1,6 +1,7 @@
 from . import models, paths, report, unlearning
+from .adaptive import AdaptivePlan, PilotPlan
 from .benchmarks import Benchmark, load_benchmark
-from .evaluation import evaluate
+from .evaluation import evaluate, score_samples
 from .leak import LeakCurve, LeakDifference, chance_curve, compare_leak, leak_at_k
 from .metrics import CoreMetric, load_metric
 from .metrics.ids import TokenIds, lcs_length, rouge_l_ids
@@ -8,19 +9,31 @@ from .metrics.rouge import RougeL, rouge_l
 from .metrics.scorer import RougeScorer
 from .profiles import Profile, load_profile
 from .report import LeakReport
-from .sampling import Samples, read_samples, sample
+from .sampling import (
+    HFOptions,
+    Samples,
+    VLLMOptions,
+    export_generations,
+    generation_scores,
+    import_generations,
+    read_samples,
+    sample,
+)
 from .subjects import make_models, method_options
 from .trajectory import make_rules, rule
 from .types import Decoding, Prompt, Scores
 from .unlearning import RuleOptions, unlearn
 
 __all__ = [
+    "AdaptivePlan",
     "Benchmark",
     "CoreMetric",
     "Decoding",
+    "HFOptions",
     "LeakCurve",
     "LeakDifference",
     "LeakReport",
+    "PilotPlan",
     "Profile",
     "Prompt",
     "RougeL",
@@ -29,9 +42,13 @@ __all__ = [
     "Samples",
     "Scores",
     "TokenIds",
+    "VLLMOptions",
     "chance_curve",
     "compare_leak",
     "evaluate",
+    "export_generations",
+    "generation_scores",
+    "import_generations",
     "lcs_length",
     "leak_at_k",
     "load_benchmark",
@@ -48,6 +65,7 @@ __all__ = [
     "rouge_l_ids",
     "rule",
     "sample",
+    "score_samples",
     "unlearn",
     "unlearning",
 ]

@@ -36,6 +36,14 @@ class _Commands(TyperGroup):
             raise typer.Exit(2) from error
 
 
+# Core metrics under the names that the authors' files have for them.
+_AUTHORS = {
+    "entailment": "ES",
+    "cosine": "CS",
+    "judge": "LLM_judge",
+    "rougeL_recall": "rougeL_recall",
+}
+
 app = typer.Typer(
     cls=_Commands,
     add_completion=False,
@@ -268,26 +276,69 @@ def score(
         str | None, typer.Option(help="Benchmark of the samples; the fact metrics need it.")
     ] = None,
     option: Option = [],  # noqa: B006
+    new_draws: Annotated[
+        bool, typer.Option(help="Interval for new samples of these prompts, not for other prompts.")
+    ] = False,
+    export: Annotated[
+        Path | None, typer.Option(help="Also write samples and scores in the authors' format.")
+    ] = None,
 ) -> None:
     """Score samples that are already there and print leak@k.
 
     \b
     Example: leakrepro score runs/samples/0123456789abcdef --metric rougeL_recall/stem
     """
-    from leakrepro.leak import leak_at_k
-    from leakrepro.metrics import load_metric
-    from leakrepro.sampling import read_samples
+    import leakrepro as lr
 
     if benchmark is None and metric.startswith("fact_match"):
         raise ValueError(f"{metric} refuses answers about others, so it needs --benchmark")
     subjects = _benchmark(benchmark, option).subjects if benchmark is not None else None
-    core = load_metric(metric, subjects=subjects)
-    samples = read_samples(store)
-    scores = core.score(samples.prompts, samples.texts)
-    curve = leak_at_k(scores, clusters=[prompt.cluster for prompt in samples.prompts])
+    core = lr.load_metric(metric, subjects=subjects)
+    samples = lr.read_samples(store)
+    scores = lr.score_samples(samples, core)
+    curve = lr.leak_at_k(
+        scores,
+        interval="samples" if new_draws else "prompts",
+        clusters=[prompt.cluster for prompt in samples.prompts],
+        plan=samples.plan,
+    )
     typer.echo(f"{'k':>5}  leak@k  {100 * curve.confidence:g} % interval ({core.id})")
     for i, k in enumerate(curve.k):
         typer.echo(f"{k:>5}  {curve.value[i]:.4f}  {curve.low[i]:.4f} to {curve.high[i]:.4f}")
+    if export is not None:
+        name = _AUTHORS.get(core.id.partition("/")[0], core.id)
+        lr.export_generations(samples, export, {name: scores})
+        typer.echo(f"generations: {export}")
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="generations_n200.json of the leak@k authors.")],
+    temperature: Annotated[float, typer.Option(help="Temperature of the samples.")],
+    top_p: Annotated[float, typer.Option(help="Their nucleus.")] = 1.0,
+    top_k: Annotated[int | None, typer.Option(help="Their most likely tokens kept.")] = None,
+    max_new_tokens: Annotated[int, typer.Option(help="Their longest answer.")] = 200,
+    benchmark: Annotated[
+        str | None, typer.Option(help="Benchmark whose prompts these are, for its clusters.")
+    ] = None,
+    option: Option = [],  # noqa: B006
+    store: Annotated[
+        Path | None, typer.Option(help="Folder of the store; by default in LEAKREPRO_HOME.")
+    ] = None,
+) -> None:
+    """Put samples that the leak@k authors' scripts drew into a store and print its folder.
+
+    \b
+    Example: leakrepro import generations_n200.json --temperature 1 --benchmark tofu
+    """
+    import leakrepro as lr
+
+    decoding = lr.Decoding(
+        temperature=temperature, top_p=top_p, top_k=top_k, max_new_tokens=max_new_tokens, n=1
+    )
+    prompts = _benchmark(benchmark, option) if benchmark is not None else None
+    samples = lr.import_generations(file, decoding=decoding, benchmark=prompts, store=store)
+    typer.echo(samples.path)
 
 
 @app.command()

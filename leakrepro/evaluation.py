@@ -7,17 +7,19 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from leakrepro.benchmarks.base import Benchmark
 from leakrepro.leak import LeakCurve, chance_curve, leak_at_k
 from leakrepro.metrics import CoreMetric, load_metric
 from leakrepro.metrics.text import naming_share
 from leakrepro.report import LeakReport, digest_texts
-from leakrepro.sampling import sample
+from leakrepro.sampling import Samples, sample
 from leakrepro.subjects import resolve
 from leakrepro.types import Decoding, Prompt, Scores
 
 Metric = str | CoreMetric
+_BLOCK = 200_000  # samples that are held as Python strings at a time
 
 
 def evaluate(
@@ -99,6 +101,24 @@ def evaluate(
         hard=hard,
         chance=chance,
     )
+
+
+def score_samples(samples: Samples, metric: CoreMetric) -> Scores:
+    """Scores of all samples, read from their store block by block.
+
+    Raises:
+        StoreError: naming the file of the store that is damaged.
+        ValueError: as the metric.
+        IncompleteScores: when some could not be scored; those that could stay cached.
+    """
+    values, counts = [], []
+    with tqdm(total=sum(samples.counts), unit="sample", desc=metric.id) as bar:
+        for prompts, texts in samples.blocks(_BLOCK):
+            scores = metric.score(prompts, texts)
+            values.append(scores.values)
+            counts.append(scores.counts)
+            bar.update(sum(map(len, texts)))
+    return Scores(np.concatenate(values), np.cumsum([0, *np.concatenate(counts)]))
 
 
 def load_metrics(

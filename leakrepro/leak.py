@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special, stats
 
+from leakrepro.adaptive import AdaptivePlan, Plan
 from leakrepro.types import Scores
 
 Interval = Literal["prompts", "samples"]
@@ -101,6 +102,7 @@ def leak_at_k(
     confidence: float = 0.95,
     interval: Interval = "prompts",
     clusters: Sequence[Hashable] | None = None,
+    plan: Plan | None = None,
     rng: np.random.Generator | None = None,
 ) -> LeakCurve:
     """Estimates leak@k, the expected maximum score over k samples, with intervals.
@@ -136,19 +138,24 @@ def leak_at_k(
         confidence: Level of the intervals, in (0, 1).
         interval: ``"prompts"`` or ``"samples"``.
         clusters: One label a prompt; prompts of one label depend on each other (one author, say).
+        plan: The adaptive plan under which the samples were drawn (``Samples.plan``): its estimate
+            takes the place of the formula above, which would be biased.
         rng: Source of the bootstrap weights; None for ``default_rng(0)``.
 
     Raises:
         ValueError: for empty input, a score that is nan or outside [0, 1], a ``k`` above the number
-            of samples, or bad options. The message names the prompt by its position.
+            of samples, bad options, scores that the plan cannot have left, or a plan with the
+            interval ``"samples"``. The message names the prompt by its position.
     """
     if interval not in ("prompts", "samples"):
         raise ValueError(f"interval must be 'prompts' or 'samples', not {interval!r}")
+    if interval == "samples" and isinstance(plan, AdaptivePlan):
+        raise ValueError("under an AdaptivePlan there is no interval for new draws, only 'prompts'")
     _check_confidence(confidence)
     checked = _check_scores(scores)
-    ks = _check_k(k, checked.counts)
+    ks = _check_k(k, _usable(checked.counts, plan))
     groups = _Clusters.of(clusters, len(checked))
-    per_prompt = _expected_maximum(checked, ks)
+    per_prompt = _expected_maximum(checked, ks, plan)
     value = per_prompt.mean(axis=0)
     if interval == "prompts":
         stderr = groups.stderr(per_prompt)
@@ -178,6 +185,7 @@ def compare_leak(
     *,
     confidence: float = 0.95,
     clusters: Sequence[Hashable] | None = None,
+    plan: Plan | None = None,
     rng: np.random.Generator | None = None,
 ) -> LeakDifference:
     """Estimates leak@k of a less leak@k of b on the same prompts, with intervals over prompts.
@@ -194,6 +202,7 @@ def compare_leak(
         k: As in ``leak_at_k``; None for the powers of two that both sides have samples for.
         confidence: Level of the intervals, in (0, 1).
         clusters: One label a prompt.
+        plan: The adaptive plan under which both were sampled.
         rng: Source of the bootstrap weights; None for ``default_rng(0)``.
 
     Raises:
@@ -205,9 +214,9 @@ def compare_leak(
         raise ValueError(
             f"a paired comparison needs the same prompts on both sides, got {len(a)} and {len(b)}"
         )
-    ks = _check_k(k, np.minimum(a.counts, b.counts))
+    ks = _check_k(k, _usable(np.minimum(a.counts, b.counts), plan))
     groups = _Clusters.of(clusters, len(a))
-    per_prompt = _expected_maximum(a, ks) - _expected_maximum(b, ks)
+    per_prompt = _expected_maximum(a, ks, plan) - _expected_maximum(b, ks, plan)
     value = per_prompt.mean(axis=0)
     low, high = groups.bootstrap(per_prompt, confidence, -1.0, 1.0, rng)
     return LeakDifference(
@@ -313,9 +322,21 @@ def _weights(n: int, ks: NDArray[np.int64]) -> Floats:
     return np.cumprod(np.vstack([ks[None, :] / n, steps]), axis=0)[::-1]
 
 
-def _expected_maximum(scores: Scores, ks: NDArray[np.int64]) -> Floats:
+def _usable(counts: NDArray[np.int64], plan: Plan | None) -> NDArray[np.int64]:
+    """Samples of each prompt that bound k; an adaptive plan's estimate reaches to its cap."""
+    return np.full_like(counts, plan.cap) if isinstance(plan, AdaptivePlan) else counts
+
+
+def _expected_maximum(scores: Scores, ks: NDArray[np.int64], plan: Plan | None) -> Floats:
     """Unbiased estimates of each prompt, [prompts, len(k)]."""
     out = np.empty((len(scores), ks.size))
+    if isinstance(plan, AdaptivePlan):
+        for i, row in enumerate(scores):
+            try:
+                out[i] = plan.leak(row, ks.tolist())
+            except ValueError as error:
+                raise ValueError(f"prompt {i}: {error}") from error
+        return out
     for n in np.unique(scores.counts).tolist():
         rows = np.flatnonzero(scores.counts == n)
         block = scores.values[scores.offsets[rows][:, None] + np.arange(n)]

@@ -97,7 +97,7 @@ def stream(
     workers = min(workers, len(arguments))
     if workers <= 1:
         return _run_here(function, arguments, threads, watch)
-    return _run_workers(_importable(function), arguments, workers, threads, watch)
+    return _run_workers(importable(function), arguments, workers, threads, watch)
 
 
 def _run_here(
@@ -142,7 +142,7 @@ def _run_workers(
                         watch(index, *content)
                     continue
                 if kind == "error":
-                    raise _revive(*content)
+                    raise revive(*content)
                 following = next(waiting, None)
                 if following is None:
                     del busy[worker.pipe]
@@ -230,10 +230,11 @@ def _serve(pipe: Connection) -> None:
     with contextlib.suppress(EOFError, BrokenPipeError):
         while True:
             index, arguments = pipe.recv()
-            pipe.send((index, *_work(module, name, arguments, _sender(index, pipe))))
+            pipe.send((index, *work(module, name, arguments, _sender(index, pipe))))
 
 
-def _work(module: str, name: str, arguments: bytes, progress: Progress) -> tuple[str, Any]:
+def work(module: str, name: str, arguments: bytes, progress: Progress) -> tuple[str, Any]:
+    """A worker's one task: ``("result", bytes)``, or ``("error", what revive takes)``."""
     try:
         function = getattr(importlib.import_module(module), name)
         return "result", pickle.dumps(function(*pickle.loads(arguments), progress))
@@ -260,7 +261,8 @@ def _dump(error: Exception) -> tuple[bytes | None, str]:
     return content, text
 
 
-def _revive(content: bytes | None, text: str) -> BaseException:
+def revive(content: bytes | None, text: str) -> BaseException:
+    """A worker's exception, with its traceback there as the cause."""
     cause = WorkerError(f"in a worker:\n{text}")
     if content is None:
         return cause
@@ -277,7 +279,7 @@ def _reporter(index: int, watch: Watcher | None) -> Progress:
     return report
 
 
-def _importable(function: Callable[..., Any]) -> tuple[str, str]:
+def importable(function: Callable[..., Any]) -> tuple[str, str]:
     """Module and name of a function, by which a worker finds it."""
     module, name = function.__module__, function.__qualname__
     if module == "__main__" or "." in name or "<" in name:

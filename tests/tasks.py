@@ -1,4 +1,4 @@
-"""Tasks for ``tests/test_parallel.py``; workers import them by name."""
+"""Tasks for the tests of executors; workers import them by name."""
 
 from __future__ import annotations
 
@@ -51,3 +51,18 @@ def die(number: int, progress: Progress) -> int:
 def sleep_long(folder: str, number: int, progress: Progress) -> None:
     Path(folder, str(number)).write_text(str(os.getpid()), encoding="utf-8")
     time.sleep(120)
+
+
+def die_once(number: int, folder: str, progress: Progress) -> int:
+    """Tasks 1 and 4 take their first worker with them."""
+    mark = Path(folder) / f"died-{number}"
+    if number in (1, 4) and not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number * number
+
+
+def die_always_at_one(number: int, progress: Progress) -> int:
+    if number == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number

@@ -20,7 +20,7 @@ from leakrepro.models import load
 from leakrepro.sampling import read_samples, sample
 from leakrepro.types import Decoding
 
-COMMANDS = sorted(command.callback.__name__ for command in app.registered_commands)
+COMMANDS = sorted(command.name or command.callback.__name__ for command in app.registered_commands)
 
 
 def run(line: str, *more: object) -> tuple[int, str, str]:
@@ -68,6 +68,24 @@ def test_score_is_the_library_call(tiny_llama: Path, tmp_path: Path) -> None:
     assert [row[4] for row in rows] == [f"{value:.4f}" for value in curve.high]
 
 
+def test_samples_of_the_authors_are_imported_scored_and_exported(tmp_path: Path) -> None:
+    responses = [{"response": "Ann Ash"}, {"response": "Bob"}]
+    line = {"prompt": "Who?", "ground_truth": "Ann Ash", "responses": responses}
+    (tmp_path / "g.json").write_text(json.dumps(line))
+    store, out_file = tmp_path / "s", tmp_path / "out.json"
+    code, out, _ = run("import --temperature 1 --store", store, tmp_path / "g.json")
+    assert (code, out.strip()) == (0, str(store))
+    code, out, _ = run("score --new-draws --export", out_file, store)
+    assert code == 0
+    assert [line.split()[:2] for line in out.splitlines()[1:3]] == [
+        ["1", "0.5000"],
+        ["2", "1.0000"],
+    ]
+    written = json.loads(out_file.read_text())
+    assert written["responses"][0] == {"response": "Ann Ash", "rougeL_recall": 1.0}
+    assert written["ground_truth"] == "Ann Ash"
+
+
 SMALL = "--benchmark tofu -o forget=forget01 -o authors=1 -o retain_questions=20"
 
 
@@ -111,6 +129,7 @@ def test_evaluate_prints_a_row_and_writes_the_curve(tiny_llama: Path, tmp_path: 
     ("line", "message"),
     [
         ("score nowhere", "nowhere"),
+        ("import nowhere --temperature 1", "nowhere"),
         ("score nowhere --metric rogue", "unknown core metric 'rogue'"),
         ("score nowhere --metric fact_match", "needs --benchmark"),
         ("reproduce --profile embeded", "unknown profile 'embeded'; known: embedded"),

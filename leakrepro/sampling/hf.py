@@ -14,11 +14,12 @@ from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
 from leakrepro.models.chat import prompt_ids
 from leakrepro.models.load import eos_ids, load_model, load_tokenizer, resolve_device
+from leakrepro.sampling.answers import answers_table, check_length
 from leakrepro.sampling.cache import make_cache
 from leakrepro.sampling.decode import choose
 from leakrepro.sampling.seeds import sample_seed, uniforms
-from leakrepro.sampling.store import SCHEMA, Request
-from leakrepro.types import Decoding, Prompt
+from leakrepro.sampling.store import Request
+from leakrepro.types import Decoding
 
 # Grows when the same request gives other samples.
 SAMPLER_VERSION = 1
@@ -110,10 +111,11 @@ class HFSampler:
             ValueError: when a prompt and its answer exceed the model's context, or the model's
                 logits are not finite; the message names the prompt.
         """
+        context = getattr(self.model.config, "max_position_embeddings", None)
         pieces, position = [], 0
         for request in requests:
             ids = prompt_ids(self.tokenizer, request.prompt.messages)
-            self._check_length(request.prompt, len(ids), decoding)
+            check_length(request.prompt, len(ids), decoding, context)
             pieces.append(_Piece(request.prompt.id, ids, request.start, request.stop, position))
             position += request.stop - request.start
         limit = self.rows_per_batch(max(len(p.ids) for p in pieces) + decoding.max_new_tokens)
@@ -143,13 +145,11 @@ class HFSampler:
         memory = torch.cuda.get_device_properties(self.device).total_memory
         return int(max(1, min(_CUDA_ROWS, memory // 4 // row)))
 
-    def _check_length(self, prompt: Prompt, length: int, decoding: Decoding) -> None:
-        context = getattr(self.model.config, "max_position_embeddings", None)
-        if context is not None and length + decoding.max_new_tokens > context:
-            raise ValueError(
-                f"prompt {prompt.id!r} has {length} tokens; with max_new_tokens="
-                f"{decoding.max_new_tokens} that exceeds the model's context of {context}"
-            )
+    def close(self) -> None:
+        """Lets go of the model; the sampler cannot be used afterwards."""
+        del self.model
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     @torch.inference_mode()
     def _generate(
@@ -231,34 +231,16 @@ class HFSampler:
             logits = self._forward(token[:, None], mask, position, cache)
         progress(total)
 
-        logprobs = logprob.cpu().numpy()
-        if not np.isfinite(logprobs).all():
-            bad = int(np.flatnonzero(~np.isfinite(logprobs))[0])
-            prompt_id = batch[int(owner[bad])].prompt_id
-            raise ValueError(
-                f"the logits of {self.path} for prompt {prompt_id!r} are not finite: the weights "
-                f"hold nan or overflow in {self.model.dtype}"
-            )
-        ended = stopped.cpu().numpy()
-        counts = lengths.cpu().numpy()
-        kept = tokens.cpu().tolist()
-        texts = self.tokenizer.batch_decode(
-            [row[: n - stop] for row, n, stop in zip(kept, counts, ended, strict=True)],
-            skip_special_tokens=True,
-            clean_up_tokenization_spaces=False,
-        )
-        return pa.table(
-            {
-                "prompt_id": [piece.prompt_id for piece in batch for _ in range(piece.rows)],
-                "sample": [i for piece in batch for i in range(piece.start, piece.stop)],
-                "text": texts,
-                "n_tokens": counts,
-                "finish_reason": np.where(ended, "stop", "length"),
-                "seed": seeds,
-                "logprob": logprobs,
-                "logq": logq.cpu().numpy(),
-            },
-            schema=SCHEMA,
+        kept = zip(tokens.cpu().tolist(), lengths.tolist(), strict=True)
+        return answers_table(
+            self.tokenizer,
+            prompt_ids=[piece.prompt_id for piece in batch for _ in range(piece.rows)],
+            samples=[i for piece in batch for i in range(piece.start, piece.stop)],
+            tokens=[row[:n] for row, n in kept],
+            stopped=stopped.cpu().numpy(),
+            seeds=seeds,
+            logprob=logprob.cpu().numpy(),
+            logq=logq.cpu().numpy(),
         )
 
     def _forward(

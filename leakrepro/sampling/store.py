@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import io
 import json
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -20,8 +23,9 @@ from leakrepro.files import locked, write_atomically
 from leakrepro.keys import digest
 from leakrepro.types import Decoding, Prompt, check_prompts
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SHARD_ROWS = 2000
+_READERS = 4  # threads that read shards ahead
 MANIFEST = "manifest.json"
 SCHEMA = pa.schema(
     [
@@ -63,6 +67,8 @@ class Identity:
         dtype: Type of the weights while sampling.
         eos: Token ids that end an answer.
         logits_processors: Their ids, in order.
+        first: Index of each prompt's first sample; the last is ``decoding.n - 1``. Above 0 in the
+            later rounds of an adaptive plan.
     """
 
     weights: str
@@ -74,6 +80,7 @@ class Identity:
     dtype: str
     eos: tuple[int, ...] = ()
     logits_processors: tuple[str, ...] = ()
+    first: int = 0
 
     @property
     def key(self) -> str:
@@ -88,20 +95,29 @@ def prompts_hash(prompts: Sequence[Prompt]) -> str:
     return digest([[prompt.id, [dict(m) for m in prompt.messages]] for prompt in prompts])
 
 
-def plan_shards(prompts: Sequence[Prompt], decoding: Decoding) -> list[list[Request]]:
+def plan_shards(prompts: Sequence[Prompt], n: int, first: int = 0) -> list[list[Request]]:
     """Which samples go into which shard: ``SHARD_ROWS`` consecutive rows each.
 
     It depends on nothing else, so that the same store has the same shards on every machine.
+
+    Args:
+        prompts: The prompts, in order.
+        n: Each prompt's samples are those before this index ...
+        first: ... and from this one on.
     """
-    n = decoding.n
-    total = len(prompts) * n
+    each = n - first
+    total = len(prompts) * each
     shards = []
-    for first in range(0, total, SHARD_ROWS):
-        last = min(total, first + SHARD_ROWS)
+    for start in range(0, total, SHARD_ROWS):
+        stop = min(total, start + SHARD_ROWS)
         shards.append(
             [
-                Request(prompts[i], max(first - i * n, 0), min(last - i * n, n))
-                for i in range(first // n, (last - 1) // n + 1)
+                Request(
+                    prompts[i],
+                    first + max(start - i * each, 0),
+                    first + min(stop - i * each, each),
+                )
+                for i in range(start // each, (stop - 1) // each + 1)
             ]
         )
     return shards
@@ -123,21 +139,42 @@ class SampleStore:
     prompts: tuple[Prompt, ...]
     made_with: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
+    @functools.cached_property
     def plan(self) -> list[list[Request]]:
         """The requests of every shard."""
-        return plan_shards(self.prompts, self.identity.decoding)
+        return plan_shards(self.prompts, self.identity.decoding.n, self.identity.first)
+
+    @property
+    def each(self) -> range:
+        """Indices of the samples of every prompt."""
+        return range(self.identity.first, self.identity.decoding.n)
 
     def shard_path(self, index: int) -> Path:
         return self.path / f"shard-{index:05d}.parquet"
 
     def missing(self) -> list[int]:
         """Indices of the shards that are not there yet, in order."""
-        return [i for i in range(len(self.plan)) if not self.shard_path(i).exists()]
+        there = {file.name for file in self.path.glob("shard-*")}  # one look, not one a shard
+        return [i for i in range(len(self.plan)) if self.shard_path(i).name not in there]
 
     def is_complete(self) -> bool:
         """Whether the manifest and all shards are there; ``read`` checks them."""
         return (self.path / MANIFEST).exists() and not self.missing()
+
+    def check(self) -> None:
+        """Checks manifest and names; what the shards hold is checked when it is read.
+
+        Raises:
+            StoreError: for a store of something else, a file that does not belong, and a shard
+                that is missing.
+        """
+        self._check_manifest()
+        self._check_names()
+        if missing := self.missing():
+            raise StoreError(
+                f"{self.shard_path(missing[0])} is missing: the store is unfinished, sample again "
+                "to go on"
+            )
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
@@ -175,40 +212,54 @@ class SampleStore:
         with self._disk():
             write_atomically(self.shard_path(index), buffer.getvalue())
 
-    def read(self) -> pa.Table:
+    def read(self, columns: Sequence[str] | None = None) -> pa.Table:
         """All samples, by prompt and then by sample.
+
+        Args:
+            columns: Only these columns of ``SCHEMA``, in its order.
 
         Raises:
             StoreError: naming the file that is missing, torn, or of another store.
+            ValueError: for a column that there is not.
         """
-        self._check_manifest()
-        self._check_names()
-        tables = [self._read_shard(i, requests) for i, requests in enumerate(self.plan)]
-        return pa.concat_tables(tables).replace_schema_metadata(None).combine_chunks()
+        tables = list(self.read_shards(columns))
+        return pa.concat_tables(tables).combine_chunks()
 
-    def _read_shard(self, index: int, requests: Sequence[Request]) -> pa.Table:
-        path = self.shard_path(index)
+    def read_shards(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """The same shard by shard, so that a large store need not fit into memory.
+
+        Raises:
+            StoreError: as ``read``.
+            ValueError: as ``read``.
+        """
+        if columns is not None and (unknown := set(columns) - set(SCHEMA.names)):
+            raise ValueError(f"a store has no column {unknown.pop()!r}; {', '.join(SCHEMA.names)}")
+        self.check()
+        with ThreadPoolExecutor(_READERS) as pool:
+            for start in range(0, len(self.plan), 4 * _READERS):
+                ahead = range(start, min(start + 4 * _READERS, len(self.plan)))
+                yield from pool.map(lambda index: self._read_shard(index, columns), ahead)
+
+    def _read_shard(self, index: int, columns: Sequence[str] | None) -> pa.Table:
+        path, requests = self.shard_path(index), self.plan[index]
         advice = "delete it and sample again to draw it anew"
-        if not path.exists():
-            raise StoreError(f"{path} is missing: the store is unfinished, sample again to go on")
         try:
             with pq.ParquetFile(path, page_checksum_verification=True) as file:
-                table = file.read()
+                table = file.read(columns=columns and [n for n in SCHEMA.names if n in columns])
+                rows, schema = file.metadata.num_rows, file.schema_arrow
         except (pa.ArrowException, OSError, ValueError) as error:
             raise StoreError(f"{path} is damaged ({error}): {advice}") from error
-        stamp = table.schema.metadata or {}
+        stamp = schema.metadata or {}
         for name, value in self._stamp(index).items():
             if stamp.get(name.encode()) != value.encode():
                 raise StoreError(f"{path} is not a shard of this store (its {name} differs)")
-        ids = [r.prompt.id for r in requests for _ in range(r.start, r.stop)]
-        samples = [i for r in requests for i in range(r.start, r.stop)]
-        if (
-            not table.schema.equals(SCHEMA)
-            or table["prompt_id"].to_pylist() != ids
-            or table["sample"].to_pylist() != samples
+        if not (
+            schema.equals(SCHEMA)
+            and rows == table.num_rows == sum(r.stop - r.start for r in requests)
+            and _rows_are(requests, table)
         ):
             raise StoreError(f"{path} does not hold the rows of the plan: {advice}")
-        return table
+        return table.replace_schema_metadata(None)
 
     def _stamp(self, index: int) -> dict[str, str]:
         return {
@@ -267,6 +318,21 @@ class SampleStore:
                 f"cannot write to {self.path}: {error.strerror or error}. {safe} of {total} "
                 "shards are safe; once it can be written, the same call goes on from there"
             ) from error
+
+
+def _rows_are(requests: Sequence[Request], table: pa.Table) -> bool:
+    """Whether the columns that say whose samples these are agree with the plan, where read."""
+    counts = [r.stop - r.start for r in requests]
+    names = set(table.column_names)
+    if "prompt_id" in names:
+        ids = pa.array([r.prompt.id for r in requests], pa.string())
+        owner = np.repeat(np.arange(len(requests)), counts)
+        if not table["prompt_id"].combine_chunks().equals(ids.take(pa.array(owner))):
+            return False
+    if "sample" in names:
+        samples = np.concatenate([np.arange(r.start, r.stop) for r in requests])
+        return bool(np.array_equal(table["sample"].to_numpy(), samples))
+    return True
 
 
 def open_store(path: str | Path) -> SampleStore:

@@ -199,10 +199,10 @@ def test_a_run_killed_at_any_moment_resumes_to_the_same_bytes(
 
 
 def test_unknown_names_are_refused_with_what_there_is(tiny_llama: Path) -> None:
-    with pytest.raises(ValueError, match=r"unknown engine 'vlm'; this version has: hf"):
+    with pytest.raises(ValueError, match=r"unknown engine 'vlm'; known are hf, vllm"):
         sample(tiny_llama, PROMPTS, DECODING, engine="vlm")
-    with pytest.raises(ValueError, match=r"unknown executor 'ray'; this version has: local"):
-        sample(tiny_llama, PROMPTS, DECODING, executor="ray")
+    with pytest.raises(ValueError, match=r"unknown executor 'dask'; known are local, ray"):
+        sample(tiny_llama, PROMPTS, DECODING, executor="dask")
 
 
 def test_bad_input_makes_no_store(tiny_llama: Path, tmp_path: Path) -> None:

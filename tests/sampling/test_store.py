@@ -97,7 +97,7 @@ def content(path: Path) -> dict[str, bytes]:
 @given(st.integers(1, 40), st.integers(1, 40))
 def test_plan_holds_every_sample_once_and_in_order(count: int, n: int) -> None:
     prompts = make_prompts(count)
-    plan = plan_shards(prompts, Decoding(n=n))
+    plan = plan_shards(prompts, n)
     rows = [(r.prompt.id, i) for requests in plan for r in requests for i in range(r.start, r.stop)]
     assert rows == [(prompt.id, i) for prompt in prompts for i in range(n)]
     assert all(

@@ -1,0 +1,231 @@
+"""The file format of the leak@k authors: ``generations_n200.json``, one prompt a line.
+
+A line is a JSON object with ``prompt``, ``ground_truth`` and ``responses``, a list of objects with
+``response`` and the scores that it was given: ``rougeL_recall``, ``exact_match``, ``ES``, ``CS``,
+``LLM_judge``. Existing results can be scored again, and ours read by the authors' scripts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from leakrepro import paths
+from leakrepro.errors import DataError
+from leakrepro.files import write_atomically
+from leakrepro.sampling.api import Samples
+from leakrepro.sampling.store import SCHEMA, Identity, Request, SampleStore, prompts_hash
+from leakrepro.types import Decoding, Prompt, Scores
+
+if TYPE_CHECKING:
+    from leakrepro.benchmarks.base import Benchmark
+
+SCORE_NAMES = ("rougeL_recall", "exact_match", "ES", "CS", "LLM_judge")
+
+
+def import_generations(
+    file: str | Path,
+    *,
+    decoding: Decoding,
+    benchmark: Benchmark | None = None,
+    store: str | Path | None = None,
+) -> Samples:
+    """Puts the samples of a file into a store, from which everything else reads.
+
+    Args:
+        file: In the authors' format.
+        decoding: How the samples were drawn, which the file does not say; its ``n`` and ``seed``
+            are not used. 200 copies of a greedy answer, as the authors keep them, become one.
+        benchmark: Whose prompts these are: a line belongs to the forget or retain prompt with its
+            ground truth whose question its prompt holds. None: every line is a prompt and a
+            cluster of its own.
+        store: The store's folder; None for one of the sample cache named by content.
+
+    Returns:
+        The samples. Seeds, token counts and log-probabilities are null, as the file lacks them.
+
+    Raises:
+        DataError: for a line that is not in the format, or has another number of responses than
+            the first; the message names it.
+        ValueError: for a line that is none of the benchmark's prompts, and for greedy answers to
+            one prompt that differ.
+    """
+    file = Path(file)
+    rows = list(_read(file))
+    n = len(rows[0]["responses"])
+    if decoding.is_greedy:
+        n = 1
+        for number, row in enumerate(rows, 1):
+            if len({each["response"] for each in row["responses"]}) > 1:
+                raise ValueError(
+                    f"{file}, line {number}: greedy answers to one prompt differ, so they are not "
+                    "greedy decoding's (batch effects, perhaps): import them as T > 0"
+                )
+    prompts = _prompts(file, rows, benchmark)
+    identity = Identity(
+        weights=f"unknown, imported from {_digest(file)}",
+        tokenizer="unknown",
+        prompts=prompts_hash(prompts),
+        decoding=decoding.replace(n=n, seed=0),
+        engine="import",
+        engine_version=1,
+        dtype="unknown",
+    )
+    folder = Path(store) if store is not None else paths.samples() / identity.key[:16]
+    target = SampleStore(folder, identity, prompts, {"file": file.name})
+    texts = {
+        prompt.id: [each["response"] for each in row["responses"]]
+        for prompt, row in zip(prompts, rows, strict=True)
+    }
+    with target.writing():
+        for index in target.missing():
+            target.write(index, _table(target.plan[index], texts))
+    return Samples(prompts, identity.decoding, folder, identity.weights, (target,))
+
+
+def generation_scores(file: str | Path) -> dict[str, Scores]:
+    """The scores that a file holds, by the authors' names, prompts in the file's order.
+
+    A score that any response lacks is left out.
+
+    Raises:
+        DataError: as ``import_generations``.
+    """
+    rows = list(_read(Path(file)))
+    found = {}
+    for name in SCORE_NAMES:
+        values = [[each.get(name) for each in row["responses"]] for row in rows]
+        if all(isinstance(v, int | float) for row in values for v in row):
+            found[name] = Scores.from_rows(values)
+    return found
+
+
+def export_generations(
+    samples: Samples,
+    file: str | Path,
+    scores: Mapping[str, Scores] | None = None,
+    *,
+    copies: int = 1,
+) -> Path:
+    """Writes samples in the authors' format.
+
+    Args:
+        samples: What to write.
+        file: Where to.
+        scores: Name -> scores of these samples; the authors' names are ``SCORE_NAMES``.
+        copies: How often each answer is written: their scripts expect 200 answers of greedy
+            decoding too, which is one answer a prompt here.
+
+    Returns:
+        The file.
+
+    Raises:
+        ValueError: for scores of other samples, and for copies of answers that were sampled.
+    """
+    if copies != 1 and not samples.decoding.is_greedy:
+        raise ValueError("only greedy answers can be written several times: copies are no samples")
+    for name, each in (scores or {}).items():
+        if each.counts.tolist() != samples.counts:
+            raise ValueError(f"{name} are not scores of these samples: their numbers differ")
+    lines = []
+    for i, (prompt, texts) in enumerate(zip(samples.prompts, samples.texts, strict=True)):
+        values = {name: each[i].tolist() for name, each in (scores or {}).items()}
+        responses = [
+            {"response": text, **{name: row[j] for name, row in values.items()}}
+            for j, text in enumerate(texts)
+            for _ in range(copies)
+        ]
+        line = {
+            "prompt": prompt.messages[-1]["content"],
+            "ground_truth": prompt.reference,
+            "responses": responses,
+        }
+        lines.append(json.dumps(line, ensure_ascii=False) + "\n")
+    path = Path(file)
+    write_atomically(path, "".join(lines).encode("utf-8", "surrogatepass"))
+    return path
+
+
+def _read(file: Path) -> Iterator[dict[str, Any]]:
+    """The lines of a file, each with as many responses as the first."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{file}: {error}") from error
+    n = 0
+    # Not splitlines(), which also breaks at separators that JSON leaves in strings.
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            strings = [row["prompt"], row["ground_truth"]]
+            strings += [each["response"] for each in row["responses"]]
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                f"{file}, line {number}: not an object with prompt, ground_truth and responses "
+                f"({error!r})"
+            ) from error
+        if not all(isinstance(string, str) for string in strings):
+            raise DataError(f"{file}, line {number}: a prompt, ground truth or response is no text")
+        n = n or len(row["responses"])
+        if len(row["responses"]) != n or not n:
+            raise DataError(f"{file}, line {number}: {len(row['responses'])} responses, not {n}")
+        yield row
+    if not n:
+        raise DataError(f"{file}: holds no prompts")
+
+
+def _prompts(
+    file: Path, rows: Sequence[Mapping[str, Any]], benchmark: Benchmark | None
+) -> tuple[Prompt, ...]:
+    if benchmark is None:
+        return tuple(
+            Prompt(
+                id=f"line/{number}",
+                messages=({"role": "user", "content": row["prompt"]},),
+                reference=row["ground_truth"],
+                cluster=f"line/{number}",
+                side="forget",
+            )
+            for number, row in enumerate(rows, 1)
+        )
+    known: dict[str, list[Prompt]] = {}
+    for prompt in benchmark.forget + benchmark.retain + benchmark.held_out:
+        known.setdefault(prompt.reference.strip(), []).append(prompt)
+    prompts = []
+    for number, row in enumerate(rows, 1):
+        found = [
+            prompt
+            for prompt in known.get(row["ground_truth"].strip(), [])
+            if prompt.messages[-1]["content"].strip() in row["prompt"]
+        ]
+        if len(found) != 1:
+            raise ValueError(
+                f"{file}, line {number}: {'none' if not found else 'several'} of the prompts of "
+                f"{benchmark.name} have this question and ground truth"
+            )
+        prompts += found
+    return tuple(prompts)
+
+
+def _table(requests: Sequence[Request], texts: Mapping[str, Sequence[str]]) -> pa.Table:
+    rows = [(r.prompt.id, i) for r in requests for i in range(r.start, r.stop)]
+    columns: dict[str, Any] = {
+        "prompt_id": [prompt_id for prompt_id, _ in rows],
+        "sample": np.array([i for _, i in rows], np.int32),
+        "text": [texts[prompt_id][i] for prompt_id, i in rows],
+    }
+    for field in SCHEMA:
+        columns.setdefault(field.name, pa.nulls(len(rows), field.type))
+    return pa.table(columns, schema=SCHEMA)
+
+
+def _digest(file: Path) -> str:
+    return hashlib.blake2b(file.read_bytes(), digest_size=16).hexdigest()

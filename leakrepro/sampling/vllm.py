@@ -1,0 +1,154 @@
+"""The fast sampler: vLLM's offline engine under the same seeds."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from leakrepro.models.chat import prompt_ids
+from leakrepro.models.load import eos_ids, load_tokenizer, resolve_device
+from leakrepro.sampling.answers import answers_table, check_length
+from leakrepro.sampling.seeds import sample_seed
+from leakrepro.types import Decoding
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from leakrepro.sampling.engines import VLLMOptions
+    from leakrepro.sampling.hf import LogitsProcessor
+    from leakrepro.sampling.store import Request
+
+# vLLM makes a child of each sample of a request; a bounded number keeps its queues short.
+_SAMPLES_A_REQUEST = 64
+
+
+class VLLMSampler:
+    """Draws samples with vLLM.
+
+    vLLM seeds the i-th child of a request with ``seed + i``, as ``leakrepro.sampling.seeds`` lays
+    seeds out, so that requests may be cut anywhere. Its random numbers are its own: samples differ
+    from those of ``HFSampler`` and follow the same distribution. The prefix cache is emptied before
+    each call, so that a shard does not depend on those before it.
+
+    Args:
+        model_path: A local model, see ``leakrepro.models.load.locate``.
+        options: See ``VLLMOptions``.
+    """
+
+    def __init__(self, model_path: str | Path, options: VLLMOptions) -> None:
+        # An engine in this process schedules the same way each time.
+        os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+        os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+        from vllm import LLM
+
+        settings: dict[str, Any] = {}
+        if resolve_device().type == "cpu":
+            # vLLM 0.32 on CPU: a seeded request that chunked prefill splits ends in a crash.
+            settings = {"enforce_eager": True, "enable_chunked_prefill": False, "block_size": 32}
+        elif options.enforce_eager:
+            settings = {"enforce_eager": True}
+        if options.max_num_seqs is not None:
+            settings["max_num_seqs"] = options.max_num_seqs
+        self._llm: Any = LLM(
+            str(model_path),
+            dtype=options.resolved_dtype(),
+            tensor_parallel_size=options.tensor_parallel_size,
+            gpu_memory_utilization=options.gpu_memory_utilization,
+            max_model_len=options.max_model_len,
+            enable_prefix_caching=True,
+            generation_config="vllm",  # no sampling default of the model's author
+            logprobs_mode="raw_logprobs",
+            seed=0,
+            **settings,
+        )
+        self.tokenizer = load_tokenizer(model_path)
+        self.eos = eos_ids(model_path)
+
+    def draw(
+        self,
+        requests: Sequence[Request],
+        decoding: Decoding,
+        logits_processors: Sequence[LogitsProcessor] = (),
+        progress: Callable[[int], None] | None = None,
+    ) -> pa.Table:
+        """Draws the requested samples; see ``HFSampler.draw``.
+
+        ``logq`` is known where the decoding distribution is the model's own, or greedy; elsewhere
+        it is null, since vLLM tells one of the two probabilities alone.
+
+        Raises:
+            ValueError: as ``HFSampler.draw``, and for logits processors.
+        """
+        from vllm import TokensPrompt
+
+        if logits_processors:
+            raise ValueError('logits processors need engine "hf": vLLM takes none for a request')
+        context = self._llm.llm_engine.model_config.max_model_len
+        asked, parameters = [], []
+        for request in requests:
+            ids = prompt_ids(self.tokenizer, request.prompt.messages)
+            check_length(request.prompt, len(ids), decoding, context)
+            for start in range(request.start, request.stop, _SAMPLES_A_REQUEST):
+                stop = min(start + _SAMPLES_A_REQUEST, request.stop)
+                asked.append(TokensPrompt(prompt_token_ids=ids))
+                parameters.append(
+                    self._parameters(decoding, request.prompt.id, start, stop - start)
+                )
+        self._llm.reset_prefix_cache()
+        answers = self._llm.generate(asked, parameters, use_tqdm=False)
+        completions = [each for answer in answers for each in answer.outputs]
+        rows = [(r.prompt.id, i) for r in requests for i in range(r.start, r.stop)]
+        logprob = [each.cumulative_logprob for each in completions]
+        plain = decoding.temperature == 1 and decoding.top_p == 1 and decoding.top_k is None
+        table = answers_table(
+            self.tokenizer,
+            prompt_ids=[prompt_id for prompt_id, _ in rows],
+            samples=[index for _, index in rows],
+            tokens=[list(each.token_ids) for each in completions],
+            stopped=[each.finish_reason == "stop" for each in completions],
+            seeds=[sample_seed(decoding.seed, prompt_id, index) for prompt_id, index in rows],
+            logprob=logprob,
+            logq=[0.0] * len(rows) if decoding.is_greedy else logprob if plain else None,
+        )
+        if progress is not None:
+            progress(len(rows))
+        return table
+
+    def close(self) -> None:
+        """Ends the engine and frees its memory; the sampler cannot be used afterwards."""
+        from vllm.distributed import cleanup_dist_env_and_memory
+
+        self._llm.llm_engine.engine_core.shutdown()
+        del self._llm
+        cleanup_dist_env_and_memory()
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _parameters(self, decoding: Decoding, prompt_id: str, start: int, n: int) -> Any:
+        """Every field that changes what is drawn, none left to a default of vLLM or the model."""
+        from vllm import SamplingParams
+
+        return SamplingParams(
+            n=n,
+            seed=sample_seed(decoding.seed, prompt_id, start),
+            temperature=decoding.temperature,
+            top_p=decoding.top_p,
+            top_k=decoding.top_k or 0,
+            min_p=0.0,
+            presence_penalty=0.0,
+            frequency_penalty=0.0,
+            repetition_penalty=1.0,
+            max_tokens=decoding.max_new_tokens,
+            min_tokens=0,
+            stop=None,
+            stop_token_ids=list(self.eos),
+            ignore_eos=False,
+            logprobs=0,  # of the chosen token alone
+            detokenize=False,
+        )
