@@ -8,6 +8,7 @@
 # make sanitize    replay the fuzzer's corpus and run the thread pool under g++'s sanitizers
 # make proof       compare PROOF_PAIRS=10000000 pairs with rouge-score-rs and rouge_score, after
 #                  make sanitize and make fuzz; add FUZZ_SECONDS=3600 for the long run
+# make coverage    simulate the coverage of all intervals, 2,000 runs a cell; about two hours
 # make soak        kill training and RULE twenty times and compare with undisturbed runs
 # make clean       remove the environments and all that was built; runs/ stays
 #
@@ -31,7 +32,7 @@ DRIVERS := tests/native/fuzz
 SANITIZE := -std=c++17 -O1 -g -ffp-contract=off -fno-sanitize-recover=all -Icsrc -pthread
 SANITIZE_MEMORY := $(SANITIZE) -fsanitize=address,undefined
 
-.PHONY: help reproduce test test-vllm gpu fuzz sanitize proof soak emulated clean
+.PHONY: help reproduce test test-vllm gpu fuzz sanitize proof coverage soak emulated clean
 
 help:
 	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
@@ -111,6 +112,9 @@ build/fuzz/threads: $(DRIVERS)/threads.cpp $(shell find csrc -type f)
 
 proof: sanitize fuzz .venv/.installed-proof
 	$(BIN)/python tests/native/proof.py --pairs $(PROOF_PAIRS) --log $(PROOF_LOG)
+
+coverage: .venv/.installed-test
+	OMP_NUM_THREADS=1 $(BIN)/python tests/coverage.py leakrepro/reference/measured/coverage.csv
 
 soak: .venv/.installed-test
 	LEAKREPRO_SOAK=20 OMP_NUM_THREADS=1 $(BIN)/pytest -v tests/unlearning/test_killed.py

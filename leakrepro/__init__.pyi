@@ -2,6 +2,7 @@ from . import models, paths, report, unlearning
 from .adaptive import AdaptivePlan, PilotPlan
 from .benchmarks import Benchmark, load_benchmark
 from .evaluation import evaluate, score_samples
+from .extrapolation import LeakCounts, extrapolate_leak, leak_counts
 from .leak import LeakCurve, LeakDifference, chance_curve, compare_leak, leak_at_k
 from .metrics import CoreMetric, load_metric
 from .metrics.ids import TokenIds, lcs_length, rouge_l_ids
@@ -30,6 +31,7 @@ __all__ = [
     "CoreMetric",
     "Decoding",
     "HFOptions",
+    "LeakCounts",
     "LeakCurve",
     "LeakDifference",
     "LeakReport",
@@ -47,10 +49,12 @@ __all__ = [
     "compare_leak",
     "evaluate",
     "export_generations",
+    "extrapolate_leak",
     "generation_scores",
     "import_generations",
     "lcs_length",
     "leak_at_k",
+    "leak_counts",
     "load_benchmark",
     "load_metric",
     "load_profile",

@@ -14,9 +14,9 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, special, stats
 
 from leakrepro.adaptive import AdaptivePlan, Plan
+from leakrepro.posterior import beta_quantile, new_draws
 from leakrepro.types import Scores
 
 Interval = Literal["prompts", "samples"]
@@ -24,9 +24,6 @@ Floats = NDArray[np.float64]
 
 DRAWS = 10_000  # bootstrap draws; an end of the interval then wobbles by 0.03 standard errors
 _CHUNK = 1 << 22  # random numbers held at a time
-_LEVELS = 256  # distinct scores told apart by the interval "samples"
-_COARSE = 32  # levels on which the kinds of prompts are told apart; a base measure keeps them all
-_EM_ROUNDS = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,14 +116,13 @@ def leak_at_k(
     The standard error is the cluster-robust one of a ratio.
 
     The interval ``"samples"`` is about these prompts and new draws; clusters do not matter to it.
-    Each prompt has a Dirichlet-process posterior; the prior is a mixture of two kinds of prompts,
-    fitted to the pooled scores by Dirichlet-multinomial likelihood (a beta-binomial mixture for 0/1
-    scores), and one phantom draw is shared out among the prompts. Mean and variance of leak@k under
-    the posterior are exact (scores are told apart on 256 levels); the interval comes from the beta
-    distribution with these moments, and reaches as far around the unbiased estimate too. It is
-    empirical Bayes, so that its coverage is measured, not proven: in 30 simulated cells of 10, 80
-    and 400 prompts with n = 200, a nominal 95 % covered 91 to 99 % at k = 1 and 8 and 88 to 100 %
-    at k = 32 and 128, where the prior speaks louder.
+    It is the one to hold against a published number of the same prompts, and against the spread
+    over generation seeds. Its variance is that of the estimate under new draws, given
+    each prompt's posterior score distribution (``leakrepro.posterior``), its form the beta
+    distribution's; one phantom draw that scores 0 for the lower and 1 for the upper end is shared
+    out among the prompts. It is empirical Bayes, so that its coverage is measured, not proven:
+    ``make coverage`` simulates that of both intervals, and what it found is in
+    ``leakrepro/reference/measured/coverage.csv``.
 
     >>> curve = leak_at_k([[0, 0, 0, 1], [0, 0, 0, 0]], k=[1, 2])
     >>> curve.value.tolist()
@@ -140,7 +136,7 @@ def leak_at_k(
         clusters: One label a prompt; prompts of one label depend on each other (one author, say).
         plan: The adaptive plan under which the samples were drawn (``Samples.plan``): its estimate
             takes the place of the formula above, which would be biased.
-        rng: Source of the bootstrap weights; None for ``default_rng(0)``.
+        rng: Source of the bootstrap weights, or of the new draws; None for ``default_rng(0)``.
 
     Raises:
         ValueError: for empty input, a score that is nan or outside [0, 1], a ``k`` above the number
@@ -151,8 +147,8 @@ def leak_at_k(
         raise ValueError(f"interval must be 'prompts' or 'samples', not {interval!r}")
     if interval == "samples" and isinstance(plan, AdaptivePlan):
         raise ValueError("under an AdaptivePlan there is no interval for new draws, only 'prompts'")
-    _check_confidence(confidence)
-    checked = _check_scores(scores)
+    check_confidence(confidence)
+    checked = check_scores(scores)
     ks = _check_k(k, _usable(checked.counts, plan))
     groups = _Clusters.of(clusters, len(checked))
     per_prompt = _expected_maximum(checked, ks, plan)
@@ -162,7 +158,7 @@ def leak_at_k(
         low, high = groups.bootstrap(per_prompt, confidence, 0.0, 1.0, rng)
         units = groups.n
     else:
-        stderr, low, high = _new_draws(checked, ks, value, confidence)
+        stderr, low, high = _over_draws(checked, ks, value, confidence, rng)
         units = len(checked)
     return LeakCurve(
         k=ks,
@@ -208,8 +204,8 @@ def compare_leak(
     Raises:
         ValueError: as ``leak_at_k``, and when the two sides have different numbers of prompts.
     """
-    _check_confidence(confidence)
-    a, b = _check_scores(scores_a), _check_scores(scores_b)
+    check_confidence(confidence)
+    a, b = check_scores(scores_a), check_scores(scores_b)
     if len(a) != len(b):
         raise ValueError(
             f"a paired comparison needs the same prompts on both sides, got {len(a)} and {len(b)}"
@@ -229,6 +225,35 @@ def compare_leak(
         confidence=confidence,
         n_clusters=groups.n,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Ends:
+    """Ends of intervals and standard errors, [len(k)] each."""
+
+    low: Floats
+    high: Floats
+    stderr: Floats
+
+
+def cluster_bootstrap(
+    per_prompt: Floats,
+    *,
+    confidence: float = 0.95,
+    clusters: Sequence[Hashable] | None = None,
+    rng: np.random.Generator | None = None,
+) -> Ends:
+    """The interval ``"prompts"`` of ``leak_at_k`` for any estimates of the prompts in [0, 1].
+
+    Args:
+        per_prompt: Estimates, [prompts, len(k)].
+        confidence: Level of the intervals.
+        clusters: One label a prompt.
+        rng: Source of the bootstrap weights; None for ``default_rng(0)``.
+    """
+    groups = _Clusters.of(clusters, len(per_prompt))
+    low, high = groups.bootstrap(per_prompt, confidence, 0.0, 1.0, rng)
+    return Ends(low, high, groups.stderr(per_prompt))
 
 
 def chance_curve(pool_sizes: ArrayLike, k: ArrayLike) -> Floats:
@@ -257,12 +282,13 @@ def chance_curve(pool_sizes: ArrayLike, k: ArrayLike) -> Floats:
     return np.asarray((1 - misses).mean(axis=0))
 
 
-def _check_confidence(confidence: float) -> None:
+def check_confidence(confidence: float) -> None:
+    """ValueError unless the level is in (0, 1)."""
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must be between 0 and 1, not {confidence}")
 
 
-def _check_scores(scores: Scores | ArrayLike | Iterable[ArrayLike]) -> Scores:
+def check_scores(scores: Scores | ArrayLike | Iterable[ArrayLike]) -> Scores:
     """The scores as ``Scores``; ValueError when one cannot be used."""
     if isinstance(scores, Scores):
         checked = scores
@@ -412,138 +438,19 @@ class _Clusters:
         return np.maximum(low, worst), np.minimum(high, best)  # rounding could pass them
 
 
-def _new_draws(
-    scores: Scores, ks: NDArray[np.int64], value: Floats, confidence: float
+def _over_draws(
+    scores: Scores,
+    ks: NDArray[np.int64],
+    value: Floats,
+    confidence: float,
+    rng: np.random.Generator | None,
 ) -> tuple[Floats, Floats, Floats]:
-    """Standard error and interval of the mean over these prompts, under new draws.
-
-    Each prompt's score distribution F has a Dirichlet-process posterior on the levels v_1 < ... <
-    v_G; with T_b its cumulative mass up to level b and A the whole, F(v_b) is Beta(T_b, A - T_b)
-    and leak@k = v_G - sum_b (v_{b+1} - v_b) F(v_b)^k has closed moments.
-    """
-    levels, counts = _histogram(scores)
-    kinds = _fit_kinds(levels, counts)
+    """Standard error and interval of the mean over these prompts, under new draws."""
+    rng = np.random.default_rng(0) if rng is None else rng
     tail = (1 - confidence) / 2
-    ends = []
-    for phantom, probability in ((0, tail), (-1, 1 - tail)):
-        first = second = np.zeros((len(scores), ks.size))
-        for share, base in kinds:
-            mass = counts + base
-            mass[:, phantom] += 1 / len(scores)  # of the one phantom draw
-            mean, variance = _posterior_moments(mass, np.diff(levels), ks)
-            # The base was estimated from the same draws; without this factor, prompts that are
-            # all alike would have an interval of no width.
-            variance *= (1 + base.sum() / scores.counts)[:, None]
-            first = first + share[:, None] * mean
-            second = second + share[:, None] * (variance + mean**2)
-        centre = first.mean(axis=0)
-        spread = np.maximum(second - first**2, 0).sum(axis=0) / len(scores) ** 2
-        end = _beta_quantile(centre, spread, probability)
-        # The prior can be wrong about the largest scores of a prompt, and the estimate is unbiased:
-        # where they part, the interval spans both.
-        ends.append((end, np.clip(value + end - centre, 0, 1), np.sqrt(spread)))
-    (low, around_low, narrow), (high, around_high, wide) = ends
-    return np.maximum(narrow, wide), np.minimum(low, around_low), np.maximum(high, around_high)
-
-
-def _histogram(scores: Scores) -> tuple[Floats, Floats]:
-    """Levels with 0 and 1 among them, [levels], and how often each prompt scored each."""
-    values = np.unique(scores.values)
-    if values.size > _LEVELS:  # a level is the mean of the scores that round to it
-        _, bins = np.unique(np.round(scores.values * (_LEVELS - 1)), return_inverse=True)
-        values = np.bincount(bins, scores.values) / np.bincount(bins)
-    else:
-        bins = np.searchsorted(values, scores.values)
-    levels = np.union1d(values, [0.0, 1.0])
-    column = np.searchsorted(levels, values)[bins]
-    prompt = np.repeat(np.arange(len(scores)), scores.counts)
-    flat = np.bincount(prompt * levels.size + column, minlength=len(scores) * levels.size)
-    return levels, flat.reshape(len(scores), levels.size).astype(np.float64)
-
-
-def _fit_kinds(levels: Floats, counts: Floats) -> list[tuple[Floats, Floats]]:
-    """Two kinds of prompts by EM: each prompt's share of the kind, and the kind's base measure.
-
-    Unlearned models keep leaking some prompts and hardly leak the others; one base measure fits
-    neither. Shares are [prompts]; a base measure, [levels], sums to its concentration.
-    """
-    starts = np.unique(np.round(levels * (_COARSE - 1)), return_index=True)[1]
-    hits = np.add.reduceat(counts, starts, axis=1)
-    hits = hits[:, hits.any(axis=0)]
-    if hits.shape[1] == 1:
-        return [(np.ones(len(counts)), np.zeros_like(levels))]  # nothing to learn a spread from
-    means = hits @ np.arange(hits.shape[1]) / hits.sum(axis=1)
-    rank = np.argsort(np.argsort(means, kind="stable"))
-    upper = np.where(2 * rank >= len(counts), 0.9, 0.1)
-    shares = np.stack([1 - upper, upper])
-    for _ in range(_EM_ROUNDS):
-        means = _kind_means(shares, hits)
-        sizes = [_concentration(hits, *kind) for kind in zip(means, shares, strict=True)]
-        fits = [_log_likelihood(hits, a * mean) for a, mean in zip(sizes, means, strict=True)]
-        prior = np.log(np.maximum(shares.mean(axis=1, keepdims=True), 1e-300))
-        shares = special.softmax(np.stack(fits) + prior, axis=0)
-    bases = np.asarray(sizes)[:, None] * _kind_means(shares, counts)
-    return list(zip(shares, bases, strict=True))
-
-
-def _kind_means(shares: Floats, counts: Floats) -> Floats:
-    """Mean score distribution of each kind; one pooled draw keeps every seen level possible."""
-    means = shares @ counts + counts.sum(axis=0) / counts.sum()
-    return np.asarray(means / means.sum(axis=1, keepdims=True))
-
-
-def _concentration(hits: Floats, mean: Floats, share: Floats) -> float:
-    """Concentration of highest Dirichlet-multinomial likelihood; prompts count by their share."""
-
-    def loss(log_a: float) -> float:
-        return -float(share @ _log_likelihood(hits, np.exp(log_a) * mean))
-
-    bounds = (np.log(1e-3), np.log(1e5))
-    found = optimize.minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 0.05})
-    return float(np.exp(found.x))
-
-
-def _log_likelihood(hits: Floats, base: Floats) -> Floats:
-    """Dirichlet-multinomial log-likelihood of each prompt, less a constant, [prompts]."""
-    prompt, level = np.nonzero(hits)
-    gains = special.gammaln(base[level] + hits[prompt, level]) - special.gammaln(base)[level]
-    within = np.bincount(prompt, gains, minlength=len(hits))
-    total = base.sum()
-    return np.asarray(within + special.gammaln(total) - special.gammaln(total + hits.sum(axis=1)))
-
-
-def _posterior_moments(mass: Floats, gaps: Floats, ks: NDArray[np.int64]) -> tuple[Floats, Floats]:
-    """Mean and variance of each prompt's leak@k, two arrays [prompts, len(k)].
-
-    For b < c, F_b / F_c is independent of F_c, so E F_b^k F_c^k is a factor of b times one of c and
-    the double sum over levels is a cumulative one.
-    """
-    total = mass.sum(axis=1, keepdims=True)
-    below = np.cumsum(mass, axis=1)[:, :-1]
-    mean = np.empty((mass.shape[0], ks.size))
-    variance = np.empty_like(mean)
-    for i, k in enumerate(ks.tolist()):
-        first = gaps * np.exp(_log_rising(below, 0, k) - _log_rising(total, 0, k))
-        second = gaps * np.exp(_log_rising(below, k, k) - _log_rising(total, k, k))
-        before = np.cumsum(first, axis=1) - first
-        missed = first.sum(axis=1)
-        square = (second * (2 * before + first)).sum(axis=1)
-        mean[:, i] = gaps.sum() - missed
-        variance[:, i] = np.maximum(square - missed**2, 0)
-    return mean, variance
-
-
-def _log_rising(x: Floats, shift: int, k: int) -> Floats:
-    """log of (x + shift)(x + shift + 1)...(x + shift + k - 1); -inf at x = 0."""
-    with np.errstate(invalid="ignore"):
-        out = special.gammaln(x + shift + k) - special.gammaln(x + shift)
-    return np.asarray(out)
-
-
-def _beta_quantile(mean: Floats, variance: Floats, probability: float) -> Floats:
-    """Quantile of the beta distribution on [0, 1] with these moments; a point has no spread."""
-    point = np.clip(mean, 0, 1)
-    spread = (variance > 1e-16) & (mean > 0) & (mean < 1)  # less is rounding
-    mean, variance = np.where(spread, mean, 0.5), np.where(spread, variance, 1 / 12)
-    size = mean * (1 - mean) / variance - 1
-    return np.where(spread, stats.beta.ppf(probability, mean * size, (1 - mean) * size), point)
+    least, most = new_draws(scores, ks, rng)
+    low, high = (
+        beta_quantile(np.clip(value + drawn.moved, 0, 1), drawn.deviation**2, probability)
+        for drawn, probability in ((least, tail), (most, 1 - tail))
+    )
+    return np.maximum(least.deviation, most.deviation), low, high

@@ -217,10 +217,7 @@ class TestIntervalOverPrompts:
 
 
 class TestIntervalOverSamples:
-    # Share of 200 simulated data sets, 80 prompts, 200 samples, k = 1 | 8 | 32 | 128, nominal .95:
-    # p from Beta(.02, 20) .97 .97 .98 .98; Beta(.2, 2) .96 .96 .97 .92; Beta(.5, .5) .95 .94 .94
-    # .94; all .005: .95 .95 .95 .95; a tenth .9 and the rest .002: .95 .98 .96 .92; two fifths 1
-    # and the rest from Beta(.5, 100) .95 .95 .96 .92; logit-normal(-4, 2.5) .95 .95 .95 .90.
+    # 2,000 runs a cell are in reference/measured/coverage.csv (make coverage).
     @pytest.mark.parametrize(("a", "b"), [(0.02, 20), (0.2, 2), (0.5, 0.5)])
     def test_covers_these_prompts(self, a: float, b: float) -> None:
         rng = np.random.default_rng(8)
@@ -259,18 +256,6 @@ class TestIntervalOverSamples:
             width += curve.high - curve.low
         assert np.all(covered / runs >= 0.9)
         assert np.all(width / runs < 0.15)
-
-    def test_moments_are_those_of_the_posterior(self) -> None:
-        """The closed moments against draws of a Dirichlet posterior on four levels."""
-        from leakrepro.leak import _posterior_moments
-
-        levels, mass = np.array([0.0, 0.2, 0.7, 1.0]), np.array([[2.0, 0.6, 1.5, 0.3]])
-        ks = np.array([1, 3, 40])
-        below = np.cumsum(np.random.default_rng(0).dirichlet(mass[0], 400_000), axis=1)[:, :-1]
-        leak = 1 - np.stack([below**k @ np.diff(levels) for k in ks], axis=1)
-        mean, variance = _posterior_moments(mass, np.diff(levels), ks)
-        np.testing.assert_allclose(mean[0], leak.mean(axis=0), atol=0.003)
-        np.testing.assert_allclose(variance[0], leak.var(axis=0), rtol=0.01)
 
     def test_more_samples_narrow_it_and_more_prompts_do_not_matter_twice(self) -> None:
         few = leak_at_k(_hits(np.arange(40) % 11, 10), [1], interval="samples")

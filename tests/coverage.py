@@ -1,0 +1,158 @@
+"""Simulates what intervals promise: ``python tests/coverage.py CSV [--runs 2000]``.
+
+Coverage of the nominal 95 % of both intervals of leak@k, the size of ``compare_leak`` under
+equality, and the coverage of extrapolations. A row a cell is written as soon as it is known; cells
+that the file already has are not simulated again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import zlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from leakrepro import extrapolation
+from leakrepro.leak import compare_leak, leak_at_k
+
+Floats = NDArray[np.float64]
+Draw = Callable[[np.random.Generator, int], Floats]
+
+N = 200
+KS = [1, 8, 128]
+POPULATIONS: dict[str, Draw] = {
+    "Beta(.5,.5)": lambda rng, count: rng.beta(0.5, 0.5, count),
+    "Beta(.05,3)": lambda rng, count: rng.beta(0.05, 3, count),
+    "Beta(.02,20)": lambda rng, count: rng.beta(0.02, 20, count),
+    "1 % leak at .3": lambda rng, count: np.where(rng.random(count) < 0.01, 0.3, 0.0),
+}
+# Scores of answers that leak and of the others, where scores are real numbers.
+LEAKS, OTHERS = stats.beta(8, 2), stats.beta(2, 8)
+GRID = np.linspace(0, 1, 401)
+
+
+def truth(p: Floats, kind: str, ks: list[int]) -> Floats:
+    """leak@k of prompts that leak with probability p, [prompts, len(ks)]."""
+    if kind == "0/1":
+        return np.asarray(1 - (1 - p[:, None]) ** np.array(ks))
+    below = (1 - p[:, None]) * OTHERS.cdf(GRID) + p[:, None] * LEAKS.cdf(GRID)
+    return np.stack([np.trapezoid(1 - below**k, GRID, axis=1) for k in ks], axis=1)
+
+
+def draw(rng: np.random.Generator, p: Floats, kind: str, n: int) -> Floats:
+    hits = rng.random((p.size, n)) < p[:, None]
+    if kind == "0/1":
+        return hits.astype(np.float64)
+    return np.where(hits, rng.beta(8, 2, hits.shape), rng.beta(2, 8, hits.shape))
+
+
+def population_truth(name: str, kind: str, ks: list[int]) -> Floats:
+    if name.startswith("1 %"):
+        leak = truth(np.array([0.3, 0.0]), kind, ks)
+        return np.asarray(0.01 * leak[0] + 0.99 * leak[1])
+    rng = np.random.default_rng(1)
+    return np.mean([truth(POPULATIONS[name](rng, 20_000), kind, ks).mean(0) for _ in range(20)], 0)
+
+
+def covers(low: Floats, high: Floats, target: Floats) -> Floats:
+    """Whether the target is below, above, and the width, [3, len(k)]."""
+    return np.stack([target < low, target > high, high - low])
+
+
+def one(
+    what: str, name: str, kind: str, prompts: int, ks: list[int], run: int, target: Floats
+) -> Floats:
+    """One simulated data set: rows below, above, width, and the width of the plain bootstrap."""
+    cell = zlib.crc32(f"{what} {name} {kind} {prompts}".encode())
+    rng = np.random.default_rng([cell, run])
+    own = np.random.default_rng(run)
+    p = POPULATIONS[name](rng, prompts)
+    plain = np.full(len(ks), np.nan)
+    if what.startswith("compare"):
+        q = p if what == "compare, same prompts" else POPULATIONS[name](rng, prompts)
+        difference = compare_leak(draw(rng, p, kind, N), draw(rng, q, kind, N), ks, rng=own)
+        found = covers(difference.low, difference.high, np.zeros(len(ks)))
+    elif what.startswith("extrapolate"):
+        n = int(what.split()[-1])
+        curve = extrapolation.extrapolate_leak(draw(rng, p, kind, n), ks, rng=own)
+        found = covers(curve.low, curve.high, target)
+    else:
+        curve = leak_at_k(draw(rng, p, kind, N), ks, interval=what, rng=own)  # type: ignore[arg-type]
+        found = covers(
+            curve.low, curve.high, target if what == "prompts" else truth(p, kind, ks).mean(0)
+        )
+        if what == "prompts":
+            picks = rng.integers(prompts, size=(500, prompts))
+            ends = np.quantile(curve.per_prompt[picks].mean(axis=1), [0.025, 0.975], axis=0)
+            plain = ends[1] - ends[0]
+    return np.vstack([found, plain])
+
+
+def cell(task: tuple[str, str, str, int, list[int], int]) -> list[dict[str, Any]]:
+    what, name, kind, prompts, ks, runs = task
+    target = population_truth(name, kind, ks)
+    found = np.stack([one(what, name, kind, prompts, ks, run, target) for run in range(runs)])
+    share = found.mean(axis=0)
+    width, plain = np.median(found[:, 2], axis=0), np.median(found[:, 3], axis=0)
+    return [
+        {
+            "what": what,
+            "population": name,
+            "scores": kind,
+            "prompts": prompts,
+            "k": k,
+            "runs": runs,
+            "coverage": round(1 - share[0, i] - share[1, i], 4),
+            "below": round(share[0, i], 4),
+            "above": round(share[1, i], 4),
+            "width": float(f"{width[i]:.3g}"),
+            "bootstrap_width": float(f"{plain[i]:.3g}"),
+        }
+        for i, k in enumerate(ks)
+    ]
+
+
+def tasks(runs: int) -> Iterator[tuple[str, str, str, int, list[int], int]]:
+    for what in ("prompts", "samples"):
+        for kind in ("0/1", "real"):
+            for name in POPULATIONS:
+                for prompts in (80, 400):
+                    yield what, name, kind, prompts, KS, runs
+    for what in ("compare, same prompts", "compare, same population"):
+        for name in POPULATIONS:
+            yield what, name, "0/1", 80, KS, runs
+    for n, ks in ((50, [100, 200]), (200, [400, 1000])):
+        for name in POPULATIONS:
+            yield f"extrapolate from {n}", name, "0/1", 80, ks, max(1, runs // 5)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("csv", type=Path)
+    parser.add_argument("--runs", type=int, default=2000)
+    given = parser.parse_args()
+    rows = pd.read_csv(given.csv).to_dict("records") if given.csv.exists() else []
+    done = {(r["what"], r["population"], r["scores"], r["prompts"]) for r in rows}
+    left = [task for task in tasks(given.runs) if task[:4] not in done]
+    with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        for added in pool.map(cell, left):
+            rows += added
+            pd.DataFrame(rows).to_csv(given.csv, index=False)
+            least = min(row["coverage"] for row in added)
+            first = added[0]
+            print(
+                first["what"],
+                first["population"],
+                first["scores"],
+                first["prompts"],
+                least,
+                flush=True,
+            )
