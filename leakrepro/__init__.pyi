@@ -1,7 +1,7 @@
 from . import models, paths, report, unlearning
 from .adaptive import AdaptivePlan, PilotPlan
 from .benchmarks import Benchmark, load_benchmark
-from .evaluation import evaluate, score_samples
+from .evaluation import evaluate, load_metrics, score_samples
 from .extrapolation import LeakCounts, extrapolate_leak, leak_counts
 from .leak import LeakCurve, LeakDifference, chance_curve, compare_leak, leak_at_k
 from .metrics import CoreMetric, load_metric
@@ -20,7 +20,7 @@ from .sampling import (
     read_samples,
     sample,
 )
-from .subjects import make_models, method_options
+from .subjects import make_engine, make_models, method_options
 from .trajectory import make_rules, rule
 from .types import Decoding, Prompt, Scores
 from .unlearning import RuleOptions, unlearn
@@ -57,7 +57,9 @@ __all__ = [
     "leak_counts",
     "load_benchmark",
     "load_metric",
+    "load_metrics",
     "load_profile",
+    "make_engine",
     "make_models",
     "make_rules",
     "method_options",

@@ -344,9 +344,9 @@ def import_(
 @app.command()
 def bench(
     shape: Annotated[
-        list[str],
-        typer.Option(help="tofu, knowmem, verbmem, cell or memory; may be repeated [all]."),
-    ] = [],  # noqa: B006
+        list[str] | None,
+        typer.Argument(help="tofu, knowmem, verbmem, cell, memory, sampling; several or [all]."),
+    ] = None,
     only: Annotated[
         list[str], typer.Option(help="Part of a contestant's name; may be repeated.")
     ] = [],  # noqa: B006
@@ -366,10 +366,12 @@ def bench(
 ) -> None:
     """Time the kernel and every installed peer on the same pairs; check that they agree.
 
+    The shape sampling times the samplers against transformers' generate.
+
     Peers come with pip install "leakrepro[bench]".
 
     \b
-    Example: leakrepro bench --shape tofu --only rouge --json bench.json
+    Example: leakrepro bench tofu sampling --only rouge --json bench.json
     """
     from json import dumps
 

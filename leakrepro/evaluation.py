@@ -11,14 +11,17 @@ from tqdm import tqdm
 
 from leakrepro.benchmarks.base import Benchmark
 from leakrepro.leak import LeakCurve, chance_curve, leak_at_k
-from leakrepro.metrics import CoreMetric, load_metric
+from leakrepro.metrics import CoreMetric, EntailmentScore, load_metric
 from leakrepro.metrics.text import naming_share
+from leakrepro.profiles import Profile, load_profile
 from leakrepro.report import LeakReport, digest_texts
 from leakrepro.sampling import Samples, sample
-from leakrepro.subjects import resolve
+from leakrepro.sampling.engines import Engine
+from leakrepro.subjects import make_entailment, resolve
 from leakrepro.types import Decoding, Prompt, Scores
 
 Metric = str | CoreMetric
+_EMBEDDED = "entailment/embedded"
 _BLOCK = 200_000  # samples that are held as Python strings at a time
 
 
@@ -30,6 +33,8 @@ def evaluate(
     metric: Metric | Sequence[Metric] | None = None,
     k: Sequence[int] | None = None,
     retain_n: int = 8,
+    engine: str | Engine = "hf",
+    executor: str = "local",
     workers: int = 1,
     name: str | None = None,
 ) -> LeakReport:
@@ -46,7 +51,9 @@ def evaluate(
         metric: Core metrics or their ids, headline first; None for the benchmark's own.
         k: Values of k; None for powers of two up to ``decoding.n``.
         retain_n: Samples of each retain prompt under the same decoding.
-        workers: Sampling processes.
+        engine: Sampling engine, see ``leakrepro.sample``.
+        executor: Where sampling runs, and metrics that are given by their ids.
+        workers: Processes or actors there.
         name: Name in tables and figures; None for ``model``.
 
     Returns:
@@ -67,12 +74,17 @@ def evaluate(
     if k is not None and (not k or k[0] < 1):
         raise ValueError(f"k must hold numbers from 1 to n, not {k}")
     retain_decoding = decoding if decoding.is_greedy else decoding.replace(n=retain_n)
-    metrics = load_metrics(metric, benchmark)
+    metrics = load_metrics(metric, benchmark, executor=executor, workers=workers)
     path = resolve(model, benchmark)
-
-    forget = sample(path, benchmark.forget, decoding, workers=workers)
-    retain = sample(path, benchmark.retain, retain_decoding, workers=workers)
-    greedy = sample(path, benchmark.forget + benchmark.retain, decoding.greedy(), workers=workers)
+    everyone = benchmark.forget + benchmark.retain
+    forget, retain, greedy = (
+        sample(path, prompts, how, engine=engine, executor=executor, workers=workers)
+        for prompts, how in (
+            (benchmark.forget, decoding),
+            (benchmark.retain, retain_decoding),
+            (everyone, decoding.greedy()),
+        )
+    )
 
     count = len(benchmark.forget)
     leaks = {each.id: each.score(forget.prompts, forget.texts) for each in metrics}
@@ -122,16 +134,41 @@ def score_samples(samples: Samples, metric: CoreMetric) -> Scores:
 
 
 def load_metrics(
-    metric: Metric | Sequence[Metric] | None, benchmark: Benchmark
+    metric: Metric | Sequence[Metric] | None,
+    benchmark: Benchmark,
+    *,
+    profile: Profile | None = None,
+    executor: str = "local",
+    workers: int = 1,
 ) -> list[CoreMetric]:
-    """Core metrics by id or as they are, with the benchmark's subjects; None: its own metrics."""
+    """Core metrics for a benchmark.
+
+    Args:
+        metric: Ids as ``load_metric`` takes them, or metrics as they are; None for the benchmark's
+            own. ``entailment/embedded`` is the entailment model of a fictional world, trained now
+            or before.
+        benchmark: Gives subjects, and the world of that model.
+        profile: How models are trained; None for the benchmark's own profile.
+        executor: Where metrics with a model read.
+        workers: How many at the same time.
+
+    Raises:
+        ValueError: as ``load_metric``.
+    """
     if metric is None:
         metric = benchmark.metrics
     elif isinstance(metric, str) or not isinstance(metric, Sequence):
         metric = [metric]
-    return [
-        load_metric(m, subjects=benchmark.subjects) if isinstance(m, str) else m for m in metric
-    ]
+
+    def load(one: Metric) -> CoreMetric:
+        if not isinstance(one, str):
+            return one
+        if one == _EMBEDDED:
+            path = make_entailment(profile or load_profile(benchmark.profile), benchmark)
+            return EntailmentScore(path, name="embedded", executor=executor, workers=workers)
+        return load_metric(one, subjects=benchmark.subjects, executor=executor, workers=workers)
+
+    return [load(each) for each in metric]
 
 
 def _curve(scores: Scores, prompts: Sequence[Prompt], k: Sequence[int] | None) -> LeakCurve:

@@ -75,7 +75,9 @@ class Posterior:
                 out[:, i] += share * (gaps.sum() - missed)
         return out
 
-    def variance(self, ks: NDArray[np.int64], phantom: int | None = None) -> Floats:
+    def variance(
+        self, ks: NDArray[np.int64], phantom: int | None = None, *, n: int | None = None
+    ) -> Floats:
         """Variance of the mean over prompts of the unbiased estimates under new draws, [len(k)].
 
         For 0/1 scores: given p, the number of hits is binomial, and the variance of the estimate
@@ -84,17 +86,19 @@ class Posterior:
         Args:
             ks: Sample counts, none above a prompt's samples.
             phantom: As for ``leak``.
+            n: Number of new draws a prompt; None for as many as there were.
         """
-        n = self.counts.sum(axis=1).astype(np.int64)
+        drawn = self.counts.sum(axis=1).astype(np.int64)
+        sizes = drawn if n is None else np.full_like(drawn, n)
         total = np.zeros(ks.size)
         for share, mass in self._masses(phantom):
             miss, both = mass[:, :1], mass.sum(axis=1, keepdims=True)
             once, twice = (
                 np.exp(_log_rising(miss, j * ks) - _log_rising(both, j * ks)) for j in (1, 2)
             )
-            square = np.empty((n.size, ks.size))
-            for size in np.unique(n).tolist():
-                rows = np.flatnonzero(n == size)
+            square = np.empty((sizes.size, ks.size))
+            for size in np.unique(sizes).tolist():
+                rows = np.flatnonzero(sizes == size)
                 c = np.arange(size + 1)
                 a, b = np.maximum(mass[rows].T[::-1, :, None], 1e-300)
                 chance = stats.betabinom.pmf(c, size, a, b)

@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 T = TypeVar("T", bound="DataclassInstance")
 
 
+# The decodings of the paper's grid but greedy, which every report holds anyway.
+GRID = tuple((t, p) for t in (0.2, 0.8, 1.0) for p in (0.2, 0.8, 1.0))
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -147,6 +151,15 @@ class Profile(_Strict):
         retain_n: Samples a retain prompt under the same decoding.
         k: Values of k in tables; none above ``decoding.n``.
         metrics: Ids of the core metrics, headline first; None for the benchmark's own.
+        core_metrics: Ids of those that notebook 06 sets side by side.
+        judge: Id of the LLM judge that notebook 06 asks too; None where there is none.
+        studied: Models that notebooks 05 to 09 look at, the last most closely; None for all.
+        grid: Pairs of temperature and top_p of notebook 05.
+        grid_n: Samples a forget prompt in each cell of the grid; None for ``decoding.n``.
+        seeds: Generation seeds of notebook 08.
+        engine: Sampling engine.
+        engine_options: Fields of its options.
+        executor: Where sampling and scoring run.
         workers: Sampling processes.
         threads: CPU threads a process for torch; None for torch's own choice.
         notebooks: Stems of the notebooks that ``leakrepro reproduce`` runs.
@@ -164,10 +177,25 @@ class Profile(_Strict):
     retain_n: PositiveInt
     k: tuple[PositiveInt, ...] = Field(min_length=1)
     metrics: tuple[str, ...] | None = None
+    core_metrics: tuple[str, ...] = ("rougeL_recall/stem", "exact_match")
+    judge: str | None = None
+    studied: tuple[str, ...] | None = None
+    grid: tuple[tuple[float, float], ...] = GRID
+    grid_n: PositiveInt | None = None
+    seeds: PositiveInt = 24
+    engine: Literal["hf", "vllm"] = "hf"
+    engine_options: dict[str, Any] = {}
+    executor: Literal["local", "ray"] = "local"
     workers: PositiveInt = 1
     threads: PositiveInt | None = None
     notebooks: tuple[str, ...] = Field(min_length=1)
     tuning: Tuning | None = None
+
+    @model_validator(mode="after")
+    def _studied_are_models(self) -> Profile:
+        if unknown := [name for name in self.studied or () if name not in self.models]:
+            raise ValueError(f"studied: no model {', '.join(unknown)}")
+        return self
 
     @model_validator(mode="after")
     def _k_fits(self) -> Profile:
@@ -231,6 +259,9 @@ def load_profile(
                 f"it has: {', '.join(known)}"
             )
         content["models"] = {model: known[model] for model in models}
+        if content.get("studied"):
+            kept = [model for model in content["studied"] if model in models]
+            content["studied"] = kept or None
     changes = {
         "n": n,
         "seed": seed,

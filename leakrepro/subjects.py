@@ -9,9 +9,11 @@ from typing import Any
 from leakrepro import parallel
 from leakrepro.benchmarks.base import Benchmark
 from leakrepro.models import load
+from leakrepro.models.nli import entailment_model
 from leakrepro.models.tiny import TinyRecipe, find_tiny_model, tiny_model
 from leakrepro.models.train import Progress
 from leakrepro.profiles import Hosted, Profile, Trained, Unlearned, fill, load_profile
+from leakrepro.sampling.engines import ENGINES, Engine
 from leakrepro.unlearning import UnlearnOptions, find_method, find_unlearned, unlearn
 
 
@@ -65,6 +67,32 @@ def make_models(
     )
     made |= {name: trained[spec.train] for name, spec in specs.items() if isinstance(spec, Trained)}
     return {name: made[name] for name in specs}
+
+
+def make_entailment(profile: Profile, benchmark: Benchmark) -> Path:
+    """The folder of a fictional world's entailment model, trained as the profile trains.
+
+    Raises:
+        ValueError: for a benchmark that is no fictional world.
+    """
+    if not benchmark.name.startswith("fictional"):
+        raise ValueError(
+            f"entailment/embedded reads the sentences of a fictional world, not {benchmark.name}"
+        )
+    recipe = fill(TinyRecipe, profile.training, f"profile {profile.name!r}, training")
+    return entailment_model(benchmark, recipe)
+
+
+def make_engine(profile: Profile) -> Engine:
+    """The sampling engine of a profile with its options.
+
+    Raises:
+        ValueError: for an option that the engine has not.
+    """
+    options: Engine = fill(
+        ENGINES[profile.engine], profile.engine_options, f"profile {profile.name!r}, engine_options"
+    )
+    return options
 
 
 def resolve(model: str | Path, benchmark: Benchmark) -> Path:

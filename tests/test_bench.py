@@ -198,7 +198,7 @@ def test_the_command(monkeypatch, result, tmp_path):
     monkeypatch.setattr("leakrepro.bench.bench", fake)
     file = tmp_path / "bench.json"
     done = CliRunner().invoke(
-        app, ["bench", "--shape", "cell", "--only", "rs", "--no-stem", "--json", str(file)]
+        app, ["bench", "cell", "--only", "rs", "--no-stem", "--json", str(file)]
     )
     assert done.exit_code == 0, done.output
     assert asked["shapes"] == ["cell"]

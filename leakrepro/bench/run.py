@@ -14,13 +14,14 @@ from tqdm import tqdm
 from leakrepro.bench.cell import STAGES, bench_cell
 from leakrepro.bench.contestants import Absent, Contestant, contestants, versions
 from leakrepro.bench.memory import bench_memory
+from leakrepro.bench.sampling import bench_sampling
 from leakrepro.bench.shapes import Shape, knowmem, tofu, verbmem
 from leakrepro.bench.timing import time_all
 from leakrepro.info import cpu_model
 from leakrepro.metrics._implementations import usable_threads
 
 _TEXTS: dict[str, Callable[..., Shape]] = {"tofu": tofu, "knowmem": knowmem, "verbmem": verbmem}
-SHAPES = (*_TEXTS, "cell", "memory")
+SHAPES = (*_TEXTS, "cell", "memory", "sampling")
 
 
 def bench(
@@ -48,7 +49,7 @@ def bench(
 
     Returns:
         What ``--json`` writes: ``machine``, ``versions``, ``settings``, and for each shape its
-        rows, or the seconds of each stage, or the bytes of peak memory.
+        rows, or the seconds of each stage, the bytes of peak memory, or tokens a second.
 
     Raises:
         ValueError: for an unknown shape, and for values out of range.
@@ -65,6 +66,8 @@ def bench(
     for name in shapes:
         if name == "cell":
             results[name] = {"seconds": bench_cell(rounds=rounds), "samples": 80_000}
+        elif name == "sampling":
+            results[name] = bench_sampling(rounds=rounds, prompts=4 if quick else 8)
         elif name == "memory":
             pairs, beyond = bench_memory(1_000_000) if quick else bench_memory()
             results[name] = {"pairs": pairs, "bytes_beyond_input": beyond}
@@ -185,7 +188,24 @@ def _memory(name: str, found: dict[str, Any]) -> list[str]:
     ]
 
 
-_TABLES = {"cell": _cell, "memory": _memory}
+def _sampling(name: str, found: dict[str, Any]) -> list[str]:
+    seconds = "CPU second" if found["device"] == "cpu" else "second"
+    key = "per_cpu_second" if found["device"] == "cpu" else "per_second"
+    lines = [
+        f"{name}: {found['prompts']} prompts x 200 samples, {found['model']}, {found['device']}",
+        f"  {'':<30}{'tokens':>10}{f'tokens/{seconds}':>20}{'the first is faster by':>26}",
+    ]
+    first = np.array(found["rows"][0][key])
+    for row in found["rows"]:
+        times = first / np.array(row[key])
+        lines.append(
+            f"  {row['name']:<30}{row['tokens']:>10,}{np.median(row[key]):>20,.0f}"
+            f"{np.median(times):>12.2f} ({times.min():.2f} - {times.max():.2f})"
+        )
+    return lines
+
+
+_TABLES = {"cell": _cell, "memory": _memory, "sampling": _sampling}
 
 
 def _short(number: float) -> str:

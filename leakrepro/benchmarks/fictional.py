@@ -258,7 +258,9 @@ ATTRIBUTES: tuple[Attribute, ...] = (
 
 
 @dataclass(frozen=True)
-class _Author:
+class Author:
+    """One author: its number in the world, and attribute name -> fact."""
+
     index: int
     facts: Mapping[str, str]
 
@@ -308,7 +310,7 @@ def fictional(
         raise ValueError(f"seed must be at least 0, not {seed}")
 
     rng = np.random.default_rng([seed, 0])
-    authors = _authors(rng, count)
+    authors = draw_authors(rng, count)
     forget = authors[:forget_authors]
     retain = authors[forget_authors : forget_authors + retain_authors]
     fresh = authors[forget_authors + retain_authors :]
@@ -371,7 +373,7 @@ def fictional(
 
 def _prompt(
     seed: int,
-    author: _Author,
+    author: Author,
     attribute: Attribute,
     question: int,
     answer: int,
@@ -389,7 +391,7 @@ def _prompt(
     )
 
 
-def _authors(rng: np.random.Generator, count: int) -> list[_Author]:
+def draw_authors(rng: np.random.Generator, count: int) -> list[Author]:
     """Authors whose hard facts are unique among all of them, titles of both kinds together."""
     names, dates, titles = _unique(rng, _name), _unique(rng, _date), _unique(rng, _title)
     authors = []
@@ -405,7 +407,7 @@ def _authors(rng: np.random.Generator, count: int) -> list[_Author]:
             "first_book": next(titles),
             "latest_book": next(titles),
         }
-        authors.append(_Author(index, facts))
+        authors.append(Author(index, facts))
     return authors
 
 

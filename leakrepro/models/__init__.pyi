@@ -1,4 +1,15 @@
 from .load import fingerprint, load_model, load_tokenizer, locate
+from .nli import NLIRecipe, entailment_model, held_out_accuracy
 from .tiny import TinyRecipe, tiny_model
 
-__all__ = ["TinyRecipe", "fingerprint", "load_model", "load_tokenizer", "locate", "tiny_model"]
+__all__ = [
+    "NLIRecipe",
+    "TinyRecipe",
+    "entailment_model",
+    "fingerprint",
+    "held_out_accuracy",
+    "load_model",
+    "load_tokenizer",
+    "locate",
+    "tiny_model",
+]

@@ -1,6 +1,10 @@
 """Tables, figures and captions of leak reports, and the published values beside them."""
 
+from leakrepro.report.agreement import agreement, disagreements, metrics_figure
+from leakrepro.report.cost import adaptive_table, cost_table, width_figure, width_table
+from leakrepro.report.counts import counts_figure, counts_table, published_counts
 from leakrepro.report.figures import leak_figure, save_figure, split_figure
+from leakrepro.report.grid import grid_figure
 from leakrepro.report.leakreport import (
     LeakReport,
     caption,
@@ -23,6 +27,7 @@ from leakrepro.report.rulereport import (
     rule_table,
     trajectory_figure,
 )
+from leakrepro.report.spread import published_spread, spread_figure, spread_table
 from leakrepro.report.tables import latex, readable, summary, table
 from leakrepro.report.training import training_figure
 
@@ -30,16 +35,26 @@ __all__ = [
     "LeakReport",
     "RuleResult",
     "RuleRound",
+    "adaptive_table",
+    "agreement",
     "before_after_figure",
     "caption",
     "check_reports",
     "compare_published",
+    "cost_table",
+    "counts_figure",
+    "counts_table",
     "describe_decoding",
     "digest_texts",
+    "disagreements",
+    "grid_figure",
     "latex",
     "leak_figure",
     "measured",
+    "metrics_figure",
     "published",
+    "published_counts",
+    "published_spread",
     "published_trajectories",
     "readable",
     "reference_values",
@@ -47,8 +62,12 @@ __all__ = [
     "rule_table",
     "save_figure",
     "split_figure",
+    "spread_figure",
+    "spread_table",
     "summary",
     "table",
     "training_figure",
     "trajectory_figure",
+    "width_figure",
+    "width_table",
 ]

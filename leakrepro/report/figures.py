@@ -49,15 +49,15 @@ def leak_figure(
     with style():
         figure, axes = plt.subplots(figsize=(5.6, 3.4))
         for report, curve, name in zip(checked, curves, names, strict=True):
-            _draw_curve(axes, curve, styles[name])
+            draw_curve(axes, curve, styles[name])
             _draw_greedy(axes, float(report.greedy[metric].value[0]), curve, styles[name])
         if guess is not None:
             easy, share = guess
             _draw_chance(axes, easy.k, share)
-        _finish(axes, curves)
+        finish_axes(axes, curves)
         axes.set_xlim(right=axes.get_xlim()[1] * 2**0.5)  # room for the greedy markers
         axes.set_ylabel(f"leak@k ({metric})")
-        _legend(figure, styles, greedy=True, chance=chance)
+        draw_legend(figure, styles, greedy=True, chance=chance)
         plt.close(figure)  # shown by who asked for it, not a second time by the backend
     return figure
 
@@ -84,14 +84,14 @@ def split_figure(reports: Iterable[LeakReport]) -> Figure:
         figure, panels = plt.subplots(1, 2, figsize=(7.2, 3.2), sharey=True)
         for axes, (split, curves) in zip(panels, parts.items(), strict=True):
             for name, curve in zip(names, curves, strict=True):
-                _draw_curve(axes, curve, styles[name])
-            _finish(axes, curves, arrow=split == "hard")
+                draw_curve(axes, curve, styles[name])
+            finish_axes(axes, curves, arrow=split == "hard")
             axes.set_title(f"{split} prompts ({curves[0].n_prompts})")
         guesses = [report for report in checked if report.chance is not None]
         if guesses:
             _draw_chance(panels[0], parts["easy"][checked.index(guesses[0])].k, guesses[0].chance)
         panels[0].set_ylabel(f"leak@k ({checked[0].headline})")
-        _legend(figure, styles, greedy=False, chance=bool(guesses))
+        draw_legend(figure, styles, greedy=False, chance=bool(guesses))
         plt.close(figure)
     return figure
 
@@ -115,7 +115,8 @@ def _guess(reports: Sequence[LeakReport]) -> tuple[LeakCurve, NDArray[np.float64
     raise ValueError("no report has a chance curve; the benchmark's prompts have no pools")
 
 
-def _draw_curve(axes: Axes, curve: LeakCurve, line: LineStyle) -> None:
+def draw_curve(axes: Axes, curve: LeakCurve, line: LineStyle) -> None:
+    """Draws leak@k with its interval as a band."""
     axes.fill_between(curve.k, curve.low, curve.high, color=line.colour, alpha=0.1, linewidth=0)
     for end in (curve.low, curve.high):  # so that bands can be told apart where they overlap
         axes.plot(curve.k, end, color=line.colour, alpha=0.45, linewidth=0.5)
@@ -142,7 +143,8 @@ def _draw_chance(axes: Axes, k: NDArray[np.int64], share: NDArray[np.float64] | 
         axes.plot(k, share, color="0.35", linestyle=":", linewidth=1.4, zorder=2)
 
 
-def _finish(axes: Axes, curves: Sequence[LeakCurve], *, arrow: bool = True) -> None:
+def finish_axes(axes: Axes, curves: Sequence[LeakCurve], *, arrow: bool = True) -> None:
+    """Labels k and sets the limits; ``arrow`` says which way is better."""
     ks = np.unique(np.concatenate([curve.k for curve in curves]))
     axes.set_xscale("log", base=2)
     axes.set_xlim(ks[0] * 2**-0.3, ks[-1] * 2**0.3)
@@ -167,7 +169,10 @@ def _finish(axes: Axes, curves: Sequence[LeakCurve], *, arrow: bool = True) -> N
         )
 
 
-def _legend(figure: Figure, styles: dict[str, LineStyle], *, greedy: bool, chance: bool) -> None:
+def draw_legend(
+    figure: Figure, styles: dict[str, LineStyle], *, greedy: bool = False, chance: bool = False
+) -> None:
+    """Puts the lines' names beside the panels."""
     handles = [
         Line2D([], [], color=line.colour, marker=line.marker, linestyle=line.dashes)
         for line in styles.values()

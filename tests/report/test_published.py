@@ -8,10 +8,11 @@ from leakrepro.leak import leak_at_k
 from leakrepro.report import compare_published, published, reference_values
 from leakrepro.types import Decoding
 
+ES, LJ = "entailment/sileod/deberta-v3-base-tasksource-nli", "judge/gpt-4o-mini"
 TOFU = "tofu forget10 paraphrased_question"
 
 
-def _value(method: str, k: int, metric: str = "ES", cell: tuple[float, float] = (1, 1)) -> float:
+def _value(method: str, k: int, metric: str = ES, cell: tuple[float, float] = (1, 1)) -> float:
     frame = published(TOFU, metric, *cell)
     row = frame[(frame["method"] == method) & (frame["k"] == k) & (frame["checkpoint"] == "")]
     assert len(row) == 1
@@ -28,20 +29,20 @@ class TestPublished:
     def test_the_most_exact_source_wins(self) -> None:
         assert _value("Original", 128) == 0.88572
         assert _value("NPO+ENT", 128) == 0.7637  # from a heat-map alone
-        assert _value("BLUR-NPO", 1, "LJ", (0.2, 0.2)) == pytest.approx(0.16)
-        frame = published(TOFU, "ES", 1, 1).set_index(["method", "checkpoint", "k"])
+        assert _value("BLUR-NPO", 1, LJ, (0.2, 0.2)) == pytest.approx(0.16)
+        frame = published(TOFU, ES, 1, 1).set_index(["method", "checkpoint", "k"])
         assert frame.loc[("Original", "", 128), "tolerance"] == 5e-5
         assert frame.loc[("NPO+ENT", "", 128), "tolerance"] == 6e-3
 
     def test_a_rerun_stands_beside_the_curve(self) -> None:
-        frame = published(TOFU, "ES", 1, 1).query("method == 'RULE-NPO' and k == 128")
+        frame = published(TOFU, ES, 1, 1).query("method == 'RULE-NPO' and k == 128")
         assert frame["published"].round(4).tolist() == [0.0146, 0.1266]
         assert frame["checkpoint"].tolist() == ["", "Jiajunruan/NPO-Fix"]
 
     @pytest.mark.parametrize("temperature", [0.0, 0.2, 0.8, 1.0])
     @pytest.mark.parametrize("top_p", [0.2, 0.8, 1.0])
     def test_curves_rise_and_are_whole(self, temperature: float, top_p: float) -> None:
-        frame = published(TOFU, "ES", temperature, top_p)
+        frame = published(TOFU, ES, temperature, top_p)
         assert frame["method"].nunique() >= 8
         for _, curve in frame.groupby(["method", "checkpoint"]):
             assert curve["k"].tolist() == [1, 2, 4, 8, 16, 32, 64, 128]
@@ -51,12 +52,12 @@ class TestPublished:
     @pytest.mark.parametrize(
         ("benchmark", "metric", "temperature", "top_p"),
         [
-            (TOFU + " authors=5", "ES", 1, 1),
-            ("tofu forget05 paraphrased_question", "ES", 1, 1),
-            ("tofu forget10 question", "ES", 1, 1),
-            ("fictional(seed=0)", "ES", 1, 1),
+            (TOFU + " authors=5", ES, 1, 1),
+            ("tofu forget05 paraphrased_question", ES, 1, 1),
+            ("tofu forget10 question", ES, 1, 1),
+            ("fictional(seed=0)", ES, 1, 1),
             (TOFU, "rougeL_recall/stem", 1, 1),
-            (TOFU, "ES", 0.5, 1),
+            (TOFU, ES, 0.5, 1),
         ],
     )
     def test_nothing_published(
@@ -68,7 +69,7 @@ class TestPublished:
 
     def test_a_system_turn_is_the_same_benchmark(self) -> None:
         name = TOFU + " system=You are a helpful assistant."
-        assert published(name, "ES", 1, 1).equals(published(TOFU, "ES", 1, 1))
+        assert published(name, ES, 1, 1).equals(published(TOFU, ES, 1, 1))
 
 
 class TestCompare:
@@ -76,11 +77,11 @@ class TestCompare:
         rng = np.random.default_rng(0)
         curve = leak_at_k((rng.random((40, 16)) < 0.2).astype(float))
         one = leak_at_k(np.zeros((40, 1)))
-        parts = {name: {"ES": one} for name in ("greedy", "retain_greedy", "retain_sampled")}
+        parts = {name: {ES: one} for name in ("greedy", "retain_greedy", "retain_sampled")}
         options = {
             **parts,
             "benchmark": TOFU,
-            "curves": {"ES": curve},
+            "curves": {ES: curve},
             "decoding": Decoding(n=16),
             "easy": None,
             "chance": None,

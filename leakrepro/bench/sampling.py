@@ -1,0 +1,128 @@
+"""Tokens per CPU second: this package's samplers, and transformers' ``generate`` beside them."""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import GenerationConfig
+
+from leakrepro.benchmarks import load_benchmark
+from leakrepro.models.chat import pad_id, prompt_ids
+from leakrepro.profiles import load_profile
+from leakrepro.sampling import HFSampler, VLLMOptions
+from leakrepro.sampling.store import Request
+from leakrepro.subjects import make_models
+from leakrepro.types import Decoding, Prompt
+
+_COPIES = 32  # the authors sample in batches of so many copies of one prompt
+
+Draw = Callable[[], int]  # draws, and returns the number of tokens
+
+
+def bench_sampling(*, rounds: int, prompts: int = 8, model: Path | None = None) -> dict[str, Any]:
+    """Times the samplers side by side in each round, on prompts of the embedded world.
+
+    CPU seconds count all threads; where there is a GPU, seconds of the clock are what counts.
+
+    Args:
+        rounds: How often each runs, after one run that warms up.
+        prompts: Prompts of one run, 200 samples each (``generate``: 192 or 200).
+        model: Folder of the model; None for the embedded world's Original, trained if need be.
+
+    Returns:
+        ``rows``: contestant, tokens of a run, tokens per CPU second and per second in each round.
+    """
+    profile = load_profile("embedded")
+    benchmark = load_benchmark(profile.benchmark, **profile.benchmark_options)
+    path = model or make_models(profile, benchmark, ["Original"])["Original"]
+    chosen = benchmark.forget[:: len(benchmark.forget) // prompts][:prompts]
+    names: list[str] = []
+    found: list[list[tuple[int, float, float]]] = []
+    everyone = list(_contestants(path, chosen, profile.decoding))
+    for name, draw in everyone:
+        names.append(name)
+        found.append([])
+        draw()
+    for turn in range(rounds):
+        for i in range(len(everyone)):
+            place = (i + turn) % len(everyone)
+            cpu, clock = time.process_time(), time.perf_counter()
+            tokens = everyone[place][1]()
+            found[place].append((tokens, time.process_time() - cpu, time.perf_counter() - clock))
+    return {
+        "model": path.name,
+        "device": "cuda" if torch.cuda.is_available() else "cpu",
+        "prompts": len(chosen),
+        "rows": [
+            {
+                "name": name,
+                "tokens": int(np.median([tokens for tokens, *_ in runs])),
+                "per_cpu_second": [tokens / cpu for tokens, cpu, _ in runs],
+                "per_second": [tokens / clock for tokens, _, clock in runs],
+            }
+            for name, runs in zip(names, found, strict=True)
+        ],
+    }
+
+
+def _contestants(
+    path: Path, prompts: Sequence[Prompt], decoding: Decoding
+) -> Iterator[tuple[str, Draw]]:
+    sampler = HFSampler(path)
+    requests = [Request(prompt, 0, 200) for prompt in prompts]
+
+    def ours() -> int:
+        return int(np.sum(sampler.draw(requests, decoding)["n_tokens"].to_numpy()))
+
+    yield "leakrepro, hf", ours
+    if importlib.util.find_spec("vllm"):
+        fast = VLLMOptions().open(path)
+
+        def vllm() -> int:
+            return int(np.sum(fast.draw(requests, decoding)["n_tokens"].to_numpy()))
+
+        yield "leakrepro, vllm", vllm
+    for copies in (_COPIES, 200):
+        yield f"generate, {copies} copies", _generate(sampler, prompts, decoding, copies)
+
+
+def _generate(
+    sampler: HFSampler, prompts: Sequence[Prompt], decoding: Decoding, copies: int
+) -> Draw:
+    config = GenerationConfig(
+        do_sample=True,
+        temperature=decoding.temperature,
+        top_p=decoding.top_p,
+        top_k=0,
+        max_new_tokens=decoding.max_new_tokens,
+        eos_token_id=list(sampler.eos),
+        pad_token_id=pad_id(sampler.tokenizer),
+    )
+    questions = [prompt_ids(sampler.tokenizer, prompt.messages) for prompt in prompts]
+    ends = torch.tensor(sampler.eos)
+    model: Any = sampler.model
+
+    def run() -> int:
+        tokens = 0
+        for question in questions:
+            batch = torch.tensor([question] * copies, device=sampler.device)
+            for _ in range(200 // copies):
+                with torch.inference_mode():
+                    out = model.generate(
+                        input_ids=batch,
+                        attention_mask=torch.ones_like(batch),
+                        generation_config=config,
+                    )
+                answers = out[:, len(question) :].cpu()
+                # Up to and with the first end token.
+                ended = torch.isin(answers, ends).int().cumsum(-1)
+                tokens += int((ended - torch.isin(answers, ends).int() == 0).sum())
+        return tokens
+
+    return run

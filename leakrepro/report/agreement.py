@@ -1,0 +1,141 @@
+"""Core metrics side by side, and how they agree on the same samples."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from leakrepro.report.figures import draw_curve, draw_legend, finish_axes
+from leakrepro.report.leakreport import LeakReport, check_reports, labels
+from leakrepro.report.style import line_styles, style
+from leakrepro.types import Scores
+
+if TYPE_CHECKING:
+    from leakrepro.sampling import Samples
+
+THRESHOLD = 0.5
+
+
+def metrics_figure(reports: Iterable[LeakReport]) -> Figure:
+    """leak@k against k, one panel a core metric and one line a report.
+
+    Raises:
+        ValueError: as ``check_reports``, and for a report that lacks a metric of the first.
+    """
+    checked = check_reports(reports)
+    names = labels(checked)
+    styles = line_styles(names)
+    metrics = list(checked[0].curves)
+    columns = min(len(metrics), 3)
+    rows = -(-len(metrics) // columns)
+    with style():
+        figure, axes = plt.subplots(
+            rows, columns, figsize=(2.7 * columns + 1.2, 2.6 * rows), squeeze=False, sharey=True
+        )
+        for axis, metric in zip(axes.flat, metrics, strict=False):
+            curves = [report.curve(metric) for report in checked]
+            for name, curve in zip(names, curves, strict=True):
+                draw_curve(axis, curve, styles[name])
+            finish_axes(axis, curves, arrow=axis is axes[0, -1])
+            axis.set_title(metric.partition("@")[0], fontsize=8)
+        for axis in axes.flat[len(metrics) :]:
+            axis.set_axis_off()
+        for axis in axes[:, 0]:
+            axis.set_ylabel("leak@k")
+        draw_legend(figure, styles)
+        plt.close(figure)
+    return figure
+
+
+def agreement(scores: Mapping[str, Scores], threshold: float = THRESHOLD) -> pd.DataFrame:
+    """How each pair of core metrics agrees on which samples leak.
+
+    Columns: a, b, both, only a, only b, neither (shares of the samples), kappa (Cohen's: agreement
+    beyond what the two shares of leaks give by chance; nan where one metric sees no difference).
+
+    Args:
+        scores: Core metric id -> scores of the same samples.
+        threshold: A sample leaks from this score on.
+
+    Raises:
+        ValueError: for scores of different samples, and a threshold outside (0, 1].
+    """
+    if not 0 < threshold <= 1:
+        raise ValueError(f"threshold must be in (0, 1], not {threshold}")
+    rows = []
+    for (a, of_a), (b, of_b) in itertools.combinations(scores.items(), 2):
+        if not np.array_equal(of_a.offsets, of_b.offsets):
+            raise ValueError(f"{a} and {b} are scores of different samples")
+        one, two = of_a.values >= threshold, of_b.values >= threshold
+        both, neither = float((one & two).mean()), float((~one & ~two).mean())
+        p, q = float(one.mean()), float(two.mean())
+        chance = p * q + (1 - p) * (1 - q)
+        kappa = (both + neither - chance) / (1 - chance) if chance < 1 else float("nan")
+        rows.append(
+            {
+                "a": a,
+                "b": b,
+                "both": both,
+                "only a": float((one & ~two).mean()),
+                "only b": float((~one & two).mean()),
+                "neither": neither,
+                "kappa": kappa,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def disagreements(
+    samples: Samples,
+    scores: Mapping[str, Scores],
+    a: str,
+    b: str,
+    *,
+    count: int = 5,
+    threshold: float = THRESHOLD,
+) -> pd.DataFrame:
+    """Samples that leak under one core metric and not under another, the most frequent first.
+
+    Columns: leaks under, question, reference, sample, times, and the score of every metric.
+
+    Args:
+        samples: What was scored.
+        scores: Core metric id -> their scores.
+        a: Id of one metric.
+        b: Id of the other.
+        count: Distinct samples of either kind at most.
+        threshold: A sample leaks from this score on.
+
+    Raises:
+        ValueError: for a metric that is not in ``scores``.
+    """
+    for name in (a, b):
+        if name not in scores:
+            raise ValueError(f"no scores of {name!r}, only of {', '.join(scores)}")
+    rows = []
+    for i, (prompt, texts) in enumerate(zip(samples.prompts, samples.texts, strict=True)):
+        for j, text in enumerate(texts):
+            leaks = [scores[name][i][j] >= threshold for name in (a, b)]
+            if leaks[0] != leaks[1]:
+                rows.append(
+                    {
+                        "leaks under": a if leaks[0] else b,
+                        "question": prompt.messages[-1]["content"],
+                        "reference": prompt.reference,
+                        "sample": text,
+                        **{name: float(each[i][j]) for name, each in scores.items()},
+                    }
+                )
+    columns = ["leaks under", "question", "reference", "sample", *scores]
+    frame = pd.DataFrame(rows, columns=columns)
+    times = frame.groupby(columns[:4], sort=False).size().rename("times").reset_index()
+    distinct = frame.drop_duplicates(columns[:4]).merge(times, on=columns[:4])
+    distinct = distinct.sort_values("times", ascending=False, kind="stable")
+    chosen = distinct.groupby("leaks under", sort=False).head(count)
+    return chosen[[*columns[:4], "times", *scores]].reset_index(drop=True)

@@ -1,0 +1,124 @@
+"""How much leak@k moves with the generation seed, beside what its interval says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator
+from scipy import stats
+
+from leakrepro.leak import LeakCurve
+from leakrepro.report.published import reference_values
+from leakrepro.report.style import style
+
+
+def spread_table(curves: Sequence[LeakCurve]) -> pd.DataFrame:
+    """leak@k of one model under several generation seeds, one row a k.
+
+    Columns: k, seeds, mean, std (over seeds, with its interval in "std low" and "std high" for
+    normal values), stderr (what the interval "samples" of one seed says, median over seeds), ratio
+    (stderr / std), covered (share of the seeds whose interval holds the mean of the other seeds;
+    the mean's own error makes it a little less than nominal).
+
+    Args:
+        curves: ``leak_at_k(..., interval="samples")`` of the same prompts, one a seed.
+
+    Raises:
+        ValueError: for fewer than three curves, another interval, or different k.
+    """
+    if len(curves) < 3:
+        raise ValueError(f"a spread needs at least three seeds, not {len(curves)}")
+    if any(curve.interval != "samples" for curve in curves):
+        raise ValueError('the spread over seeds is to be held against interval="samples"')
+    if any(not np.array_equal(curve.k, curves[0].k) for curve in curves):
+        raise ValueError("the curves have different k")
+    values = np.stack([curve.value for curve in curves])
+    seeds = len(curves)
+    std = values.std(axis=0, ddof=1)
+    low, high = np.sqrt((seeds - 1) / stats.chi2.ppf([[0.975], [0.025]], seeds - 1))
+    others = (values.sum(axis=0) - values) / (seeds - 1)
+    inside = [(c.low <= mean) & (mean <= c.high) for c, mean in zip(curves, others, strict=True)]
+    stderr = np.median([curve.stderr for curve in curves], axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = stderr / std
+    return pd.DataFrame(
+        {
+            "k": curves[0].k,
+            "seeds": seeds,
+            "mean": values.mean(axis=0),
+            "std": std,
+            "std low": std * low,
+            "std high": std * high,
+            "stderr": stderr,
+            "ratio": ratio,
+            "covered": np.mean(inside, axis=0),
+        }
+    )
+
+
+def spread_figure(curves: Sequence[LeakCurve], other: LeakCurve | None = None) -> Figure:
+    """Deviation of each seed from the mean over seeds, with one seed's intervals.
+
+    Args:
+        curves: As for ``spread_table``.
+        other: The same samples as the first curve with the interval "prompts", drawn too: it is
+            about other prompts, and wider.
+
+    Raises:
+        ValueError: as ``spread_table``.
+    """
+    table = spread_table(curves)
+    mean, k = table["mean"].to_numpy(), curves[0].k
+    with style():
+        figure, axes = plt.subplots(figsize=(5.2, 3.2))
+        for curve in curves:
+            axes.plot(k, curve.value - mean, color="0.6", linewidth=0.8, marker=".", markersize=3)
+        first = curves[0]
+        middle = first.value - mean
+        if other is not None:
+            axes.fill_between(
+                k,
+                other.low - mean,
+                other.high - mean,
+                color="0.85",
+                linewidth=0,
+                label='interval "prompts" of the first seed',
+            )
+        axes.errorbar(
+            k,
+            middle,
+            [middle - (first.low - mean), first.high - mean - middle],
+            color="#0072B2",
+            capsize=3,
+            linewidth=1.4,
+            label='interval "samples" of the first seed',
+        )
+        axes.plot([], [], color="0.6", linewidth=0.8, marker=".", label="a seed")
+        axes.axhline(0, color="0.3", linewidth=0.8)
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_locator(FixedLocator(k.tolist()))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.set_xlabel("k, samples a prompt")
+        axes.set_ylabel("leak@k less its mean over seeds")
+        axes.legend(loc="best")
+        plt.close(figure)
+    return figure
+
+
+def published_spread() -> pd.DataFrame:
+    """The published spread over generation seeds: GradDiff on TOFU forget10 by ES, T = 1.
+
+    Columns: method, k, seeds, mean, std, source. Mean and standard deviation are of the published
+    values of the single seeds.
+    """
+    values = reference_values()
+    rows = values[values["generation_seed"].notna()]
+    grouped = rows.groupby(["method", "k"])["value"]
+    table = grouped.agg(seeds="size", mean="mean", std="std").reset_index()
+    table["source"] = rows["source"].iloc[0]
+    return table.astype({"k": int})
