@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from transformers import GenerationConfig
 
-from leakrepro.benchmarks import load_benchmark
+from leakrepro.benchmarks import Benchmark, load_benchmark
 from leakrepro.models.chat import pad_id, prompt_ids
 from leakrepro.profiles import load_profile
 from leakrepro.sampling import HFSampler, VLLMOptions
@@ -25,26 +25,34 @@ _COPIES = 32  # the authors sample in batches of so many copies of one prompt
 Draw = Callable[[], int]  # draws, and returns the number of tokens
 
 
-def bench_sampling(*, rounds: int, prompts: int = 8, model: Path | None = None) -> dict[str, Any]:
-    """Times the samplers side by side in each round, on prompts of the embedded world.
+def bench_sampling(
+    *,
+    rounds: int,
+    prompts: int = 8,
+    model: Path | None = None,
+    benchmark: Benchmark | None = None,
+) -> dict[str, Any]:
+    """Times the samplers side by side in each round, after one run that warms up.
 
     CPU seconds count all threads; where there is a GPU, seconds of the clock are what counts.
 
     Args:
-        rounds: How often each runs, after one run that warms up.
+        rounds: How often each runs.
         prompts: Prompts of one run, 200 samples each (``generate``: 192 or 200).
         model: Folder of the model; None for the embedded world's Original, trained if need be.
+        benchmark: Gives the prompts and the decoding; None for the embedded world.
 
     Returns:
         ``rows``: contestant, tokens of a run, tokens per CPU second and per second in each round.
     """
     profile = load_profile("embedded")
-    benchmark = load_benchmark(profile.benchmark, **profile.benchmark_options)
+    if benchmark is None:
+        benchmark = load_benchmark(profile.benchmark, **profile.benchmark_options)
     path = model or make_models(profile, benchmark, ["Original"])["Original"]
-    chosen = benchmark.forget[:: len(benchmark.forget) // prompts][:prompts]
+    chosen = benchmark.forget[:: max(1, len(benchmark.forget) // prompts)][:prompts]
     names: list[str] = []
     found: list[list[tuple[int, float, float]]] = []
-    everyone = list(_contestants(path, chosen, profile.decoding))
+    everyone = list(_contestants(path, chosen, benchmark.decoding))
     for name, draw in everyone:
         names.append(name)
         found.append([])

@@ -38,12 +38,26 @@ RULE = {
         "controls": ["NPO"],
     },
 }
+STUDIED = {
+    "models": MODELS,
+    "workers": 2,
+    "studied": ["Retrain", "NPO"],
+    "metrics": ["fact_match"],
+    "core_metrics": ["fact_match", "rougeL_recall/stem", "exact_match"],
+    "grid": [[0.2, 0.8], [1.0, 1.0]],
+    "seeds": 3,
+}
 # What differs from the small profile; a notebook without an entry is not run.
 PROFILES: dict[str, dict[str, Any]] = {
     "01_leak_curves": {"models": MODELS},
     "02_unlearn": {"models": MODELS},
     "03_rule_trajectories": RULE,
     "04_rule_before_after": RULE,
+    "05_decoding_grid": STUDIED,
+    "06_core_metrics": STUDIED,
+    "07_leak_histograms": STUDIED,
+    "08_estimator_variance": STUDIED,
+    "09_evaluation_cost": STUDIED,
 }
 
 
@@ -213,3 +227,55 @@ def test_rule_before_after(folder: Path) -> None:
     curves = pd.read_csv(folder / "04_rule_before_after.curves.csv")
     assert len(curves) == 6 * 3 * 2
     check_figures(folder, "04_rule_before_after", "04_rule_before_after.1")
+
+
+@pytest.mark.parametrize("folder", ["05_decoding_grid"], indirect=True)
+def test_decoding_grid(folder: Path) -> None:
+    curves = pd.read_csv(folder / "05_decoding_grid.curves.csv")
+    cells = curves.groupby(["model", "temperature", "top_p", "k"]).size()
+    assert len(cells) == len(curves) == 2 * 2 * 2
+    assert set(curves["model"]) == {"Retrain", "NPO"}
+    check_figures(folder, "05_decoding_grid")
+    assert _Page((folder / "05_decoding_grid.html").read_text()).images == 1
+
+
+@pytest.mark.parametrize("folder", ["06_core_metrics"], indirect=True)
+def test_core_metrics(folder: Path) -> None:
+    curves = pd.read_csv(folder / "06_core_metrics.curves.csv")
+    assert len(curves) == 2 * 3 * 2
+    agreement = pd.read_csv(folder / "06_core_metrics.agreement.csv")
+    assert len(agreement) == 2 * 3
+    parts = agreement[["both", "only a", "only b", "neither"]]
+    assert (parts.sum(axis=1) - 1).abs().max() < 1e-9
+    page = (folder / "06_core_metrics.html").read_text()
+    assert "no judge in this profile" in page
+    check_figures(folder, "06_core_metrics")
+
+
+@pytest.mark.parametrize("folder", ["07_leak_histograms"], indirect=True)
+def test_leak_histograms(folder: Path) -> None:
+    table = pd.read_csv(folder / "07_leak_histograms.csv")
+    assert table["model"].tolist() == ["Retrain", "NPO"]
+    assert (table["samples"] == 8).all()
+    assert (table["ever leaks"] >= table["average leak"]).all()
+    check_figures(folder, "07_leak_histograms")
+
+
+@pytest.mark.parametrize("folder", ["08_estimator_variance"], indirect=True)
+def test_estimator_variance(folder: Path) -> None:
+    table = pd.read_csv(folder / "08_estimator_variance.csv")
+    assert table["k"].tolist() == [1, 8]
+    assert (table["seeds"] == 3).all()
+    assert (table["std"] > 0).all()
+    check_figures(folder, "08_estimator_variance")
+
+
+@pytest.mark.parametrize("folder", ["09_evaluation_cost"], indirect=True)
+def test_evaluation_cost(folder: Path) -> None:
+    saved = pd.read_csv(folder / "09_evaluation_cost.adaptive.csv")
+    assert saved["model"].tolist() == ["Retrain", "NPO"]
+    assert (saved["of"] == 8 * 10).all()
+    assert (saved["drawn"] <= saved["of"]).all()
+    widths = pd.read_csv(folder / "09_evaluation_cost.widths.csv")
+    assert widths["width over prompts"].is_monotonic_decreasing or len(widths) == 8
+    check_figures(folder, "09_evaluation_cost")
