@@ -13,7 +13,6 @@ from leakrepro.benchmarks.base import Benchmark
 from leakrepro.leak import LeakCurve, chance_curve, leak_at_k
 from leakrepro.metrics import CoreMetric, EntailmentScore, load_metric
 from leakrepro.metrics.text import naming_share
-from leakrepro.profiles import Profile, load_profile
 from leakrepro.report import LeakReport, digest_texts
 from leakrepro.sampling import Samples, sample
 from leakrepro.sampling.engines import Engine
@@ -137,7 +136,6 @@ def load_metrics(
     metric: Metric | Sequence[Metric] | None,
     benchmark: Benchmark,
     *,
-    profile: Profile | None = None,
     executor: str = "local",
     workers: int = 1,
 ) -> list[CoreMetric]:
@@ -145,10 +143,9 @@ def load_metrics(
 
     Args:
         metric: Ids as ``load_metric`` takes them, or metrics as they are; None for the benchmark's
-            own. ``entailment/embedded`` is the entailment model of a fictional world, trained now
-            or before.
-        benchmark: Gives subjects, and the world of that model.
-        profile: How models are trained; None for the benchmark's own profile.
+            own. ``entailment/embedded`` is the entailment model of the fictional worlds, trained
+            now or before.
+        benchmark: Gives the subjects.
         executor: Where metrics with a model read.
         workers: How many at the same time.
 
@@ -164,7 +161,7 @@ def load_metrics(
         if not isinstance(one, str):
             return one
         if one == _EMBEDDED:
-            path = make_entailment(profile or load_profile(benchmark.profile), benchmark)
+            path = make_entailment(benchmark)
             return EntailmentScore(path, name="embedded", executor=executor, workers=workers)
         return load_metric(one, subjects=benchmark.subjects, executor=executor, workers=workers)
 

@@ -69,8 +69,8 @@ def make_models(
     return {name: made[name] for name in specs}
 
 
-def make_entailment(profile: Profile, benchmark: Benchmark) -> Path:
-    """The folder of a fictional world's entailment model, trained as the profile trains.
+def make_entailment(benchmark: Benchmark) -> Path:
+    """The folder of the fictional worlds' entailment model, trained now or before.
 
     Raises:
         ValueError: for a benchmark that is no fictional world.
@@ -79,8 +79,7 @@ def make_entailment(profile: Profile, benchmark: Benchmark) -> Path:
         raise ValueError(
             f"entailment/embedded reads the sentences of a fictional world, not {benchmark.name}"
         )
-    recipe = fill(TinyRecipe, profile.training, f"profile {profile.name!r}, training")
-    return entailment_model(benchmark, recipe)
+    return entailment_model()
 
 
 def make_engine(profile: Profile) -> Engine:

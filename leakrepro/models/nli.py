@@ -7,75 +7,81 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from tokenizers.processors import TemplateProcessing
-from transformers import LlamaForSequenceClassification, PreTrainedTokenizerBase, Trainer
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    PreTrainedTokenizerBase,
+    Trainer,
+)
 
 from leakrepro.benchmarks.entailment import KINDS, Pair, entailment_pairs
-from leakrepro.models import chat, load, train
+from leakrepro.models import chat, train
 from leakrepro.models.recipe import Made, make_once
-from leakrepro.models.tiny import TinyRecipe, tiny_model
-
-if TYPE_CHECKING:
-    from leakrepro.benchmarks.base import Benchmark
+from leakrepro.models.tiny import train_tokenizer
 
 # Changes whenever the same recipe would give other weights.
 _VERSION = 1
 _ACCURACY = "accuracy.json"
 _LABELS = {0: "not_entailment", 1: "entailment"}
+_LONGEST = 256
+_BATCH = 100  # pairs of the held-out set that are read at a time
 
 
 @dataclass(frozen=True)
 class NLIRecipe:
-    """How the pair classifier is trained.
+    """A small BERT and how it is trained to tell whether one sentence says what another says.
 
-    It starts from the world's Retrain, whose attention has learnt to copy names, which is most of
-    what telling two sentences apart takes.
+    Its first layer begins by looking for the same token: queries and keys are the embedding itself.
+    From the usual random start it finds out only after thousands of steps that this is what counts.
 
     Attributes:
+        vocab_size: Entries of the byte-level BPE.
+        hidden_size: Width.
+        layers: Layers.
+        heads: Attention heads.
         steps: Steps of AdamW with a cosine schedule.
         batch_size: Pairs a step, all of them new.
         learning_rate: Peak of the schedule.
         held_out: Pairs about further authors, on which the accuracy is measured.
-        seed: Of the pairs and of the new layer.
+        seed: Of the pairs and the weights.
     """
 
-    steps: int = 1500
-    batch_size: int = 48
+    vocab_size: int = 1400
+    hidden_size: int = 128
+    layers: int = 3
+    heads: int = 4
+    steps: int = 2500
+    batch_size: int = 64
     learning_rate: float = 1e-3
-    held_out: int = 2000
+    held_out: int = 5000
     seed: int = 0
 
 
 def entailment_model(
-    benchmark: Benchmark,
-    training: TinyRecipe | None = None,
-    recipe: NLIRecipe | None = None,
-    *,
-    progress: train.Progress | None = None,
+    recipe: NLIRecipe | None = None, *, progress: train.Progress | None = None
 ) -> Path:
-    """The folder of the world's entailment model, trained now or before.
+    """The folder of the entailment model of all fictional worlds, trained now or before.
+
+    It is trained on sentences about authors of its own: no world's forget set is among them.
 
     Args:
-        benchmark: A fictional world; gives Retrain, and nothing of its forget set.
-        training: Recipe of Retrain; None for its defaults.
-        recipe: Of the classifier; None for its defaults.
+        recipe: None for the defaults.
         progress: Called with steps done and steps in all; None shows a bar.
 
     Raises:
-        ValueError: when the benchmark has no training sets.
         FloatingPointError: when training diverges.
     """
     recipe = recipe or NLIRecipe()
-    base = tiny_model(benchmark, "retain", training or TinyRecipe(), progress=progress)
     return make_once(
         "embedded",
-        {"recipe": recipe, "base": load.fingerprint(base), "version": _VERSION},
-        functools.partial(_train, base, recipe, progress),
-        checkpoint_every=200,
+        {"recipe": recipe, "version": _VERSION},
+        functools.partial(_train, recipe, progress),
+        checkpoint_every=500,
     )
 
 
@@ -86,28 +92,13 @@ def held_out_accuracy(path: Path) -> dict[str, float]:
 
 
 def _train(
-    base: Path, recipe: NLIRecipe, progress: train.Progress | None, checkpoints: train.Checkpoints
+    recipe: NLIRecipe, progress: train.Progress | None, checkpoints: train.Checkpoints
 ) -> Made:
-    tokenizer = _pair_tokenizer(base)
-    pad = chat.pad_id(tokenizer)
     rng, other = (np.random.default_rng([recipe.seed, part, 2]) for part in (0, 1))
-    # What differs in one word only comes later: at first it hides what is to be compared.
-    stages = np.array_split(np.arange(recipe.steps), 4)
-    pairs = [
-        pair
-        for stage, partly in zip(stages, (0.0, 0.2, 0.5, 0.7), strict=True)
-        for pair in entailment_pairs(len(stage) * recipe.batch_size, rng, partly=partly)
-    ]
+    pairs = entailment_pairs(recipe.steps * recipe.batch_size, rng)
+    tokenizer = _pair_tokenizer(pairs[:10_000], recipe.vocab_size)
     torch.manual_seed(recipe.seed)
-    with load.no_progress_bars():
-        model = LlamaForSequenceClassification.from_pretrained(
-            str(base),
-            num_labels=2,
-            id2label=_LABELS,
-            label2id={name: i for i, name in _LABELS.items()},
-            pad_token_id=pad,
-            dtype=torch.float32,
-        )
+    model = _new_model(recipe, tokenizer)
     log = train.run(
         Trainer,
         model,
@@ -129,21 +120,48 @@ def _train(
     return Made(model, tokenizer, log, {_ACCURACY: json.dumps(accuracy, indent=1)})
 
 
-def _pair_tokenizer(base: Path) -> Any:
-    """The base's tokenizer, with two sentences laid out as a question and its answer are."""
-    tokenizer: Any = load.load_tokenizer(base)
-    parts = {
-        name: tokenizer.convert_tokens_to_ids(name)
-        for name in ("<|user|>", "<|end|>", "<|assistant|>")
-    }
+def _pair_tokenizer(pairs: Sequence[Pair], vocab_size: int) -> Any:
+    """A byte-level BPE that lays two sentences out one after the other."""
+    tokenizer: Any = train_tokenizer((text for pair in pairs for text in pair[:2]), vocab_size)
+    names = ("<|user|>", "<|end|>")
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
         single="<|user|> $A <|end|>",
-        pair="<|user|> $A <|end|> <|assistant|> $B <|end|>",
-        special_tokens=list(parts.items()),
+        pair="<|user|> $A <|end|> $B:1 <|end|>:1",
+        special_tokens=[(name, tokenizer.convert_tokens_to_ids(name)) for name in names],
     )
-    tokenizer.model_input_names = ["input_ids", "attention_mask"]
+    tokenizer.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
     tokenizer.padding_side = "right"
+    tokenizer.model_max_length = _LONGEST
     return tokenizer
+
+
+def _new_model(recipe: NLIRecipe, tokenizer: PreTrainedTokenizerBase) -> Any:
+    model: Any = BertForSequenceClassification(
+        BertConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=recipe.hidden_size,
+            num_hidden_layers=recipe.layers,
+            num_attention_heads=recipe.heads,
+            intermediate_size=3 * recipe.hidden_size,
+            max_position_embeddings=_LONGEST,
+            hidden_dropout_prob=0.0,
+            attention_probs_dropout_prob=0.0,
+            pad_token_id=chat.pad_id(tokenizer),
+            id2label=_LABELS,
+            label2id={name: i for i, name in _LABELS.items()},
+        )
+    )
+    embeddings = model.bert.embeddings
+    attention = model.bert.encoder.layer[0].attention.self
+    with torch.no_grad():
+        # Embeddings far apart, and little else in them: equal tokens then stand out among others
+        # by a factor of e^9 in the softmax.
+        embeddings.word_embeddings.weight.normal_(0.0, 1.0)
+        embeddings.position_embeddings.weight.normal_(0.0, 0.1)
+        embeddings.token_type_embeddings.weight.normal_(0.0, 0.3)
+        for part in (attention.query, attention.key):
+            part.weight.copy_(1.6 * torch.eye(recipe.hidden_size))
+    return model
 
 
 def _collate(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair]) -> Mapping[str, Any]:
@@ -152,7 +170,6 @@ def _collate(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair]) -> Mappi
         [pair.hypothesis for pair in pairs],
         padding=True,
         truncation=True,
-        max_length=512,
         return_tensors="pt",
     )
     return {**batch, "labels": torch.tensor([int(pair.entails) for pair in pairs])}
@@ -160,18 +177,20 @@ def _collate(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair]) -> Mappi
 
 @torch.inference_mode()
 def _accuracy(
-    model: LlamaForSequenceClassification,
-    tokenizer: PreTrainedTokenizerBase,
-    pairs: Sequence[Pair],
+    model: Any, tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair]
 ) -> dict[str, float]:
-    right = []
-    for start in range(0, len(pairs), 100):
-        batch = {k: v.to(model.device) for k, v in _collate(tokenizer, pairs[start:][:100]).items()}
-        labels = batch.pop("labels")
-        right += (model(**batch).logits.argmax(-1) == labels).tolist()
-    by_kind = {
-        kind: float(np.mean([r for r, pair in zip(right, pairs, strict=True) if pair.kind == kind]))
-        for kind in KINDS
-        if any(pair.kind == kind for pair in pairs)
-    }
-    return {"all": float(np.mean(right)), **by_kind}
+    right: list[bool] = []
+    for start in range(0, len(pairs), _BATCH):
+        batch = _collate(tokenizer, pairs[start : start + _BATCH])
+        inputs = {name: part.to(model.device) for name, part in batch.items() if name != "labels"}
+        right += (model(**inputs).logits.argmax(-1).cpu() == batch["labels"]).tolist()
+
+    def share(chosen: Sequence[Pair]) -> float:
+        keep = set(map(id, chosen))
+        return float(np.mean([r for r, p in zip(right, pairs, strict=True) if id(p) in keep]))
+
+    found = {"all": share(pairs)}
+    for kind in KINDS:
+        if of_kind := [pair for pair in pairs if pair.kind == kind]:
+            found[kind] = share(of_kind)
+    return found
