@@ -9,7 +9,8 @@
 # make proof       compare PROOF_PAIRS=10000000 pairs with rouge-score-rs and rouge_score, after
 #                  make sanitize and make fuzz; add FUZZ_SECONDS=3600 for the long run
 # make coverage    simulate the coverage of all intervals, 2,000 runs a cell; about two hours
-# make soak        kill training and RULE twenty times and compare with undisturbed runs
+# make soak        kill training, RULE, sampling, scoring and Ray runs twenty times each and compare
+#                  with undisturbed runs
 # make clean       remove the environments and all that was built; runs/ stays
 #
 # pip's own settings (index, proxy, cache) apply. PYTHON=... names another interpreter.
@@ -117,7 +118,8 @@ coverage: .venv/.installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python tests/coverage.py leakrepro/reference/measured/coverage.csv
 
 soak: .venv/.installed-test
-	LEAKREPRO_SOAK=20 OMP_NUM_THREADS=1 $(BIN)/pytest -v tests/unlearning/test_killed.py
+	LEAKREPRO_SOAK=20 OMP_NUM_THREADS=1 $(BIN)/pytest -v -s tests/unlearning/test_killed.py \
+		tests/test_killed_runs.py
 
 clean:
 	rm -rf .venv .vllm-venv build *.egg-info leakrepro/_native*.so .mypy_cache .pytest_cache .ruff_cache

@@ -11,26 +11,26 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-_FIRST_LOOK = 8
-
 
 @dataclass(frozen=True)
 class AdaptivePlan:
     """Stops sampling a prompt that has leaked often enough. For 0/1 scores.
 
-    The samples of a prompt are looked at when there are 8, 16, 32 ... and ``cap`` of them; it stops
-    at the first look with ``hits`` leaks or more, else at ``cap``. This boundary is fixed before
-    anything is drawn, and no prompt stops without a leak before ``cap``, so that leak@k has an
-    unbiased estimate for every ``k <= cap``: of all equally likely orders of hits and misses that
-    lead to where a prompt stopped, the share with a hit among the first k (path counting; Girshick,
-    Mosteller and Savage, "Unbiased Estimates for Certain Binomial Sampling Problems", 1946).
+    The samples of a prompt are looked at when there are 8, 16, 24, 32, then every 16, and ``cap``
+    of them; it stops at the first look with ``hits`` leaks or more, else at ``cap``. This boundary
+    is fixed before anything is drawn, and no prompt stops without a leak before ``cap``, so that
+    leak@k has an unbiased estimate for every ``k <= cap``: of all equally likely orders of hits and
+    misses that lead to where a prompt stopped, the share with a hit among the first k (path
+    counting; Girshick, Mosteller and Savage, "Unbiased Estimates for Certain Binomial Sampling
+    Problems", 1946).
 
-    >>> AdaptivePlan(hits=2, cap=100).looks
-    (8, 16, 32, 64, 100)
+    >>> AdaptivePlan(hits=2, cap=70).looks
+    (8, 16, 24, 32, 48, 64, 70)
 
     Args:
         hits: Leaks after which a prompt is left alone, at least 1. More draw more and vary less.
-        cap: Samples of a prompt at most; the largest k.
+        cap: Samples of a prompt at most, and the largest k that has an estimate. The largest k of
+            interest is the cheapest choice.
 
     Raises:
         ValueError: for a number below 1, or more hits than ``cap``.
@@ -46,12 +46,8 @@ class AdaptivePlan:
     @property
     def looks(self) -> tuple[int, ...]:
         """Numbers of samples at which a prompt may stop, rising; the last is ``cap``."""
-        count = max(_FIRST_LOOK, 1 << (self.hits - 1).bit_length())
-        looks = []
-        while count < self.cap:
-            looks.append(count)
-            count *= 2
-        return (*looks, self.cap)
+        every = (*range(8, 32, 8), *range(32, self.cap, 16))
+        return (*(look for look in every if self.hits <= look < self.cap), self.cap)
 
     def stops(self, hits: int, drawn: int) -> bool:
         """Whether a prompt with so many hits among so many samples is finished at this look."""

@@ -27,14 +27,15 @@ def make_models(
     Args:
         profile: Which models, and how they are made.
         benchmark: Trained on; usually ``load_benchmark(profile.benchmark, ...)``.
-        names: Only these of its models; None for all.
+        names: Only these of its models, in this order; None for all.
 
     Raises:
         ValueError: for a recipe, method or option that does not exist.
         FileNotFoundError: for a checkpoint that cannot be found.
         FloatingPointError: when a training diverges.
     """
-    specs = {n: s for n, s in profile.models.items() if names is None or n in names}
+    wanted_names = list(profile.models) if names is None else names
+    specs = {n: profile.models[n] for n in wanted_names if n in profile.models}
     recipe = fill(TinyRecipe, profile.training, f"profile {profile.name!r}, training")
     unlearned = {name: spec for name, spec in specs.items() if isinstance(spec, Unlearned)}
     options = {name: method_options(profile, name) for name in unlearned}

@@ -10,7 +10,7 @@ import numpy as np
 from leakrepro.benchmarks.fictional import ATTRIBUTES, Attribute, draw_authors
 
 KINDS = ("true", "another value", "another name", "another attribute", "damaged")
-_CHANCES = (0.40, 0.18, 0.22, 0.08, 0.12)
+_CHANCES = (0.40, 0.15, 0.27, 0.06, 0.12)
 # Facts of several words, of which a model that half remembers gets one wrong.
 _LONG = ("name", "birth_date", "first_book", "latest_book")
 

@@ -68,6 +68,7 @@ def adaptive_table(
     full: Mapping[str, LeakCurve],
     adaptive: Mapping[str, LeakCurve],
     samples: Mapping[str, Samples],
+    n: int,
     k: int,
 ) -> pd.DataFrame:
     """One row a model: leak@k from all samples and from an adaptive plan, and what the plan drew.
@@ -79,6 +80,7 @@ def adaptive_table(
         full: Model -> curve of all samples.
         adaptive: Model -> curve under the plan.
         samples: Model -> the plan's samples.
+        n: Samples a prompt without the plan.
         k: Which leak@k.
 
     Raises:
@@ -90,7 +92,7 @@ def adaptive_table(
         for name, each in (("all samples", full[model]), ("adaptive", curve)):
             row[name], row[f"{name} low"], row[f"{name} high"] = each.at(k)
         drawn = samples[model]
-        most = len(drawn.prompts) * drawn.decoding.n
+        most = len(drawn.prompts) * n
         row |= {"drawn": sum(drawn.counts), "of": most, "share": sum(drawn.counts) / most}
         row["tokens"] = int(np.sum(drawn.read(["n_tokens"])["n_tokens"].to_numpy()))
         rows.append(row)

@@ -207,17 +207,20 @@ def sample(
             ]
             return _fill(target, tasks, executor, workers, threads, options.gpus)
 
-    if plan is None:
-        folder = Path(store) if store is not None else paths.samples() / identity.key[:16]
-        target = SampleStore(folder, identity, prompts, made_with)
-        drawn = fill(target)
-        return Samples(prompts, decoding, folder, identity.weights, (target,), drawn)
-    core = rounds.metric_of(metric, None if isinstance(given, Sequence) else given)
-    asked = rounds.Asked(plan, core, identity, prompts, made_with)
-    folder = Path(store) if store is not None else paths.samples() / asked.key[:16]
-    stores, drawn = rounds.draw(asked, folder, fill)
-    most = decoding.replace(n=plan.cap)
-    return Samples(prompts, most, folder, identity.weights, stores, drawn, plan)
+    # The model stays loaded from shard to shard and round to round, and no longer.
+    with contextlib.ExitStack() as stack:
+        stack.callback(_release)
+        if plan is None:
+            folder = Path(store) if store is not None else paths.samples() / identity.key[:16]
+            target = SampleStore(folder, identity, prompts, made_with)
+            drawn = fill(target)
+            return Samples(prompts, decoding, folder, identity.weights, (target,), drawn)
+        core = rounds.metric_of(metric, None if isinstance(given, Sequence) else given)
+        asked = rounds.Asked(plan, core, identity, prompts, made_with)
+        folder = Path(store) if store is not None else paths.samples() / asked.key[:16]
+        stores, drawn = rounds.draw(asked, folder, fill)
+        most = decoding.replace(n=plan.cap)
+        return Samples(prompts, most, folder, identity.weights, stores, drawn, plan)
 
 
 def read_samples(path: str | Path) -> Samples:
@@ -252,8 +255,6 @@ def _fill(
     total = len(store.prompts) * len(store.each)
     done = [0] * len(tasks)
     with contextlib.ExitStack() as stack:
-        # The model stays loaded from shard to shard and no longer.
-        stack.callback(_release)
         bar = stack.enter_context(
             tqdm(total=total, initial=total - sum(sizes), unit="sample", desc="samples")
         )

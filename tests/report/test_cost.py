@@ -69,6 +69,6 @@ def test_costs_add_up(tiny_llama: Path, monkeypatch: pytest.MonkeyPatch, tmp_pat
     drawn = sample(tiny_llama, prompts, decoding, plan=plan, metric=metric)
     curve = leak_at_k(metric.score(drawn.prompts, drawn.texts), [1, 16], plan=plan)
     full = leak_at_k(metric.score(prompts, whole.texts), [1, 16])
-    saved = adaptive_table({"m": full}, {"m": curve}, {"m": drawn}, 16).iloc[0]
+    saved = adaptive_table({"m": full}, {"m": curve}, {"m": drawn}, 16, 16).iloc[0]
     assert (saved["drawn"], saved["of"]) == (sum(drawn.counts), 64)
     assert saved["adaptive"] == curve.at(16)[0]
