@@ -16,6 +16,7 @@ from transformers import (
     BertConfig,
     BertForSequenceClassification,
     PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
     Trainer,
 )
 
@@ -25,7 +26,7 @@ from leakrepro.models.recipe import Made, make_once
 from leakrepro.models.tiny import train_tokenizer
 
 # Changes whenever the same recipe would give other weights.
-_VERSION = 1
+_VERSION = 2
 _ACCURACY = "accuracy.json"
 _LABELS = {0: "not_entailment", 1: "entailment"}
 _LONGEST = 256
@@ -122,17 +123,24 @@ def _train(
 
 def _pair_tokenizer(pairs: Sequence[Pair], vocab_size: int) -> Any:
     """A byte-level BPE that lays two sentences out one after the other."""
-    tokenizer: Any = train_tokenizer((text for pair in pairs for text in pair[:2]), vocab_size)
+    single: Any = train_tokenizer((text for pair in pairs for text in pair[:2]), vocab_size)
     names = ("<|user|>", "<|end|>")
-    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+    backend = single.backend_tokenizer
+    backend.post_processor = TemplateProcessing(
         single="<|user|> $A <|end|>",
         pair="<|user|> $A <|end|> $B:1 <|end|>:1",
-        special_tokens=[(name, tokenizer.convert_tokens_to_ids(name)) for name in names],
+        special_tokens=[(name, single.convert_tokens_to_ids(name)) for name in names],
     )
-    tokenizer.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
-    tokenizer.padding_side = "right"
-    tokenizer.model_max_length = _LONGEST
-    return tokenizer
+    # Only what is given here is saved; without the types the two sentences would be one.
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        pad_token=single.pad_token,
+        eos_token=single.eos_token,
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+        padding_side="right",
+        model_max_length=_LONGEST,
+        clean_up_tokenization_spaces=False,
+    )
 
 
 def _new_model(recipe: NLIRecipe, tokenizer: PreTrainedTokenizerBase) -> Any:

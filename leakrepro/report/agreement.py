@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,7 @@ def metrics_figure(reports: Iterable[LeakReport]) -> Figure:
     names = labels(checked)
     styles = line_styles(names)
     metrics = list(checked[0].curves)
-    columns = min(len(metrics), 3)
+    columns = min(3, math.ceil(len(metrics) ** 0.5))
     rows = -(-len(metrics) // columns)
     with style():
         figure, axes = plt.subplots(

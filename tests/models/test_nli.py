@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from transformers import AutoTokenizer
 
 from leakrepro.benchmarks import fictional
 from leakrepro.benchmarks.entailment import KINDS, entailment_pairs
@@ -50,6 +51,19 @@ def test_it_is_trained_once_and_scores(tmp_path: Path, monkeypatch: pytest.Monke
     steps: list[int] = []
     assert entailment_model(SMALL, progress=lambda step, total: steps.append(step)) == path
     assert not steps
+    # The saved model reads as the trained one did: its accuracy is the one that was written down.
+    pairs = entailment_pairs(SMALL.held_out, np.random.default_rng([SMALL.seed, 1, 2]))
+    asked = [
+        Prompt(
+            str(i), ({"role": "user", "content": "?"},), p.hypothesis, cluster="c", side="forget"
+        )
+        for i, p in enumerate(pairs)
+    ]
+    found = EntailmentScore(path, gate=0).score(asked, [[p.premise] for p in pairs])
+    right = found.values == [p.entails for p in pairs]
+    assert right.mean() == accuracy["all"]
+    saved = AutoTokenizer.from_pretrained(path)("one", "two")
+    assert saved["token_type_ids"][-1] == 1
     monkeypatch.setattr("leakrepro.subjects.entailment_model", lambda: path)
     world = fictional(7, forget_authors=2, retain_authors=2, fresh_authors=12)
     (metric,) = load_metrics("entailment/embedded", world)
