@@ -2,8 +2,9 @@
 # make test        install what tests need and run lint, types and tests
 # make test-vllm   install vLLM's CPU build into .vllm-venv and run its tests; none may be skipped
 # make gpu         build the CUDA kernel (needs nvcc) and run all tests, compute-sanitizer and the
-#                  GPU benchmark, whose numbers go to leakrepro/reference/measured; with
-#                  LEAKREPRO_DATA set also the profile scratch
+#                  GPU benchmark, and time vLLM against transformers' generate; the numbers go
+#                  to leakrepro/reference/measured; with LEAKREPRO_DATA set also the profile
+#                  scratch
 # make fuzz        fuzz the kernel under sanitizers for FUZZ_SECONDS=60 over FUZZ_JOBS=1 (needs clang)
 # make sanitize    replay the fuzzer's corpus and run the thread pool under g++'s sanitizers
 # make proof       compare PROOF_PAIRS=10000000 pairs with rouge-score-rs and rouge_score, after
@@ -60,6 +61,8 @@ gpu: .venv/.installed-gpu build/gpu/compare
 	for tool in memcheck racecheck synccheck initcheck; do \
 		compute-sanitizer --tool $$tool --error-exitcode 1 build/gpu/compare 100 2 || exit 1; done
 	$(BIN)/python tests/gpu/benchmark.py leakrepro/reference/measured
+	$(MAKE) .vllm-venv/.installed-gpu
+	.vllm-venv/bin/leakrepro bench sampling --json leakrepro/reference/measured/sampling_gpu.json
 	@if [ -z "$$LEAKREPRO_DATA" ]; then \
 		echo "LEAKREPRO_DATA names no TOFU files: the profile scratch is left out"; exit 0; fi; \
 	$(BIN)/leakrepro reproduce --profile scratch && \
@@ -146,6 +149,11 @@ clean:
 .venv/.installed-gpu: $(PARTS) | .venv/.made
 	LEAKREPRO_CUDA=1 $(INSTALL) -e '.[test]'
 	@touch .venv/.installed .venv/.installed-test $@
+
+.vllm-venv/.installed-gpu: $(PARTS)
+	$(PYTHON) -m venv .vllm-venv
+	.vllm-venv/bin/pip install --disable-pip-version-check -e '.[vllm]'
+	@touch $@
 
 # An environment of its own: vLLM pins other versions than constraints.txt. Its torchvision and
 # torchaudio are CUDA builds, or others than torch's, and fail on import where there is no GPU.

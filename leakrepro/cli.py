@@ -110,7 +110,9 @@ def evaluate(
     top_p: Annotated[float | None, typer.Option(help="Nucleus.")] = None,
     top_k: Annotated[int | None, typer.Option(help="Most likely tokens kept.")] = None,
     max_new_tokens: Annotated[int | None, typer.Option(help="Longest answer.")] = None,
-    workers: Annotated[int, typer.Option(help="Sampling processes.")] = 1,
+    engine: Annotated[str, typer.Option(help="hf or vllm.")] = "hf",
+    executor: Annotated[str, typer.Option(help="local or ray.")] = "local",
+    workers: Annotated[int, typer.Option(help="Processes or actors.")] = 1,
     csv: Annotated[Path | None, typer.Option(help="Also write all values of k there.")] = None,
 ) -> None:
     """Measure leak@k of one model and print a row of the table.
@@ -137,6 +139,8 @@ def evaluate(
         decoding=bench.decoding.replace(**changes),
         metric=metric or None,
         k=k or None,
+        engine=engine,
+        executor=executor,
         workers=workers,
     )
     typer.echo(readable(summary([report])).T.to_string(header=False))

@@ -107,6 +107,11 @@ def evaluate(
         retain_sampled=retain_sampled,
         finished=forget.finished,
         samples=forget.path,
+        missing={
+            id: sum(forget.counts) - scores.values.size
+            for id, scores in leaks.items()
+            if scores.values.size < sum(forget.counts)
+        },
         named=naming_share(forget.prompts, forget.texts, benchmark.subjects),
         easy=easy,
         hard=hard,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from leakrepro.benchmarks.fictional import ATTRIBUTES
 from leakrepro.metrics import load_metric
 from leakrepro.models import load
 from leakrepro.report import LeakReport, digest_texts
-from leakrepro.types import Decoding
+from leakrepro.types import Decoding, Prompt, Scores
 
 DECODING = Decoding(n=6, max_new_tokens=32, seed=4)
 POOLS = {attribute.name: len(attribute.pool) for attribute in ATTRIBUTES if attribute.pool}
@@ -190,3 +191,24 @@ def test_a_wrong_request_makes_and_draws_nothing(
     with pytest.raises(ValueError, match=message):
         lr.evaluate("Original", world, decoding=DECODING, **options)
     assert not (tmp_path / "home").exists()
+
+
+class Halting:
+    """Scores every answer but the first of a prompt that was sampled."""
+
+    id = "halting"
+    higher_is_better = True
+
+    def score(self, prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]]) -> Scores:
+        return Scores.from_rows([1.0] * max(1, len(texts) - 1) for texts in candidates)
+
+
+@pytest.mark.usefixtures("_home")
+def test_samples_without_a_score_are_counted(small_original: Path, small_world: Benchmark) -> None:
+    report = lr.evaluate(small_original, small_world, decoding=DECODING, metric=Halting(), k=[1])
+    count = len(small_world.forget)
+    assert report.missing == {"halting": count}
+    assert f"{count} samples have no score and are left out" in lr.report.caption([report])
+    assert report.curve().n_samples == DECODING.n - 1
+    with pytest.raises(ValueError, match="fewer than k = 6"):
+        lr.evaluate(small_original, small_world, decoding=DECODING, metric=Halting(), k=[6])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,7 @@ class LeakReport:
         retain_sampled: The same for sampled answers: the retain score (k = 1).
         finished: Share of the samples that ended before the length limit, in [0, 1].
         samples: Directory of the sample store.
+        missing: Core metric id -> samples without a score, where that was allowed.
         named: Share of the samples that name the right subject, in [0, 1], where that is known.
         easy: leak@k of the headline metric on prompts with facts that can be guessed.
         hard: The same on the other prompts.
@@ -51,6 +52,7 @@ class LeakReport:
     retain_sampled: Mapping[str, LeakCurve]
     finished: float
     samples: Path
+    missing: Mapping[str, int] = field(default_factory=dict)
     named: float | None = None
     easy: LeakCurve | None = None
     hard: LeakCurve | None = None
@@ -189,11 +191,13 @@ def caption(reports: Iterable[LeakReport], metric: str | None = None) -> str:
         for report in checked
     )
     asked = _distinct(_describe_prompts(curve) for curve in curves)
+    unscored = sum(report.missing.get(metric, 0) for report in checked)
+    without = f" {unscored} samples have no score and are left out." if unscored else ""
     return (
         f"leak@k ({metric}) on {'; '.join(_distinct(r.benchmark for r in checked))}: "
         f"{', '.join(_distinct(r.model for r in checked))}. "
         f"Samples: {'; '.join(drawn)}. Forget prompts: {'; '.join(asked)}. "
-        "Greedy decoding gives one answer a prompt. Lower is better."
+        f"Greedy decoding gives one answer a prompt.{without} Lower is better."
     )
 
 
