@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import io
 import json
+import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -150,12 +151,12 @@ class SampleStore:
         return range(self.identity.first, self.identity.decoding.n)
 
     def shard_path(self, index: int) -> Path:
-        return self.path / f"shard-{index:05d}.parquet"
+        return self.path / _shard_name(index)
 
     def missing(self) -> list[int]:
         """Indices of the shards that are not there yet, in order."""
-        there = {file.name for file in self.path.glob("shard-*")}  # one look, not one a shard
-        return [i for i in range(len(self.plan)) if self.shard_path(i).name not in there]
+        there = set(os.listdir(self.path)) if self.path.is_dir() else set()
+        return [i for i in range(len(self.plan)) if _shard_name(i) not in there]
 
     def is_complete(self) -> bool:
         """Whether the manifest and all shards are there; ``read`` checks them."""
@@ -168,7 +169,7 @@ class SampleStore:
             StoreError: for a store of something else, a file that does not belong, and a shard
                 that is missing.
         """
-        self._check_manifest()
+        _ = self._is_ours
         self._check_names()
         if missing := self.missing():
             raise StoreError(
@@ -190,7 +191,7 @@ class SampleStore:
             stack.enter_context(locked(self.path))
             self._check_names()
             if (self.path / MANIFEST).exists():
-                self._check_manifest()
+                _ = self._is_ours
             else:
                 write_atomically(self.path / MANIFEST, self._manifest())
             for leftover in self.path.glob(".*.tmp"):
@@ -277,7 +278,9 @@ class SampleStore:
         }
         return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
 
-    def _check_manifest(self) -> None:
+    @functools.cached_property
+    def _is_ours(self) -> bool:
+        """True, or StoreError; read once, since thousands of prompts take a while to parse."""
         manifest = _read_manifest(self.path)
         path = self.path / MANIFEST
         asked = self.identity.to_json()
@@ -296,14 +299,18 @@ class SampleStore:
                 OtherVersions,
                 stacklevel=4,
             )
+        return True
 
     def _check_names(self) -> None:
         """Refuses files that no store of this plan has; hidden ones are the system's business."""
-        known = {MANIFEST, *(self.shard_path(i).name for i in range(len(self.plan)))}
-        for file in sorted(self.path.iterdir()):
-            if file.name not in known and not file.name.startswith("."):
-                raise StoreError(f"{file} does not belong to a sample store of this plan")
-        if not (self.path / MANIFEST).exists() and len(self.missing()) < len(self.plan):
+        there = set(os.listdir(self.path))  # a Path object for each file takes longer than all else
+        shards = {_shard_name(i) for i in range(len(self.plan))}
+        for name in sorted(there - shards - {MANIFEST}):
+            if not name.startswith("."):
+                raise StoreError(
+                    f"{self.path / name} does not belong to a sample store of this plan"
+                )
+        if MANIFEST not in there and there & shards:
             raise StoreError(f"{self.path} holds shards and no {MANIFEST}")
 
     @contextlib.contextmanager
@@ -318,6 +325,10 @@ class SampleStore:
                 f"cannot write to {self.path}: {error.strerror or error}. {safe} of {total} "
                 "shards are safe; once it can be written, the same call goes on from there"
             ) from error
+
+
+def _shard_name(index: int) -> str:
+    return f"shard-{index:05d}.parquet"
 
 
 def _rows_are(requests: Sequence[Request], table: pa.Table) -> bool:
@@ -352,7 +363,9 @@ def open_store(path: str | Path) -> SampleStore:
     prompts = check_prompts([Prompt(**prompt) for prompt in manifest["prompts"]])
     if prompts_hash(prompts) != identity.prompts:
         raise StoreError(f"{path / MANIFEST} is damaged: its prompts are not those asked for")
-    return SampleStore(path, identity, prompts, manifest["made_with"])
+    store = SampleStore(path, identity, prompts, manifest["made_with"])
+    vars(store)["_is_ours"] = True
+    return store
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
