@@ -11,9 +11,9 @@ import numpy as np
 
 from leakrepro.errors import MissingExtra
 from leakrepro.metrics.cache import ScoreCache
-from leakrepro.metrics.pairs import Distinct, Usage, named, read_shards
+from leakrepro.metrics.pairs import Distinct, Usage, named, read_shards, reader_key
 from leakrepro.metrics.text import check_candidates
-from leakrepro.models.load import fingerprint, locate, resolve_device
+from leakrepro.models.load import locate, resolve_device
 from leakrepro.types import Prompt, Scores
 
 _BATCH = 256
@@ -35,8 +35,8 @@ class CosineSimilarity:
         cache: Whether to use and keep results.
 
     Attributes:
-        id: ``cosine/<name>@<revision>``; without a revision the first digits of the weights'
-            fingerprint.
+        id: ``cosine/<name>@<revision>``; without a revision the first digits of a hash of
+            the model.
         usage: What has been read since the metric was made; ``tokens`` is not counted.
 
     Raises:
@@ -59,13 +59,13 @@ class CosineSimilarity:
                 'cosine similarity needs sentence-transformers: pip install "leakrepro[nli]"'
             )
         self.path = _packaged() if str(model) == _PACKAGED else locate(model).resolve()
-        weights = fingerprint(self.path)
+        key = reader_key(self.path)
         self.id = f"cosine/{_PACKAGED if str(model) == _PACKAGED else named(model, self.path)}"
         if "@" not in self.id:
-            self.id += f"@{weights[:12]}"
+            self.id += f"@{key[:12]}"
         self.usage = Usage()
         self._executor, self._workers = executor, workers
-        self._cache = ScoreCache(f"cosine/{weights}/{resolve_device().type}") if cache else None
+        self._cache = ScoreCache(f"cosine/{key}/{resolve_device().type}") if cache else None
 
     def score(self, prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]]) -> Scores:
         """Scores the candidates; see ``CoreMetric``.

@@ -12,10 +12,10 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from leakrepro.metrics.cache import ScoreCache
-from leakrepro.metrics.pairs import Distinct, Pair, Usage, named, read_shards
+from leakrepro.metrics.pairs import Distinct, Pair, Usage, named, read_shards, reader_key
 from leakrepro.metrics.rouge import rouge_l
 from leakrepro.metrics.text import check_candidates
-from leakrepro.models.load import fingerprint, locate, no_progress_bars, resolve_device
+from leakrepro.models.load import locate, no_progress_bars, resolve_device
 from leakrepro.types import Prompt, Scores
 
 GATE = 0.1  # the authors': below this ROUGE-L recall an answer scores 0
@@ -45,7 +45,7 @@ class EntailmentScore:
 
     Attributes:
         id: ``entailment/<name>@<revision>``, with ``/gate=<gate>`` where it is not the authors'.
-            Without a revision the first digits of the weights' fingerprint stand there.
+            Without a revision the first digits of a hash of the model stand there.
         usage: What has been read since the metric was made.
 
     Raises:
@@ -68,9 +68,9 @@ class EntailmentScore:
         if not 0 <= gate <= 1:
             raise ValueError(f"gate is a recall in [0, 1], not {gate}")
         self.path = locate(model).resolve()
-        weights = fingerprint(self.path)
+        key = reader_key(self.path)
         called = name or named(model, self.path)
-        revision = "" if "@" in called else f"@{weights[:12]}"
+        revision = "" if "@" in called else f"@{key[:12]}"
         suffix = "" if gate == GATE else f"/gate={gate:g}"
         self.id = f"entailment/{called}{revision}{suffix}"
         self.usage = Usage()
@@ -78,7 +78,7 @@ class EntailmentScore:
         self._label = _entailment_label(self.path)
         # bfloat16 rounds differently: its results are kept apart.
         kind = resolve_device().type
-        self._cache = ScoreCache(f"entailment/{weights}/{kind}") if cache else None
+        self._cache = ScoreCache(f"entailment/{key}/{kind}") if cache else None
 
     def score(self, prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]]) -> Scores:
         """Scores the candidates; see ``CoreMetric``.

@@ -13,7 +13,9 @@ import numpy as np
 from tqdm import tqdm
 
 from leakrepro.executors import stream
+from leakrepro.keys import digest
 from leakrepro.metrics.cache import ScoreCache
+from leakrepro.models.load import fingerprint, tokenizer_fingerprint
 from leakrepro.types import Prompt, Scores
 
 Pair = tuple[str, ...]
@@ -154,6 +156,19 @@ def read_shards(
             stacklevel=3,
         )
     return usage
+
+
+def reader_key(path: Path) -> str:
+    """Hash of all that changes what a reading model says: weights, tokenizer, modules.
+
+    Raises:
+        FileNotFoundError: when weights or tokenizer are missing.
+    """
+    parts = sorted([*path.glob("*/config.json"), *path.glob("modules.json")])
+    parts += sorted(path.glob("sentence_*.json"))
+    return digest(
+        [fingerprint(path), tokenizer_fingerprint(path), [part.read_text() for part in parts]]
+    )
 
 
 def named(model: str | Path, path: Path) -> str:

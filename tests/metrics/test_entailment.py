@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +19,6 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from leakrepro.metrics import EntailmentScore, entailment, load_metric, pairs
 from leakrepro.metrics.rouge import rouge_l
-from leakrepro.models.load import fingerprint
 from leakrepro.types import Prompt, Side
 
 rng = np.random.default_rng(0)
@@ -183,8 +184,22 @@ def test_killed_scoring_goes_on_to_the_same_scores(nli: Path, tmp_path: Path) ->
     assert int(resumed.rpartition(" ")[2]) == 21  # three shards had been kept
 
 
+def test_another_tokenizer_is_another_model(nli: Path, tmp_path: Path) -> None:
+    prompts, texts = world(6, 20)
+    other = tmp_path / "other"
+    shutil.copytree(nli, other)
+    config = json.loads((other / "tokenizer_config.json").read_text())
+    (other / "tokenizer_config.json").write_text(json.dumps(config | {"model_max_length": 5}))
+    first, second = EntailmentScore(nli), EntailmentScore(other)
+    first.score(prompts, texts)
+    with pytest.warns(UserWarning, match="longer than the model reads"):
+        second.score(prompts, texts)
+    assert second.usage.cached == 0
+    assert first.id.partition("@")[2] != second.id.partition("@")[2]
+
+
 def test_ids_say_everything(nli: Path) -> None:
-    digits = fingerprint(nli)[:12]
+    digits = pairs.reader_key(nli)[:12]
     assert EntailmentScore(nli).id == f"entailment/tiny-nli@{digits}"
     assert EntailmentScore(nli, name="embedded").id == f"entailment/embedded@{digits}"
     built = load_metric(f"entailment/{nli}/gate=0.25")
