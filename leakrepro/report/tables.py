@@ -16,8 +16,9 @@ def table(reports: Iterable[LeakReport]) -> pd.DataFrame:
     """All curves in long form: one row for each report, core metric and k.
 
     Columns: benchmark, model, metric, temperature, top_p, top_k, n, k, leak@k, low, high, stderr,
-    confidence, interval, prompts, clusters, weights. ``top_k`` is missing where all tokens were
-    kept; ``n`` is the smallest number of samples of a prompt.
+    plain_stderr, confidence, interval, prompts, clusters, weights. ``stderr`` respects clusters;
+    ``plain_stderr`` is what it would be if all prompts were independent. ``top_k`` is missing where
+    all tokens were kept; ``n`` is the smallest number of samples of a prompt.
 
     Raises:
         ValueError: as ``check_reports``.
@@ -36,6 +37,7 @@ def table(reports: Iterable[LeakReport]) -> pd.DataFrame:
             "low": float(curve.low[i]),
             "high": float(curve.high[i]),
             "stderr": float(curve.stderr[i]),
+            "plain_stderr": _plain_stderr(curve, i),
             "confidence": curve.confidence,
             "interval": curve.interval,
             "prompts": curve.n_prompts,
@@ -47,6 +49,11 @@ def table(reports: Iterable[LeakReport]) -> pd.DataFrame:
         for i in range(curve.k.size)
     ]
     return pd.DataFrame(rows).astype({"top_k": "Int64"})
+
+
+def _plain_stderr(curve: LeakCurve, i: int) -> float:
+    values = curve.per_prompt[:, i]
+    return float(values.std(ddof=1) / values.size**0.5) if values.size > 1 else float("nan")
 
 
 def summary(

@@ -18,6 +18,9 @@ class TestTable:
         row = frame.query("model == 'NPO' and metric == 'fact_match/strict' and k == 32").iloc[0]
         assert (row["leak@k"], row["low"], row["high"]) == npo.curves[METRICS[1]].at(32)
         assert row["stderr"] == npo.curves[METRICS[1]].stderr[5]
+        plain = npo.curves[METRICS[1]].per_prompt[:, 5].std(ddof=1) / 80**0.5
+        assert row["plain_stderr"] == pytest.approx(plain)
+        assert row["plain_stderr"] < row["stderr"]  # five questions to each author
         assert (row["prompts"], row["clusters"], row["n"]) == (80, 16, 200)
         assert (row["weights"], row["confidence"], row["interval"]) == (
             "weights of NPO",
