@@ -12,7 +12,7 @@ class TestTable:
     def test_has_one_row_for_each_model_metric_and_k(self) -> None:
         npo, retrain = report("NPO"), report("Retrain")
         frame = table([npo, retrain])
-        assert frame.shape == (2 * 2 * 8, 17)
+        assert frame.shape == (2 * 2 * 8, 18)
         assert not frame.duplicated(["model", "metric", "k"]).any()
         assert frame["model"].unique().tolist() == ["NPO", "Retrain"]
         row = frame.query("model == 'NPO' and metric == 'fact_match/strict' and k == 32").iloc[0]
