@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from leakrepro.metrics.cache import ScoreCache
 from leakrepro.metrics.pairs import Distinct, Pair, Usage, named, read_shards, reader_key
@@ -110,17 +110,25 @@ class EntailmentScore:
         )
         return distinct.scores()
 
-    def tokens(self, prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]]) -> int:
-        """Tokens, without padding, that reading every candidate by itself would take."""
+    def tokens(
+        self, prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]], batch_size: int = 32
+    ) -> int:
+        """Tokens, padding included, that reading every candidate would take.
+
+        In batches of ``batch_size`` in the order given; 1 pads nothing.
+        """
         pairs = [
             _pair(prompt, text)
             for prompt, texts in zip(prompts, candidates, strict=True)
             for text in texts
         ]
         distinct = list(dict.fromkeys(pairs))
-        ids = _Classifier(self.path, weights=False).encode(distinct)
+        reader = _Classifier(self.path, weights=False)
+        ids = reader.encode(distinct)
         length = {pair: len(each) for pair, each in zip(distinct, ids, strict=True)}
-        return sum(length[pair] for pair in pairs)
+        lengths = [min(length[pair], reader.longest) for pair in pairs]
+        batches = [lengths[i : i + batch_size] for i in range(0, len(lengths), batch_size)]
+        return sum(max(batch) * len(batch) for batch in batches)
 
 
 def _pair(prompt: Prompt, candidate: str) -> Pair:
@@ -142,14 +150,14 @@ class _Classifier:
     def __init__(self, path: Path, *, weights: bool = True) -> None:
         self.tokenizer: Any = AutoTokenizer.from_pretrained(str(path))
         self.device = resolve_device()
+        positions = AutoConfig.from_pretrained(str(path)).max_position_embeddings
+        self.longest = min(self.tokenizer.model_max_length, positions)
         if not weights:
             return
         dtype = torch.bfloat16 if self.device.type == "cuda" else torch.float32
         with no_progress_bars():
             model = AutoModelForSequenceClassification.from_pretrained(str(path), dtype=dtype)
         self.model = model.to(self.device).eval()
-        positions = getattr(model.config, "max_position_embeddings", None) or 512
-        self.longest = min(self.tokenizer.model_max_length, positions)
 
     def encode(self, pairs: Sequence[Pair]) -> list[list[int]]:
         """Token ids of each pair, uncut."""

@@ -34,7 +34,7 @@ def cost_table(
 
     Columns: model, samples, tokens (generated), seconds (at ``tokens_per_second``), candidates,
     gated, repeated, read (distinct pairs, read now or earlier), read tokens, tokens of all (if each
-    candidate were read), saving (tokens of all / read tokens).
+    candidate were read as it comes), both with padding, saving (tokens of all / read tokens).
 
     Args:
         samples: Model -> its samples.
@@ -56,9 +56,9 @@ def cost_table(
                 "gated": used.gated,
                 "repeated": used.repeated,
                 "read": used.scored + used.cached,
-                "read tokens": used.tokens,
+                "read tokens": used.tokens + used.padding,
                 "tokens of all": everything[model],
-                "saving": everything[model] / max(used.tokens, 1),
+                "saving": everything[model] / max(used.tokens + used.padding, 1),
             }
         )
     return pd.DataFrame(rows)

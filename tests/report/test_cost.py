@@ -58,7 +58,7 @@ def test_costs_add_up(tiny_llama: Path, monkeypatch: pytest.MonkeyPatch, tmp_pat
     prompts = make_prompts(4)
     decoding = Decoding(n=16, max_new_tokens=8)
     whole = sample(tiny_llama, prompts, decoding)
-    used = Usage(candidates=64, gated=10, repeated=20, cached=4, scored=30, tokens=300)
+    used = Usage(candidates=64, gated=10, repeated=20, cached=4, scored=30, tokens=250, padding=50)
     table = cost_table({"m": whole}, {"m": used}, {"m": 1200}, 100.0)
     row = table.iloc[0]
     tokens = sum(whole.table["n_tokens"].to_pylist())
