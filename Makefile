@@ -48,10 +48,10 @@ test: .venv/.installed-test
 	$(BIN)/mypy
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} OMP_WAIT_POLICY=passive $(BIN)/pytest
 
-# The settings that vLLM's CPU build reads when it is imported are in tests/vllm/conftest.py.
+# The settings that vLLM's CPU build reads when it is imported are in tests/engines/conftest.py.
 test-vllm: .vllm-venv/.installed
 	LEAKREPRO_REQUIRE_VLLM=1 HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 \
-		.vllm-venv/bin/python -m pytest -p no:cacheprovider tests/vllm
+		.vllm-venv/bin/python -m pytest -p no:cacheprovider tests/engines
 
 gpu: .venv/.installed-gpu build/gpu/compare
 	$(BIN)/leakrepro info

@@ -7,7 +7,6 @@ new actor, so that a run ends as one that lost nobody.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import pickle
 import sys
@@ -15,7 +14,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, TypeVar
 
-from leakrepro.errors import MissingExtra
+from leakrepro.extras import require
 from leakrepro.parallel import Watcher, WorkerError, importable, revive, work
 
 T = TypeVar("T")
@@ -53,8 +52,7 @@ def stream(
     """
     if workers < 1 or threads < 1:
         raise ValueError(f"workers and threads must be at least 1, not {workers} and {threads}")
-    if importlib.util.find_spec("ray") is None:
-        raise MissingExtra('executor "ray" needs Ray: pip install "leakrepro[ray]"')
+    require("ray", 'executor "ray"', "ray")
     return _stream(importable(function), arguments, workers, threads, watch, gpus)
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import os
 import platform
 import subprocess
 from pathlib import Path
 
 import leakrepro
+from leakrepro.extras import installed
 
 _LIBRARIES = ("torch", "transformers", "tokenizers", "datasets", "numpy", "pyarrow")
 _EXTRAS = {
@@ -55,7 +55,7 @@ def describe() -> dict[str, str]:
     )
     lines["cuda"] = _cuda()
     for extra, module in _EXTRAS.items():
-        present = importlib.util.find_spec(module) is not None
+        present = installed(module)
         lines[f"extra {extra}"] = "yes" if present else f'no: pip install "leakrepro[{extra}]"'
     return lines
 

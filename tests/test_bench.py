@@ -185,7 +185,7 @@ def test_wrong_requests():
         bench(["x"])
     with pytest.raises(ValueError, match="rounds must be at least 1"):
         bench(["tofu"], rounds=0)
-    assert set(SHAPES) == {"tofu", "knowmem", "verbmem", "cell", "memory"}
+    assert set(SHAPES) == {"tofu", "knowmem", "verbmem", "cell", "memory", "sampling"}
 
 
 def test_the_command(monkeypatch, result, tmp_path):

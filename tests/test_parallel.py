@@ -104,7 +104,13 @@ def test_ctrl_c_ends_the_workers_of_a_script_without_main_guard(tmp_path: Path) 
         f"parallel.run(sleep_long, [({str(tmp_path)!r}, 0), ({str(tmp_path)!r}, 1)], workers=2)\n",
         encoding="utf-8",
     )
-    process = subprocess.Popen([sys.executable, str(script)], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, str(script)],
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell starts background jobs with Ctrl-C ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     files = [tmp_path / "0", tmp_path / "1"]
     _wait(lambda: all(file.exists() and file.read_text() for file in files))
     process.send_signal(signal.SIGINT)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from transformers import GenerationConfig
 
 from leakrepro.benchmarks import Benchmark, load_benchmark
+from leakrepro.extras import installed
 from leakrepro.models.chat import pad_id, prompt_ids
 from leakrepro.profiles import load_profile
 from leakrepro.sampling import HFSampler, VLLMOptions
@@ -89,7 +89,7 @@ def _contestants(
         return int(np.sum(sampler.draw(requests, decoding)["n_tokens"].to_numpy()))
 
     yield "leakrepro, hf", ours
-    if importlib.util.find_spec("vllm"):
+    if installed("vllm"):
         fast = VLLMOptions().open(path)
 
         def vllm() -> int:

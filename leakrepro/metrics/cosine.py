@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from leakrepro.errors import MissingExtra
+from leakrepro.extras import require
 from leakrepro.metrics.cache import ScoreCache
 from leakrepro.metrics.pairs import Distinct, Usage, named, read_shards, reader_key
 from leakrepro.metrics.text import check_candidates
@@ -54,10 +54,7 @@ class CosineSimilarity:
         workers: int = 1,
         cache: bool = True,
     ) -> None:
-        if importlib.util.find_spec("sentence_transformers") is None:
-            raise MissingExtra(
-                'cosine similarity needs sentence-transformers: pip install "leakrepro[nli]"'
-            )
+        require("sentence_transformers", "cosine similarity", "nli")
         self.path = _packaged() if str(model) == _PACKAGED else locate(model).resolve()
         key = reader_key(self.path)
         self.id = f"cosine/{_PACKAGED if str(model) == _PACKAGED else named(model, self.path)}"

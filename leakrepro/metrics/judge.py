@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import sys
@@ -15,7 +14,8 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from leakrepro.errors import IncompleteScores, MissingExtra
+from leakrepro.errors import IncompleteScores
+from leakrepro.extras import require
 from leakrepro.metrics.cache import ScoreCache
 from leakrepro.metrics.pairs import Distinct, Pair, Usage
 from leakrepro.metrics.text import check_candidates
@@ -140,8 +140,7 @@ class LLMJudge:
         allow_missing: bool = False,
         cache: bool = True,
     ) -> None:
-        if importlib.util.find_spec("openai") is None:
-            raise MissingExtra('a judge needs openai: pip install "leakrepro[judge]"')
+        require("openai", "a judge", "judge")
         if rubric not in RUBRICS:
             raise ValueError(f"unknown rubric {rubric!r}; known are {', '.join(RUBRICS)}")
         if concurrency < 1 or attempts < 1 or retries < 0:

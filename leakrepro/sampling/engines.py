@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from leakrepro.errors import MissingExtra
+from leakrepro.extras import require
 from leakrepro.models.load import resolve_device, resolve_dtype
 from leakrepro.sampling.hf import SAMPLER_VERSION, HFSampler, LogitsProcessor
 from leakrepro.types import Decoding
@@ -113,10 +112,7 @@ class VLLMOptions:
             MissingExtra: when vLLM is not installed.
             ValueError: for logits processors, which vLLM takes for a whole engine alone.
         """
-        if importlib.util.find_spec("vllm") is None:
-            raise MissingExtra(
-                'engine "vllm" needs vLLM: pip install "leakrepro[vllm]" on a CUDA machine'
-            )
+        require("vllm", 'engine "vllm"', "vllm")
         if processors:
             raise ValueError('logits processors need engine "hf": vLLM takes none for a request')
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 from worlds import make_model
 
+from leakrepro.extras import installed
 from leakrepro.sampling.hf import HFSampler
 
 # Read by vLLM when it is imported; one gibibyte holds all keys and values of these models.
@@ -19,7 +19,7 @@ os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
 
 @pytest.fixture(autouse=True, scope="session")
 def _vllm() -> None:
-    if importlib.util.find_spec("vllm"):
+    if installed("vllm"):
         return
     if os.environ.get("LEAKREPRO_REQUIRE_VLLM") == "1":
         pytest.fail("vLLM is not installed")
