@@ -15,7 +15,14 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Any, TypeVar
 
 from leakrepro.extras import require
-from leakrepro.parallel import Watcher, WorkerError, importable, revive, work
+from leakrepro.parallel import (
+    Watcher,
+    WorkerError,
+    importable,
+    revive,
+    work,
+    worker_environment,
+)
 
 T = TypeVar("T")
 
@@ -129,11 +136,7 @@ def _actor(threads: int, gpus: int) -> Any:
             return work(module, name, arguments, lambda done, total: None)
 
     environment = {
-        "OMP_NUM_THREADS": str(threads),
-        "MKL_NUM_THREADS": str(threads),
-        "OMP_WAIT_POLICY": "PASSIVE",
-        "TOKENIZERS_PARALLELISM": "false",
-        "TQDM_DISABLE": "1",
+        **worker_environment(threads),
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         **{name: value for name, value in os.environ.items() if name.startswith("LEAKREPRO_")},
     }

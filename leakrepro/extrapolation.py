@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from leakrepro.leak import (
     LeakCurve,
     check_confidence,
+    check_k,
     check_scores,
     cluster_bootstrap,
     leak_at_k,
@@ -42,8 +43,7 @@ def extrapolate_leak(
     fits to resampled clusters: where the data do not tell the fits apart it is wide. Its lower end
     is never below that of the largest unbiased k, since leak@k rises with k.
 
-    Samples that are held out test it: ``leakrepro/reference/measured/coverage.csv`` has its
-    coverage in simulated populations, k up to five times n.
+    ``make coverage`` simulates its coverage, for k up to five times n.
 
     >>> curve = extrapolate_leak([[0, 0, 0, 1], [0, 0, 0, 0]], k=[8, 16])
     >>> bool((curve.value > 0.5).all())
@@ -65,26 +65,17 @@ def extrapolate_leak(
     check_confidence(confidence)
     checked = check_scores(scores)
     n = int(checked.counts.min())
-    ks = np.asarray(list(k), dtype=np.int64)
-    if not ks.size or ks[0] < 1 or np.any(np.diff(ks) <= 0):
-        raise ValueError(f"k must be rising whole numbers from 1 on, got {list(k)!r}")
-    inside = ks[ks <= n]
-    anchor = leak_at_k(
-        checked,
-        [*inside.tolist(), *([] if n in inside else [n])],
-        confidence=confidence,
-        clusters=clusters,
-        rng=rng,
-    )
-    beyond = ks[ks > n]
-    if not beyond.size:
-        return (
-            anchor
-            if n in inside
-            else leak_at_k(
-                checked, inside.tolist(), confidence=confidence, clusters=clusters, rng=rng
-            )
+    ks = check_k(k, np.array([np.iinfo(np.int64).max]))
+    inside, beyond = ks[ks <= n], ks[ks > n]
+
+    def unbiased(counts: NDArray[np.int64]) -> LeakCurve:
+        return leak_at_k(
+            checked, counts.tolist(), confidence=confidence, clusters=clusters, rng=rng
         )
+
+    if not beyond.size:
+        return unbiased(ks)
+    anchor = unbiased(np.union1d(inside, n))
     fits = [_fit(checked, beyond, anchor.per_prompt[:, -1:], n, kinds) for kinds in (2, 1)]
     ends = [
         cluster_bootstrap(fit, confidence=confidence, clusters=clusters, rng=rng) for fit in fits

@@ -149,7 +149,7 @@ def leak_at_k(
         raise ValueError("under an AdaptivePlan there is no interval for new draws, only 'prompts'")
     check_confidence(confidence)
     checked = check_scores(scores)
-    ks = _check_k(k, _usable(checked.counts, plan))
+    ks = check_k(k, _usable(checked.counts, plan))
     groups = _Clusters.of(clusters, len(checked))
     per_prompt = _expected_maximum(checked, ks, plan)
     value = per_prompt.mean(axis=0)
@@ -210,7 +210,7 @@ def compare_leak(
         raise ValueError(
             f"a paired comparison needs the same prompts on both sides, got {len(a)} and {len(b)}"
         )
-    ks = _check_k(k, _usable(np.minimum(a.counts, b.counts), plan))
+    ks = check_k(k, _usable(np.minimum(a.counts, b.counts), plan))
     groups = _Clusters.of(clusters, len(a))
     per_prompt = _expected_maximum(a, ks, plan) - _expected_maximum(b, ks, plan)
     value = per_prompt.mean(axis=0)
@@ -317,7 +317,7 @@ def check_scores(scores: Scores | ArrayLike | Iterable[ArrayLike]) -> Scores:
     return checked
 
 
-def _check_k(k: int | Sequence[int] | None, counts: NDArray[np.int64]) -> NDArray[np.int64]:
+def check_k(k: int | Sequence[int] | None, counts: NDArray[np.int64]) -> NDArray[np.int64]:
     """The rising sample counts; ValueError when one is above a prompt's number of samples."""
     poorest = int(np.argmin(counts))
     n = int(counts[poorest])

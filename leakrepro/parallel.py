@@ -156,22 +156,26 @@ def _run_workers(
             worker.end()
 
 
+def worker_environment(threads: int) -> dict[str, str]:
+    """What a worker finds in its environment before it imports anything."""
+    return {
+        "OMP_NUM_THREADS": str(threads),
+        "MKL_NUM_THREADS": str(threads),
+        # Threads that wait must not take the cores that other workers compute on.
+        "OMP_WAIT_POLICY": "PASSIVE",
+        # A tokenizer's own threads would come on top.
+        "TOKENIZERS_PARALLELISM": "false",
+        # Bars of several workers would write over another; the caller has one for all.
+        "TQDM_DISABLE": "1",
+    }
+
+
 class _Worker:
     """The calling process's end of one worker."""
 
     def __init__(self, name: tuple[str, str], threads: int) -> None:
         self.pipe, theirs = connections.Pipe()
-        environment = {
-            **os.environ,
-            "OMP_NUM_THREADS": str(threads),
-            "MKL_NUM_THREADS": str(threads),
-            # Threads that wait must not take the cores that other workers compute on.
-            "OMP_WAIT_POLICY": "PASSIVE",
-            # A tokenizer's own threads would come on top.
-            "TOKENIZERS_PARALLELISM": "false",
-            # Progress is told through the pipe; bars of several workers would write over another.
-            "TQDM_DISABLE": "1",
-        }
+        environment = os.environ | worker_environment(threads)
         command = (
             "import pickle, sys; from multiprocessing.connection import Connection; "
             f"pipe = Connection({theirs.fileno()}); sys.path[:] = pipe.recv(); "

@@ -187,18 +187,11 @@ def _collate(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair]) -> Mappi
 def _accuracy(
     model: Any, tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Pair]
 ) -> dict[str, float]:
-    right: list[bool] = []
+    hits: list[bool] = []
     for start in range(0, len(pairs), _BATCH):
         batch = _collate(tokenizer, pairs[start : start + _BATCH])
         inputs = {name: part.to(model.device) for name, part in batch.items() if name != "labels"}
-        right += (model(**inputs).logits.argmax(-1).cpu() == batch["labels"]).tolist()
-
-    def share(chosen: Sequence[Pair]) -> float:
-        keep = set(map(id, chosen))
-        return float(np.mean([r for r, p in zip(right, pairs, strict=True) if id(p) in keep]))
-
-    found = {"all": share(pairs)}
-    for kind in KINDS:
-        if of_kind := [pair for pair in pairs if pair.kind == kind]:
-            found[kind] = share(of_kind)
-    return found
+        hits += (model(**inputs).logits.argmax(-1).cpu() == batch["labels"]).tolist()
+    right, kinds = np.array(hits), np.array([pair.kind for pair in pairs])
+    by_kind = {kind: float(right[kinds == kind].mean()) for kind in KINDS if kind in kinds}
+    return {"all": float(right.mean()), **by_kind}

@@ -9,12 +9,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator
 from numpy.typing import ArrayLike
 
 from leakrepro.leak import LeakCurve, check_scores, leak_at_k
 from leakrepro.posterior import Posterior
+from leakrepro.report.figures import count_axis
 from leakrepro.report.style import line_styles, style
+from leakrepro.report.tables import add_estimate
 from leakrepro.types import Scores
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def adaptive_table(
     for model, curve in adaptive.items():
         row: dict[str, str | float] = {"model": model}
         for name, each in (("all samples", full[model]), ("adaptive", curve)):
-            row[name], row[f"{name} low"], row[f"{name} high"] = each.at(k)
+            add_estimate(row, name, each, k)
         drawn = samples[model]
         most = len(drawn.prompts) * n
         row |= {"drawn": sum(drawn.counts), "of": most, "share": sum(drawn.counts) / most}
@@ -180,10 +181,7 @@ def width_figure(tables: Mapping[str, pd.DataFrame]) -> Figure:
                     label=name if dashes == "-" else None,
                 )
         first = next(iter(tables.values()))
-        axes.set_xscale("log", base=2)
-        axes.xaxis.set_major_locator(FixedLocator(first["n"].tolist()))
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        count_axis(axes, first["n"].tolist())
         axes.set_ylim(bottom=0)
         axes.set_xlabel(f"n, samples a prompt ({first['prompts'].iloc[0]} prompts)")
         axes.set_ylabel(f"width of leak@{first['k'].iloc[0]}'s 95 % interval")

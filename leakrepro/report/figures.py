@@ -143,14 +143,19 @@ def _draw_chance(axes: Axes, k: NDArray[np.int64], share: NDArray[np.float64] | 
         axes.plot(k, share, color="0.35", linestyle=":", linewidth=1.4, zorder=2)
 
 
+def count_axis(axes: Axes, counts: Sequence[int]) -> None:
+    """A logarithmic axis of sample counts, each with its number."""
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_locator(FixedLocator(list(counts)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+
+
 def finish_axes(axes: Axes, curves: Sequence[LeakCurve], *, arrow: bool = True) -> None:
     """Labels k and sets the limits; ``arrow`` says which way is better."""
     ks = np.unique(np.concatenate([curve.k for curve in curves]))
-    axes.set_xscale("log", base=2)
+    count_axis(axes, ks.tolist())
     axes.set_xlim(ks[0] * 2**-0.3, ks[-1] * 2**0.3)
-    axes.xaxis.set_major_locator(FixedLocator(ks.tolist()))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.set_ylim(-0.02, 1.02)
     axes.set_xlabel("k, samples a prompt")
     if arrow:

@@ -8,10 +8,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator
 from scipy import stats
 
 from leakrepro.leak import LeakCurve
+from leakrepro.report.figures import count_axis
 from leakrepro.report.published import reference_values
 from leakrepro.report.style import style
 
@@ -99,10 +99,7 @@ def spread_figure(curves: Sequence[LeakCurve], other: LeakCurve | None = None) -
         )
         axes.plot([], [], color="0.6", linewidth=0.8, marker=".", label="a seed")
         axes.axhline(0, color="0.3", linewidth=0.8)
-        axes.set_xscale("log", base=2)
-        axes.xaxis.set_major_locator(FixedLocator(k.tolist()))
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        count_axis(axes, k.tolist())
         axes.set_xlabel("k, samples a prompt")
         axes.set_ylabel("leak@k less its mean over seeds")
         axes.legend(loc="best")

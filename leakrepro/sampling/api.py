@@ -201,11 +201,12 @@ def sample(
             target.check()
             return 0
         with target.writing():
+            missing = target.missing()
             tasks = [
                 (str(path), options, target.plan[i], target.identity.decoding, logits_processors)
-                for i in target.missing()
+                for i in missing
             ]
-            return _fill(target, tasks, executor, workers, threads, options.gpus)
+            return _fill(target, missing, tasks, executor, workers, threads, options.gpus)
 
     # The model stays loaded from shard to shard and round to round, and no longer.
     with contextlib.ExitStack() as stack:
@@ -243,6 +244,7 @@ def read_samples(path: str | Path) -> Samples:
 
 def _fill(
     store: SampleStore,
+    missing: Sequence[int],
     tasks: Sequence[tuple[Any, ...]],
     executor: str,
     workers: int,
@@ -250,7 +252,6 @@ def _fill(
     gpus: int,
 ) -> int:
     """Draws the missing shards, writing each as it is finished; returns the rows drawn."""
-    missing = store.missing()
     sizes = [sum(r.stop - r.start for r in store.plan[i]) for i in missing]
     total = len(store.prompts) * len(store.each)
     done = [0] * len(tasks)
