@@ -99,10 +99,8 @@ class Posterior:
             square = np.empty((sizes.size, ks.size))
             for size in np.unique(sizes).tolist():
                 rows = np.flatnonzero(sizes == size)
-                c = np.arange(size + 1)
-                a, b = np.maximum(mass[rows].T[::-1, :, None], 1e-300)
-                chance = stats.betabinom.pmf(c, size, a, b)
-                square[rows] = chance @ np.square(1 - _missed(size, ks)[::-1])
+                hits = _beta_binomial(size, mass[rows, 1], mass[rows, 0])
+                square[rows] = hits @ np.square(1 - _missed(size, ks)[::-1])
             total += (share * self.weight) @ np.maximum(square - (1 - 2 * once + twice), 0)
         return np.asarray(total / self.weight.sum() ** 2)
 
@@ -203,17 +201,27 @@ def _layer_correlations(
     return np.where(pairs > 0, products / np.where(pairs > 0, pairs, 1), 1.0)
 
 
+def _beta_binomial(n: int, a: Floats, b: Floats) -> Floats:
+    """Chances of 0..n hits where the chance of one is Beta(a, b), [len(a), n + 1]."""
+    i = np.arange(n)
+    rising = np.zeros((2, a.size, n + 1))  # logs of a (a + 1)...(a + c - 1), of b's
+    with np.errstate(divide="ignore"):
+        np.cumsum(np.log(np.stack([a, b])[:, :, None] + i), axis=2, out=rising[:, :, 1:])
+    ways = special.gammaln(n + 1) - special.gammaln(np.arange(n + 1) + 1)
+    logs = rising[0] + rising[1, :, ::-1] + ways + ways[::-1] - special.gammaln(n + 1)
+    return np.asarray(special.softmax(logs, axis=1))
+
+
 def _missed(n: int, ks: NDArray[np.int64]) -> Floats:
     """``C(c, k) / C(n, k)`` for c = 0..n: the share of k-subsets within c samples, [n + 1, len(k)].
 
     >>> _missed(2, np.array([1, 2])).tolist()
     [[0.0, 0.0], [0.5, 0.0], [1.0, 1.0]]
     """
-    out = np.zeros((n + 1, ks.size))
-    out[n] = 1.0
-    for c in range(n, 0, -1):
-        out[c - 1] = out[c] * np.maximum(c - ks, 0) / c
-    return out
+    c = np.arange(n, 0, -1)[:, None]
+    out = np.ones((n + 1, ks.size))
+    np.cumprod(np.maximum(c - ks, 0) / c, axis=0, out=out[1:])
+    return out[::-1]
 
 
 def _histogram(scores: Scores, most: int = _LEVELS) -> tuple[Floats, Floats]:

@@ -55,11 +55,10 @@ class CosineSimilarity:
         cache: bool = True,
     ) -> None:
         require("sentence_transformers", "cosine similarity", "nli")
-        self.path = _packaged() if str(model) == _PACKAGED else locate(model).resolve()
+        packaged = str(model) == _PACKAGED
+        self.path = _packaged() if packaged else locate(model).resolve()
         key = reader_key(self.path)
-        self.id = f"cosine/{_PACKAGED if str(model) == _PACKAGED else named(model, self.path)}"
-        if "@" not in self.id:
-            self.id += f"@{key[:12]}"
+        self.id = f"cosine/{named(model, self.path, key, _PACKAGED if packaged else None)}"
         self.usage = Usage()
         self._executor, self._workers = executor, workers
         self._cache = ScoreCache(f"cosine/{key}/{resolve_device().type}") if cache else None

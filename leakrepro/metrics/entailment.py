@@ -69,10 +69,8 @@ class EntailmentScore:
             raise ValueError(f"gate is a recall in [0, 1], not {gate}")
         self.path = locate(model).resolve()
         key = reader_key(self.path)
-        called = name or named(model, self.path)
-        revision = "" if "@" in called else f"@{key[:12]}"
         suffix = "" if gate == GATE else f"/gate={gate:g}"
-        self.id = f"entailment/{called}{revision}{suffix}"
+        self.id = f"entailment/{named(model, self.path, key, name)}{suffix}"
         self.usage = Usage()
         self._gate, self._executor, self._workers = gate, executor, workers
         self._label = _entailment_label(self.path)

@@ -171,6 +171,11 @@ def reader_key(path: Path) -> str:
     )
 
 
-def named(model: str | Path, path: Path) -> str:
-    """A model's name in an id: a hub id as it is, of a folder the last part."""
-    return path.name if Path(str(model).partition("@")[0]).is_dir() else str(model)
+def named(model: str | Path, path: Path, key: str, name: str | None = None) -> str:
+    """A model's ``<name>@<revision>`` in an id; of a folder the last part is its name.
+
+    Without a revision the first digits of its key stand there.
+    """
+    if name is None:
+        name = path.name if Path(str(model).partition("@")[0]).is_dir() else str(model)
+    return name if "@" in name else f"{name}@{key[:12]}"

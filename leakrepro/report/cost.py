@@ -46,7 +46,7 @@ def cost_table(
     rows = []
     for model, each in samples.items():
         used = usage[model]
-        tokens = int(np.sum(each.read(["n_tokens"])["n_tokens"].to_numpy()))
+        tokens = each.tokens
         rows.append(
             {
                 "model": model,
@@ -95,7 +95,7 @@ def adaptive_table(
         drawn = samples[model]
         most = len(drawn.prompts) * n
         row |= {"drawn": sum(drawn.counts), "of": most, "share": sum(drawn.counts) / most}
-        row["tokens"] = int(np.sum(drawn.read(["n_tokens"])["n_tokens"].to_numpy()))
+        row["tokens"] = drawn.tokens
         rows.append(row)
     return pd.DataFrame(rows)
 

@@ -93,6 +93,11 @@ class Samples:
         return list(counts.values())
 
     @functools.cached_property
+    def tokens(self) -> int:
+        """Tokens generated in all."""
+        return int(np.sum(self.read(["n_tokens"])["n_tokens"].to_numpy()))
+
+    @functools.cached_property
     def texts(self) -> list[list[str]]:
         """The answers, one list a prompt."""
         texts = self.read(["text"])["text"].to_pylist()

@@ -41,6 +41,7 @@ class VLLMSampler:
     """
 
     def __init__(self, model_path: str | Path, options: VLLMOptions) -> None:
+        self._options = options
         # An engine in this process schedules the same way each time.
         os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
@@ -86,8 +87,7 @@ class VLLMSampler:
         """
         from vllm import TokensPrompt
 
-        if logits_processors:
-            raise ValueError('logits processors need engine "hf": vLLM takes none for a request')
+        self._options.check(logits_processors)
         context = self._llm.llm_engine.model_config.max_model_len
         asked, parameters = [], []
         for request in requests:

@@ -240,7 +240,7 @@ def rule_rounds(
             last.forget_set_size,
             0,
             samples=sum(map(len, leaks)),
-            tokens=sum(found.table["n_tokens"].to_pylist()),
+            tokens=found.tokens,
             leaking_samples=sum(int(row.sum()) for row in leaks),
             leaking_prompts=sum(bool(row.any()) for row in leaks),
         )
