@@ -32,12 +32,17 @@ def fields(value: Any) -> Any:
     """``json.dumps(default=...)`` that takes dataclasses.
 
     A field declared as float holds one: ``temperature=1`` and ``temperature=1.0`` are equal, and
-    JSON would tell them apart.
+    JSON would tell them apart. A field that came later and says ``keyed: unless default`` in its
+    metadata is left out at its default, so that keys stay what they were.
     """
     if not dataclasses.is_dataclass(value) or isinstance(value, type):
         raise TypeError(f"{type(value).__name__} cannot be part of a key")
-    content = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    content = {}
     for field in dataclasses.fields(value):
+        held = getattr(value, field.name)
+        if "keyed" in field.metadata and held == field.default:
+            continue
+        content[field.name] = held
         # Types are text under `from __future__ import annotations`.
         if field.type in (float, "float") and isinstance(content[field.name], int):
             content[field.name] = float(content[field.name])

@@ -162,6 +162,8 @@ class Profile(_Strict):
         executor: Where sampling and scoring run.
         workers: Sampling processes.
         threads: CPU threads a process for torch; None for torch's own choice.
+        studies: Name -> a study of another benchmark: the fields that differ. Of this profile it
+            inherits what says how to run and how often to sample, nothing else.
         notebooks: Stems of the notebooks that ``leakrepro reproduce`` runs.
         tuning: How the options of the methods were chosen, where they were.
     """
@@ -188,6 +190,7 @@ class Profile(_Strict):
     executor: Literal["local", "ray"] = "local"
     workers: PositiveInt = 1
     threads: PositiveInt | None = None
+    studies: dict[str, dict[str, Any]] = {}
     notebooks: tuple[str, ...] = Field(min_length=1)
     tuning: Tuning | None = None
 
@@ -212,6 +215,7 @@ class Profile(_Strict):
 def load_profile(
     name: str | Path,
     *,
+    study: str | None = None,
     models: Sequence[str] | None = None,
     n: int | None = None,
     retain_n: int | None = None,
@@ -234,6 +238,7 @@ def load_profile(
 
     Args:
         name: ``"embedded"``, ``"scratch-cpu"``, ``"paper"`` ..., or a path that ends in ``.yaml``.
+        study: One of the profile's studies instead of the profile's own.
         models: Names to keep, in this order.
         n: Samples a forget prompt.
         retain_n: Samples a retain prompt.
@@ -248,9 +253,11 @@ def load_profile(
 
     Raises:
         DataError: for a file that is missing or not YAML.
-        ValueError: for an unknown profile, model or base, or a value that does not fit.
+        ValueError: for an unknown profile, study, model or base, or a value that does not fit.
     """
     content = _read(name)
+    if study is not None:
+        content = _study(content, study)
     known = content.get("models")
     if models is not None and isinstance(known, Mapping):
         if unknown := [model for model in models if model not in known]:
@@ -363,6 +370,31 @@ def _read(name: str | Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise DataError(f"{path}: a profile is a mapping, not {type(content).__name__}")
     return {**content, "name": path.stem}
+
+
+# What a study takes from its profile.
+_INHERITED = (
+    "name",
+    "k",
+    "retain_n",
+    "engine",
+    "engine_options",
+    "executor",
+    "workers",
+    "threads",
+    "notebooks",
+)
+
+
+def _study(content: Mapping[str, Any], study: str) -> dict[str, Any]:
+    """A profile's content with one of its studies in place of its own."""
+    studies = content.get("studies") or {}
+    if study not in studies:
+        raise ValueError(
+            f"profile {content['name']!r} has no study {study!r}; it has: "
+            f"{', '.join(studies) or 'none'}"
+        )
+    return {key: content[key] for key in _INHERITED if key in content} | studies[study]
 
 
 def _rule(

@@ -103,9 +103,10 @@ def resolve(model: str | Path, benchmark: Benchmark) -> Path:
     """
     names: Sequence[str] = ()
     if isinstance(model, str) and benchmark.profile:
-        names = list(load_profile(benchmark.profile).models)
+        profile = load_profile(benchmark.profile, study=benchmark.study)
+        names = list(profile.models)
         if model in names:
-            return make_models(load_profile(benchmark.profile, models=[model]), benchmark)[model]
+            return make_models(profile, benchmark, [model])[model]
     try:
         return load.locate(model)
     except FileNotFoundError as error:

@@ -20,7 +20,9 @@ class Prompt:
 
     Args:
         id: Unique within a benchmark; seeds and stores are keyed by it.
-        messages: Chat turns up to the answer, each ``{"role": ..., "content": ...}``.
+        messages: Chat turns up to the answer, each ``{"role": ..., "content": ...}``. One turn
+            alone of role ``"text"`` is no chat: models see its content as it is, and the answer
+            goes on from there.
         reference: The true answer.
         cluster: The unit that makes prompts dependent (author, article, ...); intervals respect it.
         side: ``"forget"`` or ``"retain"``.
@@ -28,7 +30,7 @@ class Prompt:
         choices: Options of a multiple-choice item, in order.
 
     Raises:
-        ValueError: for an empty id or messages, or another side.
+        ValueError: for an empty id or messages, a text among other turns, or another side.
     """
 
     id: str
@@ -45,6 +47,8 @@ class Prompt:
             raise ValueError("a prompt needs a non-empty id")
         if not self.messages:
             raise ValueError(f"prompt {self.id!r} has no messages")
+        if len(self.messages) > 1 and any(turn["role"] == "text" for turn in self.messages):
+            raise ValueError(f"prompt {self.id!r}: a turn of role 'text' must stand alone")
         if self.side not in ("forget", "retain"):
             raise ValueError(
                 f"prompt {self.id!r}: side must be 'forget' or 'retain', not {self.side!r}"
@@ -134,6 +138,7 @@ class Decoding:
         max_new_tokens: Tokens generated at most, the end token included.
         n: Samples a prompt.
         seed: Run seed; see ``leakrepro.sampling.seeds``.
+        stop: Strings that end an answer, which is kept up to the first of them.
 
     Raises:
         ValueError: for a value out of range, and for greedy decoding with ``n > 1``.
@@ -145,6 +150,7 @@ class Decoding:
     max_new_tokens: int = 200
     n: int = 200
     seed: int = 0
+    stop: tuple[str, ...] = dataclasses.field(default=(), metadata={"keyed": "unless default"})
 
     def __post_init__(self) -> None:
         # 1 and 1.0 are one decoding: both must hash and print alike.
@@ -160,6 +166,9 @@ class Decoding:
             raise ValueError(f"max_new_tokens must be at least 1, not {self.max_new_tokens}")
         if not 1 <= self.n < 1 << 20:
             raise ValueError(f"n must be from 1 to {(1 << 20) - 1}, not {self.n}")
+        if isinstance(self.stop, str) or not all(isinstance(s, str) and s for s in self.stop):
+            raise ValueError(f"stop must hold non-empty strings, not {self.stop!r}")
+        object.__setattr__(self, "stop", tuple(self.stop))
         if not 0 <= self.seed < 1 << 63:
             raise ValueError(f"seed must be from 0 to 2**63 - 1, not {self.seed}")
         for name in ("temperature", "top_p"):  # 1 equals 1.0, but as text in a key it would not
@@ -174,8 +183,8 @@ class Decoding:
         return self.temperature == 0
 
     def greedy(self) -> Decoding:
-        """The greedy decoding with the same length limit."""
-        return Decoding(temperature=0.0, max_new_tokens=self.max_new_tokens, n=1)
+        """The greedy decoding with the same ends."""
+        return Decoding(temperature=0.0, max_new_tokens=self.max_new_tokens, n=1, stop=self.stop)
 
     def replace(self, **changes: Any) -> Decoding:
         """A copy with some fields changed."""

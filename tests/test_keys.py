@@ -55,8 +55,21 @@ def test_dataclasses_are_their_fields_at_any_depth() -> None:
     one = Decoding()
     assert digest(one) == digest(Decoding())
     for field in dataclasses.fields(Decoding):
-        other = {"top_p": 0.5, "top_k": 7}.get(field.name, 2)
+        other = {"top_p": 0.5, "top_k": 7, "stop": ("end",)}.get(field.name, 2)
         assert digest(one) != digest(one.replace(**{field.name: other})), field.name
+
+
+def test_a_field_that_came_later_keeps_old_keys() -> None:
+    before = {
+        "temperature": 1.0,
+        "top_p": 1.0,
+        "top_k": None,
+        "max_new_tokens": 200,
+        "n": 200,
+        "seed": 0,
+    }
+    assert digest(Decoding()) == digest(before)
+    assert digest(Decoding(stop=("end",))) == digest(before | {"stop": ["end"]})
 
 
 @pytest.mark.parametrize(
@@ -79,7 +92,7 @@ def test_what_has_no_stable_text_is_refused(value: object) -> None:
 def test_equal_options_have_the_same_key() -> None:
     assert digest(Decoding(temperature=1, top_p=1)) == digest(Decoding())
     # Stores make a mapping of it first.
-    assert digest(dataclasses.asdict(Decoding(temperature=1, top_p=1))) == digest(Decoding())
+    assert digest(fields(Decoding(temperature=1, top_p=1))) == digest(Decoding())
     assert digest([NPOOptions(warmup_epochs=0, beta=1)]) == digest(
         [NPOOptions(warmup_epochs=0.0, beta=1.0)]
     )

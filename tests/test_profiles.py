@@ -249,3 +249,44 @@ def test_options_from_plain_values() -> None:
         fill(Decoding, {"n": "x"}, "-o")
     with pytest.raises(ValueError, match=r"^-o: n must be from 1"):
         fill(Decoding, {"n": 0}, "-o")
+
+
+STUDY = {
+    "benchmark": "tofu",
+    "models": {"NPO": {"unlearn": "NPO"}},
+    "decoding": {"n": 32},
+    "k": [1, 2],
+}
+
+
+def test_a_study_inherits_how_to_run_and_nothing_else(tmp_path: Path) -> None:
+    path = write(tmp_path, studies={"other": STUDY}, workers=2, metrics=["exact_match"])
+    study = load_profile(path, study="other", n=8)
+    assert (study.name, study.workers, study.retain_n) == ("small", 2, 4)
+    assert (study.benchmark, list(study.models), study.k) == ("tofu", ["NPO"], (1, 2))
+    assert (study.decoding.n, study.decoding.top_k) == (8, None)
+    assert study.metrics is None
+    assert study.studies == {}
+
+
+@pytest.mark.parametrize(
+    ("studies", "message"),
+    [
+        ({}, "no study 'other'; it has: none"),
+        ({"mine": STUDY}, "no study 'other'; it has: mine"),
+        ({"other": STUDY | {"k": [64]}}, "k = 64"),
+        ({"other": STUDY | {"colour": 1}}, "colour"),
+    ],
+)
+def test_a_wrong_study_is_named(tmp_path: Path, studies: dict, message: str) -> None:
+    path = write(tmp_path, studies=studies)
+    with pytest.raises(ValueError, match=message):
+        load_profile(path, study="other")
+
+
+@pytest.mark.parametrize("name", profile_names())
+def test_studies_of_packaged_profiles_are_whole(name: str) -> None:
+    for study in load_profile(name).studies:
+        profile = load_profile(name, study=study)
+        assert {"Original", "Retrain"} <= profile.models.keys()
+        assert max(profile.k) <= profile.decoding.n

@@ -1,4 +1,4 @@
-"""Prompts and answers as token ids, through the tokenizer's own chat template."""
+"""Prompts and answers as token ids: through the tokenizer's own chat template, or as plain text."""
 
 from __future__ import annotations
 
@@ -35,9 +35,13 @@ def prompt_ids(
 ) -> list[int]:
     """Token ids of a prompt, up to where the answer begins.
 
+    Plain text has in front of it what the tokenizer puts there, such as a BOS token.
+
     Raises:
-        ValueError: when the tokenizer has no chat template.
+        ValueError: when a chat is asked for and the tokenizer has no chat template.
     """
+    if messages[0]["role"] == "text":
+        return _encode(tokenizer, messages[0]["content"])
     return _apply(tokenizer, messages, add_generation_prompt=True)
 
 
@@ -49,6 +53,9 @@ def pair(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> Pair:
             differently once the answer follows.
     """
     asked = prompt_ids(tokenizer, prompt.messages)
+    if prompt.messages[0]["role"] == "text":
+        end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+        return Pair((*asked, *_continuation(tokenizer, prompt, asked), *end), len(asked))
     answered = _apply(
         tokenizer,
         [*prompt.messages, {"role": "assistant", "content": prompt.reference}],
@@ -85,6 +92,25 @@ def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
         if isinstance(token_id, int):
             return token_id
     raise ValueError("the tokenizer has neither a padding nor an end token")
+
+
+def _continuation(
+    tokenizer: PreTrainedTokenizerBase, prompt: Prompt, asked: list[int]
+) -> list[int]:
+    """Token ids of the answer to a plain text, with a space between where neither brings one."""
+    text, answer = prompt.messages[0]["content"], prompt.reference
+    if text and not text[-1].isspace() and not answer[:1].isspace():
+        answer = f" {answer}"
+    whole = _encode(tokenizer, text + answer)
+    if whole[: len(asked)] == asked:
+        return whole[len(asked) :]
+    # A token of the whole would straddle the border, which a sampler cannot cross.
+    return _encode(tokenizer, answer, special=False)
+
+
+def _encode(tokenizer: PreTrainedTokenizerBase, text: str, *, special: bool = True) -> list[int]:
+    encoded = tokenizer(text, add_special_tokens=special, verbose=False)
+    return cast(list[int], encoded["input_ids"])
 
 
 def _apply(

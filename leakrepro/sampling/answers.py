@@ -9,6 +9,7 @@ import pyarrow as pa
 from numpy.typing import ArrayLike
 from transformers import PreTrainedTokenizerBase
 
+from leakrepro.sampling.stops import cut
 from leakrepro.sampling.store import SCHEMA
 from leakrepro.types import Decoding, Prompt
 
@@ -32,6 +33,7 @@ def answers_table(
     seeds: Sequence[int],
     logprob: ArrayLike,
     logq: ArrayLike | None,
+    stop: Sequence[str] = (),
 ) -> pa.Table:
     """A table of ``SCHEMA``, one row a sample.
 
@@ -44,6 +46,7 @@ def answers_table(
         seeds: Of each row.
         logprob: Sum over the generated tokens of log p under the model, [rows].
         logq: The same under the decoding distribution; None where it is not known.
+        stop: Strings before which texts are cut.
 
     Raises:
         ValueError: when a log-probability is not finite: the weights overflow or hold nan.
@@ -61,6 +64,9 @@ def answers_table(
         skip_special_tokens=True,
         clean_up_tokenization_spaces=False,
     )
+    if stop:
+        whole, texts = texts, [cut(text, stop) for text in texts]
+        ended = ended | [len(a) > len(b) for a, b in zip(whole, texts, strict=True)]
     return pa.table(
         {
             "prompt_id": prompt_ids,

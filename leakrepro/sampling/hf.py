@@ -18,6 +18,7 @@ from leakrepro.sampling.answers import answers_table, check_length
 from leakrepro.sampling.cache import make_cache
 from leakrepro.sampling.decode import choose
 from leakrepro.sampling.seeds import sample_seed, uniforms
+from leakrepro.sampling.stops import Stops
 from leakrepro.sampling.store import Request
 from leakrepro.types import Decoding
 
@@ -189,6 +190,7 @@ class HFSampler:
         logprob = torch.zeros(total, dtype=torch.float64, device=device)
         logq = torch.zeros(total, dtype=torch.float64, device=device)
         eos = torch.tensor(self.eos, device=device)
+        stops = Stops(self.tokenizer, decoding.stop) if decoding.stop else None
         # Asking a GPU how many rows are left makes it wait, so it is asked less often.
         check_every = 1 if device.type == "cpu" else 8
 
@@ -208,6 +210,8 @@ class HFSampler:
             ends = alive & (token[:, None] == eos).any(-1)
             stopped[rows] |= ends
             alive &= ~ends
+            if stops is not None:
+                alive &= ~stops.reached(token, tokens[rows, : step + 1])
             if step + 1 == steps:
                 break
             if (step + 1) % check_every == 0:
@@ -241,6 +245,7 @@ class HFSampler:
             seeds=seeds,
             logprob=logprob.cpu().numpy(),
             logq=logq.cpu().numpy(),
+            stop=decoding.stop,
         )
 
     def _forward(

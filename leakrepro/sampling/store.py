@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from leakrepro.errors import StoreError
 from leakrepro.files import locked, write_atomically
-from leakrepro.keys import digest
+from leakrepro.keys import digest, fields
 from leakrepro.types import Decoding, Prompt, check_prompts
 
 SCHEMA_VERSION = 2
@@ -88,7 +88,7 @@ class Identity:
         return digest(self.to_json())
 
     def to_json(self) -> dict[str, Any]:
-        return {"schema": SCHEMA_VERSION, **_plain(dataclasses.asdict(self))}
+        return {"schema": SCHEMA_VERSION, **_plain(self)}
 
 
 def prompts_hash(prompts: Sequence[Prompt]) -> str:
@@ -388,4 +388,4 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
 
 def _plain(content: Any) -> Any:
     """The value as JSON gives it back."""
-    return json.loads(json.dumps(content))
+    return json.loads(json.dumps(content, default=fields))

@@ -110,10 +110,15 @@ class VLLMSampler:
             prompt_ids=[prompt_id for prompt_id, _ in rows],
             samples=[index for _, index in rows],
             tokens=[list(each.token_ids) for each in completions],
-            stopped=[each.finish_reason == "stop" for each in completions],
+            # Of the two ends that vLLM calls "stop" only the token is no part of the text.
+            stopped=[
+                each.finish_reason == "stop" and not isinstance(each.stop_reason, str)
+                for each in completions
+            ],
             seeds=[sample_seed(decoding.seed, prompt_id, index) for prompt_id, index in rows],
             logprob=logprob,
             logq=[0.0] * len(rows) if decoding.is_greedy else logprob if plain else None,
+            stop=decoding.stop,
         )
         if progress is not None:
             progress(len(rows))
@@ -146,9 +151,9 @@ class VLLMSampler:
             repetition_penalty=1.0,
             max_tokens=decoding.max_new_tokens,
             min_tokens=0,
-            stop=None,
+            stop=list(decoding.stop) or None,
             stop_token_ids=list(self.eos),
             ignore_eos=False,
             logprobs=0,  # of the chosen token alone
-            detokenize=False,
+            detokenize=bool(decoding.stop),  # which stop strings need
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 from worlds import make_prompts, make_tokenizer
 
@@ -143,3 +144,35 @@ def test_a_tokenizer_without_template_is_refused() -> None:
     tokenizer.chat_template = None
     with pytest.raises(ValueError, match="has no chat template; set"):
         chat.prompt_ids(tokenizer, make_prompts(1)[0].messages)
+
+
+def text_prompt(text: str, answer: str) -> Prompt:
+    return Prompt("p", ({"role": "text", "content": text},), answer, cluster="c", side="forget")
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "written"),
+    [
+        ("ash:", "oak", "ash: oak"),
+        ("ash: ", "oak", "ash: oak"),
+        ("ash:", "\noak", "ash:\noak"),
+        ("", "oak", "oak"),
+    ],
+)
+def test_plain_text_goes_on_without_a_template(text: str, answer: str, written: str) -> None:
+    tokenizer = train_tokenizer(["ash birch oak elm?"] * 9, 300)
+    pair = chat.pair(tokenizer, text_prompt(text, answer))
+    asked = chat.prompt_ids(tokenizer, text_prompt(text, answer).messages)
+    assert list(pair.input_ids[: pair.prompt_tokens]) == asked
+    assert tokenizer.decode(asked) == text
+    assert tokenizer.decode(pair.input_ids) == written + tokenizer.eos_token
+
+
+def test_plain_text_begins_as_the_tokenizer_begins() -> None:
+    tokenizer = train_tokenizer(["ash birch oak elm?"] * 9, 300)
+    tokenizer.add_special_tokens({"bos_token": "<s>"})
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", tokenizer.bos_token_id)]
+    )
+    pair = chat.pair(tokenizer, text_prompt("ash:", "oak"))
+    assert tokenizer.decode(pair.input_ids) == f"<s>ash: oak{tokenizer.eos_token}"
