@@ -394,7 +394,8 @@ def _study(content: Mapping[str, Any], study: str) -> dict[str, Any]:
             f"profile {content['name']!r} has no study {study!r}; it has: "
             f"{', '.join(studies) or 'none'}"
         )
-    return {key: content[key] for key in _INHERITED if key in content} | studies[study]
+    inherited = {key: content[key] for key in _INHERITED if key in content}
+    return {**inherited, **studies[study]}
 
 
 def _rule(

@@ -166,9 +166,10 @@ class Decoding:
             raise ValueError(f"max_new_tokens must be at least 1, not {self.max_new_tokens}")
         if not 1 <= self.n < 1 << 20:
             raise ValueError(f"n must be from 1 to {(1 << 20) - 1}, not {self.n}")
-        if isinstance(self.stop, str) or not all(isinstance(s, str) and s for s in self.stop):
-            raise ValueError(f"stop must hold non-empty strings, not {self.stop!r}")
-        object.__setattr__(self, "stop", tuple(self.stop))
+        stop: Any = self.stop  # one string alone is a sequence of strings too
+        if isinstance(stop, str) or not all(isinstance(s, str) and s for s in stop):
+            raise ValueError(f"stop must hold non-empty strings, not {stop!r}")
+        object.__setattr__(self, "stop", tuple(stop))
         if not 0 <= self.seed < 1 << 63:
             raise ValueError(f"seed must be from 0 to 2**63 - 1, not {self.seed}")
         for name in ("temperature", "top_p"):  # 1 equals 1.0, but as text in a key it would not
