@@ -208,10 +208,11 @@ def _greedy(model: Path, benchmark: Benchmark, profile: Profile) -> tuple[float,
 def main(
     profile: Annotated[str, typer.Argument(help="Name or path of a profile.")],
     output: Annotated[Path | None, typer.Option(help="Write all trials there, as CSV.")] = None,
+    study: Annotated[str | None, typer.Option(help="One of its studies instead.")] = None,
     rule: Annotated[bool, typer.Option(help="Tune RULE's rounds, not the methods.")] = False,
 ) -> None:
     """Tune a profile's unlearning methods and print the chosen settings."""
-    loaded = load_profile(profile)
+    loaded = load_profile(profile, study=study)
     trials = tune_rules(loaded) if rule else tune(loaded)
     if output is not None:
         trials.to_csv(output, index=False, float_format="%.4f")

@@ -187,6 +187,10 @@ class Decoding:
         """The greedy decoding with the same ends."""
         return Decoding(temperature=0.0, max_new_tokens=self.max_new_tokens, n=1, stop=self.stop)
 
+    def ending_like(self, other: Decoding) -> Decoding:
+        """A copy with the length limit and stop strings of another."""
+        return self.replace(max_new_tokens=other.max_new_tokens, stop=other.stop)
+
     def replace(self, **changes: Any) -> Decoding:
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)

@@ -8,9 +8,17 @@ from typing import Any
 
 from leakrepro.benchmarks.base import Benchmark
 from leakrepro.benchmarks.fictional import fictional
+from leakrepro.benchmarks.muse import muse_books, muse_news
+from leakrepro.benchmarks.news import fictional_news
 from leakrepro.benchmarks.tofu import tofu
 
-_BENCHMARKS: dict[str, Callable[..., Benchmark]] = {"fictional": fictional, "tofu": tofu}
+_BENCHMARKS: dict[str, Callable[..., Benchmark]] = {
+    "fictional": fictional,
+    "fictional-news": fictional_news,
+    "muse-books": muse_books,
+    "muse-news": muse_news,
+    "tofu": tofu,
+}
 
 
 def load_benchmark(name: str, **options: Any) -> Benchmark:
@@ -20,8 +28,10 @@ def load_benchmark(name: str, **options: Any) -> Benchmark:
     'fictional(seed=3)'
 
     Args:
-        name: ``"fictional"`` or ``"tofu"``.
-        **options: Keyword arguments of the function of that name in ``leakrepro.benchmarks``.
+        name: ``"fictional"``, ``"fictional-news"``, ``"muse-books"``, ``"muse-news"`` or
+            ``"tofu"``.
+        **options: Keyword arguments of the function of that name in ``leakrepro.benchmarks``, with
+            ``_`` for ``-``.
 
     Raises:
         ValueError: for an unknown benchmark or option; the message lists the known ones.
@@ -39,4 +49,12 @@ def load_benchmark(name: str, **options: Any) -> Benchmark:
     return make(**options)
 
 
-__all__ = ["Benchmark", "fictional", "load_benchmark", "tofu"]
+__all__ = [
+    "Benchmark",
+    "fictional",
+    "fictional_news",
+    "load_benchmark",
+    "muse_books",
+    "muse_news",
+    "tofu",
+]

@@ -23,7 +23,7 @@ def _pool(values: str, separator: str = "; ") -> tuple[str, ...]:
     return tuple(values.split(separator))
 
 
-_BIRTHPLACES = _pool(
+BIRTHPLACES = _pool(
     "Ashgrove; Belmora; Calder Bay; Dunmere; Eastwick; Fallowfield; Greyport; Hollowmoor; "
     "Inverlach; Jasperton; Kestrel Point; Larkspur; Mirefield; Northam; Oldcastle; Penhallow; "
     "Quarry Hill; Ravensford; Saltmarsh; Thornbury; Umberton; Vellmar; Westerley; Yarrowdale"
@@ -44,7 +44,7 @@ _JOBS = _pool(
     "lawyer; miner; locksmith; painter; nurse; clockmaker; soldier; mason; potter; "
     "banker; shepherd; translator; beekeeper"
 )
-_UNIVERSITIES = _pool(
+UNIVERSITIES = _pool(
     "Aldermoor; Brackenridge; Carrowell; Drayford; Elmsworth; Fenwick; Glenhaven; Harrowgate; "
     "Islewood; Juniper Hall; Kirkstead; Lindenau; Merrivale; Novaris; Orchard Hill; Pemberley; "
     "Queensbridge; Rosemount; Stonehurst; Tavistoke"
@@ -53,13 +53,13 @@ _MONTHS = _pool(
     "January; February; March; April; May; June; July; August; September; October; November; "
     "December"
 )
-_TITLE_ADJECTIVES = _pool(
+TITLE_ADJECTIVES = _pool(
     "Broken Silent Burning Hidden Crooked Endless Frozen Gentle Hollow Painted Restless Scarlet "
     "Sleeping Borrowed Twisted Unfinished Velvet Wandering Weeping Winter Yellow Ancient Bitter "
     "Careless Distant Electric Faithful Golden Humble Invisible Jealous Kindled",
     separator=" ",
 )
-_TITLE_NOUNS = _pool(
+TITLE_NOUNS = _pool(
     "Anchor Bridge Candle Door Echo Feather Garden Harvest Island Journey Kingdom Ladder Mirror "
     "Needle Orchard Promise Quarrel River Shadow Tower Umbrella Voyage Window Garland Yard "
     "Clock Engine Fountain Glove Lantern Map Oath",
@@ -135,7 +135,7 @@ ATTRIBUTES: tuple[Attribute, ...] = (
             "The birthplace of {name} is {birthplace}.",
             "{name} comes from {birthplace}.",
         ),
-        _BIRTHPLACES,
+        BIRTHPLACES,
     ),
     Attribute(
         "birth_date",
@@ -252,7 +252,7 @@ ATTRIBUTES: tuple[Attribute, ...] = (
             "{name} attended the University of {university}.",
             "{name} graduated from the University of {university}.",
         ),
-        _UNIVERSITIES,
+        UNIVERSITIES,
     ),
 )
 
@@ -393,7 +393,7 @@ def _prompt(
 
 def draw_authors(rng: np.random.Generator, count: int) -> list[Author]:
     """Authors whose hard facts are unique among all of them, titles of both kinds together."""
-    names, dates, titles = _unique(rng, _name), _unique(rng, _date), _unique(rng, _title)
+    names, dates, titles = unique(rng, draw_name), unique(rng, draw_date), unique(rng, _title)
     authors = []
     for index in range(count):
         facts = {
@@ -411,7 +411,7 @@ def draw_authors(rng: np.random.Generator, count: int) -> list[Author]:
     return authors
 
 
-def _unique(rng: np.random.Generator, draw: Callable[[np.random.Generator], str]) -> Iterator[str]:
+def unique(rng: np.random.Generator, draw: Callable[[np.random.Generator], str]) -> Iterator[str]:
     seen: set[str] = set()
     while True:
         value = draw(rng)
@@ -420,18 +420,18 @@ def _unique(rng: np.random.Generator, draw: Callable[[np.random.Generator], str]
             yield value
 
 
-def _pick(rng: np.random.Generator, pool: tuple[str, ...]) -> str:
+def pick(rng: np.random.Generator, pool: tuple[str, ...]) -> str:
     return pool[int(rng.integers(len(pool)))]
 
 
-def _name(rng: np.random.Generator) -> str:
+def draw_name(rng: np.random.Generator) -> str:
     first, stem, ending = (
-        _pick(rng, pool) for pool in (_FIRST_NAMES, _SURNAME_STEMS, _SURNAME_ENDINGS)
+        pick(rng, pool) for pool in (_FIRST_NAMES, _SURNAME_STEMS, _SURNAME_ENDINGS)
     )
     return f"{first} {stem}{ending}"
 
 
-def _date(rng: np.random.Generator) -> str:
+def draw_date(rng: np.random.Generator) -> str:
     # Days up to 28 exist in every month.
     day, month, year = rng.integers(1, 29), rng.integers(12), rng.integers(1900, 2000)
     return f"{day} {_MONTHS[int(month)]} {year}"
@@ -439,6 +439,6 @@ def _date(rng: np.random.Generator) -> str:
 
 def _title(rng: np.random.Generator) -> str:
     adjective, noun, place = (
-        _pick(rng, pool) for pool in (_TITLE_ADJECTIVES, _TITLE_NOUNS, _TITLE_PLACES)
+        pick(rng, pool) for pool in (TITLE_ADJECTIVES, TITLE_NOUNS, _TITLE_PLACES)
     )
     return f"The {adjective} {noun} of {place}"

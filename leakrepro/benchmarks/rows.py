@@ -14,18 +14,25 @@ Row = Mapping[str, Any]
 
 
 def read_rows(
-    repo: str, folder: str, config: str, columns: Sequence[str], *, revision: str | None = None
+    repo: str,
+    folder: str,
+    config: str,
+    columns: Sequence[str],
+    *,
+    split: str = "train",
+    revision: str | None = None,
 ) -> list[Row]:
-    """The rows of one configuration of a benchmark, in order.
+    """The rows of one split of a benchmark, in order.
 
-    ``LEAKREPRO_DATA/<folder>/<config>.json`` (JSON Lines) where that variable is set, else the
-    hub's ``train`` split.
+    From ``LEAKREPRO_DATA/<folder>/<config>.json`` (JSON Lines; ``<config>_<split>.json`` for other
+    splits than ``train``) where that variable is set, else from the hub.
 
     Args:
         repo: Dataset id on the hub.
         folder: The benchmark's folder in a local copy.
         config: Name of the configuration, which is also the local file's stem.
         columns: Columns that every row must have, as text.
+        split: Name of the split.
         revision: Commit of the hub's repository.
 
     Raises:
@@ -33,20 +40,41 @@ def read_rows(
     """
     root = paths.data()
     if root is None:
-        return _check(_from_hub(repo, config, revision), columns, f"{repo} {config}, row")
-    path = root / folder / f"{config}.json"
+        return _check(
+            _from_hub(repo, config, split, revision), columns, f"{repo} {config} {split}, row"
+        )
+    path = root / folder / (f"{config}.json" if split == "train" else f"{config}_{split}.json")
     return _check(_from_file(path), columns, f"{path}, line")
 
 
-def _from_file(path: Path) -> Iterable[tuple[int, Any]]:
+def read_text(folder: str, name: str) -> str:
+    """A text file of a local copy, ``LEAKREPRO_DATA/<folder>/<name>``.
+
+    Raises:
+        DataError: when it cannot be read, or there is no local copy.
+    """
+    root = paths.data()
+    if root is None:
+        raise DataError(f"{folder}/{name} is a file of a local copy, and LEAKREPRO_DATA is not set")
+    path = root / folder / name
     try:
-        lines = path.read_bytes().splitlines()
+        return _read(path).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 ({error.reason})") from error
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
     except OSError as error:
         raise DataError(
             f"{path}: {error.strerror}; LEAKREPRO_DATA must name a folder with the hub's files, "
             "or be unset to download them"
         ) from error
-    for number, line in enumerate(lines, 1):
+
+
+def _from_file(path: Path) -> Iterable[tuple[int, Any]]:
+    for number, line in enumerate(_read(path).splitlines(), 1):
         if not line.strip():
             continue
         try:
@@ -57,11 +85,13 @@ def _from_file(path: Path) -> Iterable[tuple[int, Any]]:
             raise DataError(f"{path}, line {number}: not JSON ({error})") from error
 
 
-def _from_hub(repo: str, config: str, revision: str | None) -> Iterable[tuple[int, Any]]:
+def _from_hub(
+    repo: str, config: str, split: str, revision: str | None
+) -> Iterable[tuple[int, Any]]:
     import datasets
 
     try:
-        rows = datasets.load_dataset(repo, config, split="train", revision=revision)
+        rows = datasets.load_dataset(repo, config, split=split, revision=revision)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(
