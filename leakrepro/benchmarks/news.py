@@ -114,8 +114,8 @@ def fictional_news(
     task: Task = "knowmem",
     shots: int = 1,
     forget_articles: int = 16,
-    retain_articles: int = 32,
-    fresh_articles: int = 480,
+    retain_articles: int = 24,
+    fresh_articles: int = 240,
 ) -> Benchmark:
     """A corpus of fictional news, asked as MUSE asks (see ``leakrepro.benchmarks.muse_news``).
 

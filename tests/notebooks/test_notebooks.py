@@ -47,6 +47,19 @@ STUDIED = {
     "grid": [[0.2, 0.8], [1.0, 1.0]],
     "seeds": 3,
 }
+NEWS = {
+    "benchmark": "fictional-news",
+    "benchmark_options": {"forget_articles": 2, "retain_articles": 2, "fresh_articles": 6},
+    "worlds": [{"task": "knowmem"}, {"task": "verbmem"}],
+    "models": MODELS,
+    "rule": {
+        "rounds": 2,
+        "options": {"n": 8, "cap": 2, "threshold": 0.5},
+        "bases": {"NPO": {"round": {"steps": 6}}},
+    },
+    "training": small.profile()["training"],
+    "decoding": {"n": 8, "max_new_tokens": 12, "stop": ["\n\n", "Question:"]},
+}
 # What differs from the small profile; a notebook without an entry is not run.
 PROFILES: dict[str, dict[str, Any]] = {
     "01_leak_curves": {"models": MODELS},
@@ -58,6 +71,8 @@ PROFILES: dict[str, dict[str, Any]] = {
     "07_leak_histograms": STUDIED,
     "08_estimator_variance": STUDIED,
     "09_evaluation_cost": STUDIED,
+    "12_muse": {"studies": {"muse-news": NEWS}},
+    "14_rule_muse": {"studies": {"muse-news": NEWS}},
 }
 
 
@@ -279,3 +294,38 @@ def test_evaluation_cost(folder: Path) -> None:
     widths = pd.read_csv(folder / "09_evaluation_cost.widths.csv")
     assert widths["width over prompts"].is_monotonic_decreasing or len(widths) == 8
     check_figures(folder, "09_evaluation_cost")
+
+
+@pytest.mark.parametrize("folder", ["12_muse"], indirect=True)
+def test_muse(folder: Path) -> None:
+    summary = pd.read_csv(folder / "12_muse.summary.csv")
+    tasks = [f"fictional-news(seed=0) {task}" for task in ("knowmem", "verbmem")]
+    assert summary["benchmark"].tolist() == [task for task in tasks for _ in MODELS]
+    assert summary["model"].tolist() == [*MODELS] * 2
+    leak = summary.set_index(["benchmark", "model"])["leak@8"]
+    for task in tasks:
+        assert leak[task, "Original"] > leak[task, "Retrain"]
+    differences = pd.read_csv(folder / "12_muse.differences.csv")
+    for row in differences.itertuples():
+        expected = leak[row.benchmark, row.model] - leak[row.benchmark, "Retrain"]
+        assert row[4] == pytest.approx(expected, abs=1e-12)
+    assert len(differences) == 4
+    curves = pd.read_csv(folder / "12_muse.curves.csv")
+    assert len(curves) == 2 * 3 * 2 * 2
+    assert set(curves["clusters"]) == {2}
+    assert (folder / "12_muse.tex").read_text().count(r"\begin{tabular}") == 2
+    check_figures(folder, "12_muse", "12_muse.1")
+    assert _Page((folder / "12_muse.html").read_text()).images == 2
+
+
+@pytest.mark.parametrize("folder", ["14_rule_muse"], indirect=True)
+def test_rule_muse(folder: Path) -> None:
+    table = pd.read_csv(folder / "14_rule_muse.csv")
+    assert table["model"].tolist() == ["RULE-NPO"] * 3
+    assert table["round"].tolist() == [0, 1, 2]
+    assert (table["forget set"].diff().dropna() == table["added"][1:]).all()
+    summary = pd.read_csv(folder / "14_rule_muse.summary.csv")
+    assert summary["model"].tolist()[:2] == ["Original", "Retrain"]
+    page = (folder / "14_rule_muse.html").read_text()
+    assert "rougeL_recall from 0.5 on is a leak" in page
+    check_figures(folder, "14_rule_muse", "14_rule_muse.before_after")
