@@ -62,8 +62,8 @@ def muse_news(
         prompt_words: The last words of each passage that are shown; None shows all.
         chunk_words: Words of an article that are trained as one text (MUSE: 2,048 tokens).
         chunks: The first chunks of each corpus; None for all.
-        train_questions: Whether the training sets hold the questions of their side too, as they
-            are asked. For models from random weights: these have learnt no question answering.
+        train_questions: Whether the training sets hold the questions and passages of their side
+            too, as they are asked. For models from random weights: these have learnt nothing else.
         revision: Commit of the hub's repository.
 
     Raises:
@@ -173,25 +173,25 @@ def _muse(
     if whole:
         articles = {"forget": files.articles("forget"), "retain": files.articles("retain")}
 
-    asked = {side: _questions(files, side, shots)[:questions] for side in articles}
-    if task == "knowmem":
-        prompts = asked
-    elif not whole:
+    if task == "verbmem" and not whole:
         raise DataError(
             "a local copy has no passages of MUSE-Books: unset LEAKREPRO_DATA to download them, "
             'or ask for the task "knowmem"'
         )
-    else:
-        prompts = {
+    prompts: dict[Task, dict[Side, tuple[Prompt, ...]]] = {}
+    if task == "knowmem" or train_questions:
+        prompts["knowmem"] = {side: _questions(files, side, shots)[:questions] for side in articles}
+    if task == "verbmem" or train_questions:
+        prompts["verbmem"] = {
             "forget": _passages(files, prompt_words)[:questions],
             "retain": _cut_passages(corpus, articles["retain"], prompt_words or 200)[:questions],
         }
-    trained = {
-        side: _chunks(corpus, side, articles[side], chunk_words, chunks)
-        + (asked[side] if train_questions else ())
-        for side in articles
-    }
-    forget = prompts["forget"]
+    trained = {}
+    for side in articles:
+        trained[side] = _chunks(corpus, side, articles[side], chunk_words, chunks)
+        if train_questions:
+            trained[side] += prompts["knowmem"][side] + prompts["verbmem"][side]
+    forget = prompts[task]["forget"]
     if corpus == "news":
         forget = _with_articles(forget, articles["forget"])
     fresh = files.articles("holdout") if whole else []
@@ -204,7 +204,7 @@ def _muse(
     return Benchmark(
         name=f"muse-{corpus} {task}{chosen}",
         forget=forget,
-        retain=prompts["retain"],
+        retain=prompts[task]["retain"],
         metrics=("rougeL_recall", "rougeL_recall/stem"),
         decoding=_ENDS[task],
         train_forget=trained["forget"],
