@@ -69,6 +69,21 @@ def test_greedy_answers_are_those_of_the_reference(sampler: object, reference: H
     np.testing.assert_allclose(ours["logprob"], theirs["logprob"], rtol=0, atol=1e-4)
 
 
+def test_answers_end_where_those_of_the_reference_end(
+    sampler: object, reference: HFSampler
+) -> None:
+    prompts = make_prompts(6)
+    decoding = Decoding(temperature=0, n=1, max_new_tokens=24)
+    whole = draw(reference, prompts, decoding)["text"].to_pylist()
+    letter = max("aeiou", key=lambda c: sum(c in text for text in whole))
+    stopping = decoding.replace(stop=(letter,))
+    ours, theirs = draw(sampler, prompts, stopping), draw(reference, prompts, stopping)
+    for column in ("text", "n_tokens", "finish_reason"):
+        assert ours[column].to_pylist() == theirs[column].to_pylist(), column
+    assert any(len(a) < len(b) for a, b in zip(ours["text"].to_pylist(), whole, strict=True))
+    assert not any(letter in text for text in ours["text"].to_pylist())
+
+
 @pytest.mark.parametrize(
     "decoding",
     [
