@@ -8,6 +8,7 @@ from typing import Any
 
 from leakrepro.benchmarks.base import Benchmark
 from leakrepro.benchmarks.fictional import fictional
+from leakrepro.benchmarks.own import read_prompts
 from leakrepro.benchmarks.tofu import tofu
 
 _BENCHMARKS: dict[str, Callable[..., Benchmark]] = {"fictional": fictional, "tofu": tofu}
@@ -39,4 +40,4 @@ def load_benchmark(name: str, **options: Any) -> Benchmark:
     return make(**options)
 
 
-__all__ = ["Benchmark", "fictional", "load_benchmark", "tofu"]
+__all__ = ["Benchmark", "fictional", "load_benchmark", "read_prompts", "tofu"]
