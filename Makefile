@@ -12,6 +12,7 @@
 # make coverage    simulate the coverage of all intervals, 2,000 runs a cell; about two hours
 # make soak        kill training, RULE, sampling, scoring and Ray runs twenty times each and compare
 #                  with undisturbed runs
+# make docs        write the API page, made from the docstrings, to build/docs
 # make clean       remove the environments and all that was built; runs/ stays
 #
 # pip's own settings (index, proxy, cache) apply. PYTHON=... names another interpreter.
@@ -34,7 +35,7 @@ DRIVERS := tests/native/fuzz
 SANITIZE := -std=c++17 -O1 -g -ffp-contract=off -fno-sanitize-recover=all -Icsrc -pthread
 SANITIZE_MEMORY := $(SANITIZE) -fsanitize=address,undefined
 
-.PHONY: help reproduce test test-vllm gpu fuzz sanitize proof coverage soak emulated clean
+.PHONY: help reproduce test test-vllm gpu fuzz sanitize proof coverage soak emulated docs clean
 
 help:
 	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
@@ -124,6 +125,10 @@ soak: .venv/.installed-test
 	LEAKREPRO_SOAK=20 OMP_NUM_THREADS=1 $(BIN)/pytest -v -s tests/unlearning/test_killed.py \
 		tests/test_killed_runs.py
 
+# The command and the kernel's benchmark are described by their own --help.
+docs: .venv/.installed-docs
+	$(BIN)/pdoc -d google -o build/docs leakrepro '!leakrepro.bench' '!leakrepro.cli'
+
 clean:
 	rm -rf .venv .vllm-venv build *.egg-info leakrepro/_native*.so .mypy_cache .pytest_cache .ruff_cache
 
@@ -140,6 +145,10 @@ clean:
 
 .venv/.installed-test: $(PARTS) | .venv/.made
 	$(INSTALL) -e '.[test]'
+	@touch .venv/.installed $@
+
+.venv/.installed-docs: $(PARTS) | .venv/.made
+	$(INSTALL) -e '.[docs]'
 	@touch .venv/.installed $@
 
 .venv/.installed-proof: $(PARTS) | .venv/.made

@@ -1,6 +1,6 @@
 from . import models, paths, report, unlearning
 from .adaptive import AdaptivePlan, PilotPlan
-from .benchmarks import Benchmark, load_benchmark
+from .benchmarks import Benchmark, load_benchmark, read_prompts
 from .evaluation import evaluate, load_metrics, score_samples
 from .extrapolation import LeakCounts, extrapolate_leak, leak_counts
 from .leak import LeakCurve, LeakDifference, chance_curve, compare_leak, leak_at_k
@@ -65,6 +65,7 @@ __all__ = [
     "method_options",
     "models",
     "paths",
+    "read_prompts",
     "read_samples",
     "report",
     "rouge_l",

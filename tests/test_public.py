@@ -7,10 +7,12 @@ import pkgutil
 import subprocess
 import sys
 from pathlib import Path
+from types import FunctionType, ModuleType
 
 import pytest
 
 import leakrepro as lr
+from leakrepro import benchmarks, metrics, sampling
 
 STUB = ast.parse(Path(lr.__file__).with_suffix(".pyi").read_text(encoding="utf-8"))
 
@@ -30,6 +32,20 @@ def test_the_stub_lists_what_it_imports() -> None:
 def test_every_public_name_loads(name: str) -> None:
     assert getattr(lr, name) is not None
     assert name in dir(lr)
+
+
+@pytest.mark.parametrize(
+    "room",
+    [lr, lr.models, lr.report, lr.unlearning, benchmarks, metrics, sampling],
+    ids=lambda room: room.__name__,
+)
+def test_every_public_class_and_function_is_described(room: ModuleType) -> None:
+    public = {name: getattr(room, name) for name in room.__all__}
+    for name, each in public.items():
+        if isinstance(each, type | FunctionType):
+            # A dataclass without one gets its signature.
+            assert each.__doc__, name
+            assert not each.__doc__.startswith(f"{name}("), name
 
 
 def test_no_function_is_named_as_a_module() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,22 @@ def test_the_query_reads_a_store(samples: lr.Samples) -> None:
     columns = re.search(r"the columns `([a-z_, ]+)`", TEXT.replace("\n", " "))
     assert columns is not None
     assert columns[1].split(", ") == samples.table.column_names
+
+
+def test_own_questions_take_five_lines(
+    tiny_llama: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("LEAKREPRO_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    Path("questions.csv").write_text("question,answer\nash birch?,oak\nelm?,fir yew\n")
+    code = block("python", "read_prompts").replace("path/to/model", str(tiny_llama))
+    assert len(code.strip().splitlines()) == 7  # the import, a blank line, and five
+    exec(code.replace("max_new_tokens=200", "max_new_tokens=4"), {})
+    value, low, high = ast.literal_eval(capsys.readouterr().out)
+    assert 0 <= low <= value <= high <= 1
 
 
 def test_a_metric_of_ones_own_is_a_class(

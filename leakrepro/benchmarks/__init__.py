@@ -10,6 +10,7 @@ from leakrepro.benchmarks.base import Benchmark
 from leakrepro.benchmarks.fictional import fictional
 from leakrepro.benchmarks.muse import muse_books, muse_news
 from leakrepro.benchmarks.news import fictional_news
+from leakrepro.benchmarks.own import read_prompts
 from leakrepro.benchmarks.tofu import tofu
 
 _BENCHMARKS: dict[str, Callable[..., Benchmark]] = {
@@ -56,5 +57,6 @@ __all__ = [
     "load_benchmark",
     "muse_books",
     "muse_news",
+    "read_prompts",
     "tofu",
 ]

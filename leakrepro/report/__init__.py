@@ -3,7 +3,15 @@
 from leakrepro.report.agreement import agreement, disagreements, metrics_figure
 from leakrepro.report.cost import adaptive_table, cost_table, width_figure, width_table
 from leakrepro.report.counts import counts_figure, counts_table, published_counts
-from leakrepro.report.figures import leak_figure, save_figure, split_figure
+from leakrepro.report.examples import (
+    examples_html,
+    examples_latex,
+    hidden_figure,
+    hidden_leaks,
+    hidden_table,
+    leakiest,
+)
+from leakrepro.report.figures import curve_figure, leak_figure, save_figure, split_figure
 from leakrepro.report.grid import grid_figure
 from leakrepro.report.leakreport import (
     LeakReport,
@@ -19,6 +27,7 @@ from leakrepro.report.published import (
     published_trajectories,
     reference_values,
 )
+from leakrepro.report.retain import retain_figure, retain_table, retain_wide
 from leakrepro.report.rulereport import (
     RuleResult,
     RuleRound,
@@ -44,12 +53,19 @@ __all__ = [
     "cost_table",
     "counts_figure",
     "counts_table",
+    "curve_figure",
     "describe_decoding",
     "digest_texts",
     "disagreements",
+    "examples_html",
+    "examples_latex",
     "grid_figure",
+    "hidden_figure",
+    "hidden_leaks",
+    "hidden_table",
     "latex",
     "leak_figure",
+    "leakiest",
     "measured",
     "metrics_figure",
     "published",
@@ -58,6 +74,9 @@ __all__ = [
     "published_trajectories",
     "readable",
     "reference_values",
+    "retain_figure",
+    "retain_table",
+    "retain_wide",
     "rule_means",
     "rule_table",
     "save_figure",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -44,20 +45,57 @@ def leak_figure(
     if chance and metric != checked[0].headline:
         raise ValueError(f"chance is known for the headline metric alone, not for {metric!r}")
     names = labels(checked)
-    styles = line_styles(names)
-    guess = _guess(checked) if chance else None
+    greedy = [float(report.greedy[metric].value[0]) for report in checked]
+    return _curves(
+        dict(zip(names, curves, strict=True)),
+        dict(zip(names, greedy, strict=True)),
+        metric,
+        _guess(checked) if chance else None,
+    )
+
+
+def curve_figure(
+    curves: Mapping[str, LeakCurve], metric: str, *, greedy: Mapping[str, float] | None = None
+) -> Figure:
+    """leak@k against k as ``leak_figure`` draws it, for curves that stand in no report.
+
+    Args:
+        curves: Name in the legend -> curve.
+        metric: Id of the core metric, for the axis.
+        greedy: Name -> leak of greedy decoding, where it is to be shown.
+
+    Raises:
+        ValueError: for no curves, or greedy decoding of one that is not among them.
+    """
+    greedy = greedy or {}
+    if not curves or greedy.keys() - curves.keys():
+        raise ValueError(
+            f"greedy leaks are of {', '.join(greedy) or 'nothing'}, curves of "
+            f"{', '.join(curves) or 'nothing'}"
+        )
+    return _curves(curves, greedy, metric, None)
+
+
+def _curves(
+    curves: Mapping[str, LeakCurve],
+    greedy: Mapping[str, float],
+    metric: str,
+    guess: tuple[LeakCurve, NDArray[np.float64]] | None,
+) -> Figure:
+    styles = line_styles(list(curves))
     with style():
         figure, axes = plt.subplots(figsize=(5.6, 3.4))
-        for report, curve, name in zip(checked, curves, names, strict=True):
+        for name, curve in curves.items():
             draw_curve(axes, curve, styles[name])
-            _draw_greedy(axes, float(report.greedy[metric].value[0]), curve, styles[name])
+            if name in greedy:
+                _draw_greedy(axes, greedy[name], curve, styles[name])
         if guess is not None:
             easy, share = guess
             _draw_chance(axes, easy.k, share)
-        finish_axes(axes, curves)
+        finish_axes(axes, list(curves.values()))
         axes.set_xlim(right=axes.get_xlim()[1] * 2**0.5)  # room for the greedy markers
         axes.set_ylabel(f"leak@k ({metric})")
-        draw_legend(figure, styles, greedy=True, chance=chance)
+        draw_legend(figure, styles, greedy=bool(greedy), chance=guess is not None)
         plt.close(figure)  # shown by who asked for it, not a second time by the backend
     return figure
 
@@ -159,19 +197,25 @@ def finish_axes(axes: Axes, curves: Sequence[LeakCurve], *, arrow: bool = True) 
     axes.set_ylim(-0.02, 1.02)
     axes.set_xlabel("k, samples a prompt")
     if arrow:
-        axes.annotate(
-            "lower is better",
-            xy=(1.03, 0.04),
-            xytext=(1.03, 0.5),
-            xycoords="axes fraction",
-            rotation=90,
-            ha="center",
-            va="center",
-            fontsize=8,
-            color="0.35",
-            arrowprops={"arrowstyle": "->", "color": "0.35", "shrinkA": 4},
-            annotation_clip=False,
-        )
+        draw_arrow(axes, "lower")
+
+
+def draw_arrow(axes: Axes, better: Literal["lower", "higher"]) -> None:
+    """Says beside the axes which way is better."""
+    end = {"lower": 0.04, "higher": 0.96}[better]
+    axes.annotate(
+        f"{better} is better",
+        xy=(1.03, end),
+        xytext=(1.03, 0.5),
+        xycoords="axes fraction",
+        rotation=90,
+        ha="center",
+        va="center",
+        fontsize=8,
+        color="0.35",
+        arrowprops={"arrowstyle": "->", "color": "0.35", "shrinkA": 4},
+        annotation_clip=False,
+    )
 
 
 def draw_legend(

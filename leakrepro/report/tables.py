@@ -133,11 +133,11 @@ def readable(frame: pd.DataFrame, digits: int = 2) -> pd.DataFrame:
 
 def latex(frame: pd.DataFrame, *, caption: str, label: str, digits: int = 2) -> str:
     r"""A summary as a LaTeX table (package booktabs); ``label`` is what ``\ref`` asks for."""
-    text = readable(frame, digits).rename(columns=_escaped).map(_escaped)
+    text = readable(frame, digits).rename(columns=escape_latex).map(escape_latex)
     return text.to_latex(
         index=False,
         escape=False,
-        caption=_escaped(caption),
+        caption=escape_latex(caption),
         label=label,
         column_format="l" + "r" * (text.shape[1] - 1),
         position="t",
@@ -149,12 +149,15 @@ _LATEX = str.maketrans(
         "\\": r"\textbackslash{}",
         "~": r"\textasciitilde{}",
         "^": r"\textasciicircum{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
         **{char: "\\" + char for char in "&%$#_{}"},
     }
 )
 
 
-def _escaped(text: str) -> str:
+def escape_latex(text: str) -> str:
+    """The text with LaTeX's special characters escaped."""
     return text.translate(_LATEX)
 
 

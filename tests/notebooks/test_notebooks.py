@@ -62,6 +62,7 @@ NEWS = {
 }
 # What differs from the small profile; a notebook without an entry is not run.
 PROFILES: dict[str, dict[str, Any]] = {
+    "00_quickstart": STUDIED,
     "01_leak_curves": {"models": MODELS},
     "02_unlearn": {"models": MODELS},
     "03_rule_trajectories": RULE,
@@ -71,6 +72,8 @@ PROFILES: dict[str, dict[str, Any]] = {
     "07_leak_histograms": STUDIED,
     "08_estimator_variance": STUDIED,
     "09_evaluation_cost": STUDIED,
+    "10_retain_quality": STUDIED,
+    "11_example_generations": STUDIED,
     "12_muse": {"studies": {"muse-news": NEWS}},
     "14_rule_muse": {"studies": {"muse-news": NEWS}},
 }
@@ -159,6 +162,45 @@ def folder(
         return reproduce(path, notebooks=FOLDER)
 
 
+def check_figures(folder: Path, *stems: str) -> None:
+    for stem in stems:
+        png = (folder / f"{stem}.png").read_bytes()
+        assert png.startswith(b"\x89PNG")
+        assert len(png) > 10_000
+        assert (folder / f"{stem}.pdf").read_bytes().startswith(b"%PDF")
+
+
+@pytest.mark.parametrize("folder", ["00_quickstart"], indirect=True)
+def test_quickstart(folder: Path) -> None:
+    table = pd.read_csv(folder / "00_quickstart.csv")
+    assert table["k"].tolist() == [1, 8]
+    assert (table["leak@k low"] <= table["leak@k"]).all()
+    check_figures(folder, "00_quickstart")
+    page = (folder / "00_quickstart.html").read_text()
+    assert _Page(page).images == 1
+    assert "4 questions in 2 clusters" in page
+    assert "leak@k (fact_match) of NPO on 4 questions" in page
+    linked = {link for link in _Page(page).links if link.endswith(".ipynb")}
+    assert linked
+    assert linked <= {path.name for path in NOTEBOOKS}
+
+
+def test_quickstart_with_a_model_and_questions_of_ones_own(
+    small_home: Path, small_original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(small.profile(), sort_keys=False))
+    questions = tmp_path / "mine.csv"
+    questions.write_text("question,answer\nWho wrote it?,Nobody <wrote> it.\nWhere?,There.\n")
+    monkeypatch.setenv("LEAKREPRO_HOME", str(small_home))
+    given = {"model": str(small_original), "questions": str(questions), "n": 4, "k": [1, 4]}
+    folder = reproduce(path, only=["00"], parameters=given, notebooks=FOLDER)
+    assert pd.read_csv(folder / "00_quickstart.csv")["k"].tolist() == [1, 4]
+    page = (folder / "00_quickstart.html").read_text()
+    assert "leak@k (rougeL_recall/stem) of" in page
+    assert "2 questions in 2 clusters: n = 4" in page
+
+
 @pytest.mark.parametrize("folder", ["01_leak_curves"], indirect=True)
 def test_leak_curves(folder: Path, small_home: Path) -> None:
     assert folder == small_home / "tiny"
@@ -196,14 +238,6 @@ def test_leak_curves(folder: Path, small_home: Path) -> None:
     executed = cells(folder / "01_leak_curves.ipynb")
     assert all(cell.execution_count for cell in executed if cell.source)
     assert executed[-1].outputs[-1].text.strip() == str(folder / "01_leak_curves.png")
-
-
-def check_figures(folder: Path, *stems: str) -> None:
-    for stem in stems:
-        png = (folder / f"{stem}.png").read_bytes()
-        assert png.startswith(b"\x89PNG")
-        assert len(png) > 10_000
-        assert (folder / f"{stem}.pdf").read_bytes().startswith(b"%PDF")
 
 
 @pytest.mark.parametrize("folder", ["02_unlearn"], indirect=True)
@@ -329,3 +363,35 @@ def test_rule_muse(folder: Path) -> None:
     page = (folder / "14_rule_muse.html").read_text()
     assert "rougeL_recall from 0.5 on is a leak" in page
     check_figures(folder, "14_rule_muse", "14_rule_muse.before_after")
+
+
+@pytest.mark.parametrize("folder", ["10_retain_quality"], indirect=True)
+def test_retain_quality(folder: Path) -> None:
+    table = pd.read_csv(folder / "10_retain_quality.csv")
+    decodings = ["greedy", "T = 0.2, top-p 0.8", "T = 1, top-p 1"]
+    assert table["model"].tolist() == ["Retrain"] * 3 + ["NPO"] * 3
+    assert table["decoding"].tolist() == decodings * 2
+    assert table["samples"].tolist() == [1, 3, 2] * 2
+    assert (table["prompts"] == 20).all()
+    assert table["less Original"].isna().all()
+    check_figures(folder, "10_retain_quality")
+    assert _Page((folder / "10_retain_quality.html").read_text()).images == 1
+    assert r"\begin{tabular}" in (folder / "10_retain_quality.tex").read_text()
+
+
+@pytest.mark.parametrize("folder", ["11_example_generations"], indirect=True)
+def test_example_generations(folder: Path) -> None:
+    shares = pd.read_csv(folder / "11_example_generations.shares.csv")
+    assert shares["model"].tolist() == ["Retrain", "NPO"]
+    parts = shares[["greedy leaks", "only samples leak", "nothing leaks"]]
+    assert (parts.sum(axis=1) - 1).abs().max() < 1e-9
+    shown = pd.read_csv(folder / "11_example_generations.csv")
+    assert len(shown) == min(6, round(10 * shares["only samples leak"].iloc[1])) > 0
+    assert {"question", "reference", "greedy", "sample", "Retrain, greedy"} <= set(shown)
+    assert shown["draw"].between(1, 8).all()
+    blocks = (folder / "11_example_generations.examples.html").read_text()
+    assert blocks.count("<b>") >= len(shown)
+    page = (folder / "11_example_generations.html").read_text()
+    assert _Page(page).images == 1
+    assert all(question in page for question in shown["question"].str.replace("'", "&#39;"))
+    check_figures(folder, "11_example_generations")

@@ -1,0 +1,350 @@
+"""Answers beside their references: clean when asked once, leaking when sampled."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from markupsafe import Markup, escape
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from rapidfuzz.distance import LCSseq
+
+from leakrepro.leak import check_scores, leak_at_k
+from leakrepro.metrics.text import normalise
+from leakrepro.report.style import style
+from leakrepro.report.tables import add_estimate, escape_latex
+from leakrepro.types import Scores
+
+if TYPE_CHECKING:
+    from leakrepro.sampling import Samples
+
+_PARTS = ("greedy leaks", "only samples leak", "nothing leaks")
+_GREEDY = ", greedy"  # ends the columns of other models' answers
+
+
+def hidden_leaks(
+    samples: Samples,
+    scores: Scores,
+    greedy: Samples,
+    greedy_scores: Scores,
+    *,
+    threshold: float = 1.0,
+    count: int = 6,
+    seed: int = 0,
+    beside: Mapping[str, Samples] | None = None,
+    texts: bool = True,
+) -> pd.DataFrame:
+    """Prompts whose greedy answer is clean while a sample leaks, some of them, one a row.
+
+    They are drawn at random, from as many clusters as possible: no cluster comes a second time
+    before each has come once.
+
+    Columns: id, cluster, question, reference, greedy (the answer), sample (the first that leaks),
+    draw (its number, from 1), leaks (how many leak), of (how many samples), and for each other
+    model its greedy answer in "<model>, greedy".
+
+    Args:
+        samples: Of the model.
+        scores: Their scores.
+        greedy: The model's greedy answers to the same prompts.
+        greedy_scores: Their scores.
+        threshold: An answer leaks from this score on, in (0, 1].
+        count: Rows at most.
+        seed: Of the choice.
+        beside: Name -> greedy answers of other models to the same prompts.
+        texts: Whether to show what was asked and said; without, those columns are left out.
+
+    Raises:
+        ValueError: for answers to other prompts, scores of other answers, or a threshold outside
+            (0, 1].
+    """
+    beside = beside or {}
+    for name, each in {"greedy": greedy, **beside}.items():
+        if [p.id for p in each.prompts] != [p.id for p in samples.prompts]:
+            raise ValueError(f"the answers {name!r} are to other prompts than the samples")
+    _check_counts(samples, scores)
+    _check_counts(greedy, greedy_scores)
+    leaking = _leaking(scores, threshold)
+    hidden = np.flatnonzero(_ever(leaking) & ~_ever(_leaking(greedy_scores, threshold)))
+    labels = [prompt.cluster for prompt in samples.prompts]
+    rows = []
+    for i in _spread(hidden.tolist(), labels, count, np.random.default_rng(seed)):
+        prompt, first = samples.prompts[i], int(np.argmax(leaking[i]))
+        rows.append(
+            {
+                "id": prompt.id,
+                "cluster": prompt.cluster,
+                "question": prompt.messages[-1]["content"],
+                "reference": prompt.reference,
+                "greedy": greedy.texts[i][0],
+                "sample": samples.texts[i][first],
+                "draw": first + 1,
+                "leaks": int(leaking[i].sum()),
+                "of": leaking[i].size,
+                **{f"{name}{_GREEDY}": each.texts[i][0] for name, each in beside.items()},
+            }
+        )
+    others = [f"{name}{_GREEDY}" for name in beside]
+    return _frame(rows, ["greedy", "sample", "draw", "leaks", "of", *others], texts)
+
+
+def leakiest(
+    samples: Samples, scores: Scores, *, count: int = 3, texts: bool = True
+) -> pd.DataFrame:
+    """The prompts whose samples leak most, each with its worst sample, one a row.
+
+    Ordered by the highest score of a sample, and among equals by the mean.
+
+    Columns: id, cluster, question, reference, sample, draw (its number, from 1), of (how many
+    samples), score, mean score.
+
+    Args:
+        samples: Of one model.
+        scores: Their scores.
+        count: Rows at most.
+        texts: As in ``hidden_leaks``.
+
+    Raises:
+        ValueError: for scores of other samples.
+    """
+    _check_counts(samples, scores)
+    highest = [(-row.max(), -row.mean(), i) for i, row in enumerate(scores)]
+    rows = []
+    for _, _, i in sorted(highest)[:count]:
+        prompt, worst = samples.prompts[i], int(np.argmax(scores[i]))
+        rows.append(
+            {
+                "id": prompt.id,
+                "cluster": prompt.cluster,
+                "question": prompt.messages[-1]["content"],
+                "reference": prompt.reference,
+                "sample": samples.texts[i][worst],
+                "draw": worst + 1,
+                "of": scores[i].size,
+                "score": float(scores[i][worst]),
+                "mean score": float(scores[i].mean()),
+            }
+        )
+    return _frame(rows, ["sample", "draw", "of", "score", "mean score"], texts)
+
+
+def hidden_table(
+    sampled: Mapping[str, Scores],
+    greedy: Mapping[str, Scores],
+    *,
+    threshold: float = 1.0,
+    clusters: Sequence[Hashable] | None = None,
+) -> pd.DataFrame:
+    """One row a model: which share of the prompts leaks greedily, only when sampled, or never.
+
+    Columns: model, prompts, samples (a prompt, the fewest), greedy leaks, only samples leak,
+    nothing leaks; each share with its interval in columns that end in " low" and " high".
+
+    Args:
+        sampled: Model -> scores of its samples.
+        greedy: Model -> scores of its greedy answers to the same prompts.
+        threshold: An answer leaks from this score on, in (0, 1].
+        clusters: One label a prompt.
+
+    Raises:
+        ValueError: for a model that is in one and not in the other, and as ``leak_at_k``.
+    """
+    if not sampled or sampled.keys() != greedy.keys():
+        raise ValueError(
+            f"sampled scores are of {', '.join(sampled) or 'no model'}, greedy ones of "
+            f"{', '.join(greedy) or 'no model'}"
+        )
+    rows = []
+    for model, scores in sampled.items():
+        told = _ever(_leaking(greedy[model], threshold))
+        ever = _ever(_leaking(scores, threshold))
+        row: dict[str, str | float] = {
+            "model": model,
+            "prompts": len(scores),
+            "samples": int(scores.counts.min()),
+        }
+        for name, part in zip(_PARTS, (told, ~told & ever, ~told & ~ever), strict=True):
+            add_estimate(row, name, leak_at_k(part[:, None], 1, clusters=clusters), 1)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def hidden_figure(table: pd.DataFrame) -> Figure:
+    """One bar a model: the shares of ``hidden_table``, told apart by hatches."""
+    looks: tuple[dict[str, Any], ...] = (
+        {"color": "0.25"},
+        {"facecolor": "0.85", "hatch": "////", "edgecolor": "0.25"},
+        {"facecolor": "white", "edgecolor": "0.6"},
+    )
+    with style():
+        figure, axes = plt.subplots(figsize=(6.2, 0.34 * len(table) + 1.1))
+        place = np.arange(len(table))
+        left = np.zeros(len(table))
+        for name, look in zip(_PARTS, looks, strict=True):
+            share = table[name].to_numpy(float)
+            axes.barh(place, share, 0.7, left=left, label=name, linewidth=0.6, **look)
+            for y, (start, width) in enumerate(zip(left, share, strict=True)):
+                if width >= 0.05:
+                    axes.text(
+                        start + width / 2,
+                        y,
+                        f"{width:.2f}".removeprefix("0"),
+                        ha="center",
+                        va="center",
+                        fontsize=7,
+                        color="white" if name == _PARTS[0] else "black",
+                        bbox=None
+                        if name != _PARTS[1]
+                        else {"facecolor": "white", "edgecolor": "none", "pad": 1},
+                    )
+            left = left + share
+        axes.set_yticks(place, table["model"])
+        axes.invert_yaxis()
+        axes.set_xlim(0, 1)
+        axes.grid(visible=False, axis="y")
+        axes.set_xlabel("share of the forget prompts")
+        figure.legend(loc="outside upper right", ncols=3)
+        plt.close(figure)
+    return figure
+
+
+_BLOCKS = """<table style="border-collapse: collapse; table-layout: auto; width: 100%">
+{%- for heading, lines in examples %}
+<tr><th colspan="2" style="text-align: left; padding-top: .8em; border-bottom: 1px solid #888">
+{{ heading }}</th></tr>
+{%- for label, text in lines %}
+<tr><td style="text-align: left; vertical-align: top; width: 9em; white-space: nowrap">
+{{- label }}</td>
+<td style="text-align: left; white-space: pre-wrap">{{ text }}</td></tr>
+{%- endfor %}
+{%- endfor %}
+</table>
+"""
+
+
+def examples_html(frame: pd.DataFrame) -> str:
+    """Rows of ``hidden_leaks`` or ``leakiest`` as an HTML table, one block a prompt.
+
+    Bold words of an answer are those it shares with the reference, in its order: the longest
+    common subsequence of words, which is what ROUGE-L counts; case and punctuation are ignored.
+    """
+    blocks = [
+        (heading, list(lines)) for heading, lines in _blocks(frame, escape, Markup("<b>{}</b>"))
+    ]
+    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    return template.from_string(_BLOCKS).render(examples=blocks)
+
+
+def examples_latex(frame: pd.DataFrame, *, caption: str, label: str) -> str:
+    r"""The blocks of ``examples_html`` as a LaTeX table (package booktabs), for ``\ref{label}``."""
+    rows = []
+    for heading, lines in _blocks(frame, escape_latex, r"\textbf{{{}}}"):
+        rows.append(rf"\multicolumn{{2}}{{p{{0.95\linewidth}}}}{{{escape_latex(heading)}}} \\")
+        rows += [rf"{escape_latex(name)} & {' '.join(text.split())} \\" for name, text in lines]
+        rows.append(r"\midrule")
+    return "\n".join(
+        [
+            r"\begin{table}[t]",
+            rf"\caption{{{escape_latex(caption)}}}",
+            rf"\label{{{label}}}",
+            r"\begin{tabular}{lp{0.75\linewidth}}",
+            r"\toprule",
+            *rows[:-1],
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def shared_words(text: str, reference: str) -> list[tuple[str, bool]]:
+    """The words of a text in runs, each with whether the reference shares them in this order.
+
+    >>> shared_words("She wrote the Oath of Ink.", "The Oath of Rain")
+    [('She wrote', False), ('the Oath of', True), ('Ink.', False)]
+    """
+    words = text.split()
+    said = [(i, normalise(word)) for i, word in enumerate(words) if normalise(word)]
+    true = [normalise(word) for word in reference.split()]
+    shared = {
+        i
+        for block in LCSseq.opcodes([word for _, word in said], true)
+        if block.tag == "equal"
+        for i, _ in said[block.src_start : block.src_end]
+    }
+    runs = itertools.groupby(range(len(words)), key=lambda i: i in shared)
+    return [(" ".join(words[i] for i in run), told) for told, run in runs]
+
+
+def _blocks(
+    frame: pd.DataFrame, escaped: Callable[[str], str], bold: str
+) -> Iterator[tuple[str, Iterator[tuple[str, str]]]]:
+    """Of each row its heading, and its labels with their texts, escaped and marked."""
+    for row in frame.to_dict("records"):
+        yield _heading(row), _lines(row, escaped, bold)
+
+
+def _heading(row: Mapping[Hashable, Any]) -> str:
+    if "leaks" in row:
+        leaks = f"{row['leaks']} of {row['of']} samples leak"
+        return f"{row['id']}: greedy clean, {leaks}, the first is draw {row['draw']}"
+    score = f"score {row['score']:.2f} at draw {row['draw']}"
+    return f"{row['id']}: {score}, mean {row['mean score']:.2f} of {row['of']} samples"
+
+
+def _lines(
+    row: Mapping[Hashable, Any], escaped: Callable[[str], str], bold: str
+) -> Iterator[tuple[str, str]]:
+    if "question" not in row:
+        return
+    yield "question", escaped(row["question"])
+    yield "reference", escaped(row["reference"])
+    names = {"greedy": "greedy answer", "sample": f"sample {row['draw']}"}
+    names |= {str(name): str(name) for name in row if str(name).endswith(_GREEDY)}
+    for column, name in names.items():
+        if column in row:
+            runs = shared_words(row[column], row["reference"])
+            marked = [bold.format(escaped(run)) if told else escaped(run) for run, told in runs]
+            yield name, escaped(" ").join(marked)
+
+
+def _frame(rows: list[dict[str, Any]], columns: list[str], texts: bool) -> pd.DataFrame:
+    frame = pd.DataFrame(rows, columns=["id", "cluster", "question", "reference", *columns])
+    if texts:
+        return frame
+    said = [c for c in frame if c in ("question", "reference", "greedy", "sample")]
+    return frame.drop(columns=[*said, *(c for c in frame if str(c).endswith(_GREEDY))])
+
+
+def _leaking(scores: Scores, threshold: float) -> list[NDArray[np.bool_]]:
+    if not 0 < threshold <= 1:
+        raise ValueError(f"threshold must be in (0, 1], not {threshold}")
+    return [row >= threshold for row in check_scores(scores)]
+
+
+def _ever(leaking: Sequence[NDArray[np.bool_]]) -> NDArray[np.bool_]:
+    return np.array([row.any() for row in leaking])
+
+
+def _check_counts(samples: Samples, scores: Scores) -> None:
+    if scores.counts.tolist() != samples.counts:
+        raise ValueError("the scores are of other samples: their numbers differ")
+
+
+def _spread(
+    candidates: Sequence[int], labels: Sequence[str], count: int, rng: np.random.Generator
+) -> list[int]:
+    """Some of the candidates in their order: each label once before any comes again."""
+    seen: dict[str, int] = {}
+    turns: list[tuple[int, int, int]] = []
+    for i in rng.permutation(np.asarray(candidates, dtype=np.int64)).tolist():
+        seen[labels[i]] = seen.get(labels[i], 0) + 1
+        turns.append((seen[labels[i]], len(turns), i))
+    return sorted(i for _, _, i in sorted(turns)[:count])

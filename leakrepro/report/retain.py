@@ -1,0 +1,127 @@
+"""What models have kept: the mean score on the retain side, decoding by decoding."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from leakrepro.leak import compare_leak, leak_at_k
+from leakrepro.report.figures import draw_arrow
+from leakrepro.report.leakreport import describe_decoding
+from leakrepro.report.style import line_styles, style
+from leakrepro.report.tables import HIGH, LOW, add_estimate
+from leakrepro.types import Decoding, Scores
+
+_SCORE = "retain score"
+
+
+def retain_table(
+    scores: Mapping[str, Mapping[Decoding, Scores]],
+    clusters: Sequence[Hashable],
+    yardstick: str = "Original",
+) -> pd.DataFrame:
+    """One row a model and decoding: the retain score, and how far it is from the yardstick's.
+
+    The retain score is the mean over prompts of the mean score over their samples, as in the
+    paper; both intervals are over clusters of prompts, and the difference is paired by prompt.
+
+    Columns: model, decoding, temperature, top_p, samples (a prompt), retain score, less <yardstick>
+    (missing for the yardstick itself, and everywhere where it is not among the models), each with
+    its interval in columns that end in " low" and " high", stderr (of the difference, respecting
+    clusters), prompts, clusters.
+
+    Args:
+        scores: Model -> decoding -> scores of the answers to the retain prompts.
+        clusters: One label a prompt.
+        yardstick: Model that the others are held against.
+
+    Raises:
+        ValueError: for no models, a model without a decoding of the first, and as ``leak_at_k``.
+    """
+    if not scores:
+        raise ValueError("no models were given")
+    decodings = list(next(iter(scores.values())))
+    rows = []
+    for model, kept in scores.items():
+        for decoding in decodings:
+            if decoding not in kept:
+                raise ValueError(f"{model!r} has no scores under {describe_decoding(decoding)}")
+            curve = leak_at_k(kept[decoding], 1, clusters=clusters)
+            row: dict[str, str | float] = {
+                "model": model,
+                "decoding": describe_decoding(decoding),
+                "temperature": decoding.temperature,
+                "top_p": decoding.top_p,
+                "samples": curve.n_samples,
+            }
+            add_estimate(row, _SCORE, curve, 1)
+            less = f"less {yardstick}"
+            row |= dict.fromkeys((less, less + LOW, less + HIGH, "stderr"), float("nan"))
+            if yardstick in scores and model != yardstick:
+                other = scores[yardstick][decoding]
+                change = compare_leak(kept[decoding], other, 1, clusters=clusters)
+                row[less] = float(change.value[0])
+                row[less + LOW], row[less + HIGH] = float(change.low[0]), float(change.high[0])
+                row["stderr"] = float(change.stderr[0])
+            rows.append(row | {"prompts": curve.n_prompts, "clusters": curve.n_clusters})
+    return pd.DataFrame(rows)
+
+
+def retain_wide(table: pd.DataFrame) -> pd.DataFrame:
+    """The retain scores with their intervals as strings, decodings down and models across."""
+    ends = zip(table[_SCORE], table[_SCORE + LOW], table[_SCORE + HIGH], strict=True)
+    text = table.assign(text=[f"{v:.2f} [{a:.2f}, {b:.2f}]" for v, a, b in ends])
+    wide = text.pivot(index="decoding", columns="model", values="text")
+    wide = wide.loc[table["decoding"].unique(), table["model"].unique()]
+    return wide.reset_index().rename_axis(columns=None)
+
+
+def retain_figure(table: pd.DataFrame, metric: str, yardstick: str = "Original") -> Figure:
+    """The retain score under each decoding: the yardstick a level, every other model a marker.
+
+    Args:
+        table: As ``retain_table`` gives it.
+        metric: Id of the core metric, for the axis.
+        yardstick: Model that is drawn as a level, where it is there.
+    """
+    decodings = list(table["decoding"].unique())
+    styles = line_styles(list(table["model"].unique()))
+    others = [model for model in styles if model != yardstick]
+    with style():
+        figure, axes = plt.subplots(figsize=(7.2, 3.2))
+        place = np.arange(len(decodings))
+        for model, line in styles.items():
+            rows = table[table["model"] == model].set_index("decoding").loc[decodings]
+            value, low, high = (rows[_SCORE + end].to_numpy(float) for end in ("", LOW, HIGH))
+            if model == yardstick:
+                axes.bar(place, high - low, 0.84, bottom=low, color="0.88", zorder=1)
+                axes.hlines(
+                    value, place - 0.42, place + 0.42, color=line.colour, label=model, zorder=2
+                )
+                continue
+            aside = (others.index(model) - (len(others) - 1) / 2) * 0.76 / len(others)
+            axes.errorbar(
+                place + aside,
+                value,
+                yerr=np.clip([value - low, high - value], 0, None),
+                label=model,
+                color=line.colour,
+                marker=line.marker,
+                markerfacecolor="white" if model == "Retrain" else line.colour,
+                linestyle="none",
+                linewidth=0.9,
+                zorder=3,
+            )
+        axes.set_xticks(place, [name.replace(", ", "\n") for name in decodings], fontsize=7)
+        axes.grid(visible=False, axis="x")
+        axes.set_xlim(-0.55, len(decodings) - 0.45)
+        axes.set_ylim(top=1.02)
+        axes.set_ylabel(f"{_SCORE} ({metric.partition('@')[0]})")
+        draw_arrow(axes, "higher")
+        figure.legend(loc="outside upper right", ncols=min(6, len(styles)))
+        plt.close(figure)
+    return figure
