@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from leakrepro.errors import NotebookError
-from leakrepro.reproduce import _run_name, reproduce
+from leakrepro.reproduce import run_name, reproduce
 
 PARAMETERS = 'profile = "embedded"\nrun = None\nn = None\nmodels = None\nnote = ""'
 WRITE = """\
@@ -166,13 +166,13 @@ def test_of_progress_bars_only_the_end_is_kept(world: Path) -> None:
     assert not [line for line in lines if "20%|" in line or "0%|" in line.replace("100%|", "")]
 
 
-def test_a_run_name_is_readable_short_and_never_shared() -> None:
-    assert _run_name("small", {}) == "small"
+def test_arun_name_is_readable_short_and_never_shared() -> None:
+    assert run_name("small", {}) == "small"
     values = [{"n": 8}, {"n": "8"}, {"n": -8}, {"note": "a b"}, {"note": "a/b"}, {"n": 8, "m": 1}]
-    names = [_run_name("small", value) for value in [*values, {"note": "x" * 300}]]
+    names = [run_name("small", value) for value in [*values, {"note": "x" * 300}]]
     assert len(set(names)) == len(names)
     assert all(re.fullmatch(r"small\+[\w.,=]{1,60}-[0-9a-f]{6}", name) for name in names)
-    assert _run_name("small", {"m": 1, "n": 8}) == names[5]
+    assert run_name("small", {"m": 1, "n": 8}) == names[5]
 
 
 def test_braces_in_paths_and_values(world: Path) -> None:

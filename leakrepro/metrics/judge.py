@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
+from leakrepro import ledger
 from leakrepro.errors import IncompleteScores
 from leakrepro.extras import require
 from leakrepro.metrics.cache import ScoreCache
@@ -158,7 +159,8 @@ class LLMJudge:
         self._pace = _Pace(requests_per_minute)
         self._price, self._allow_missing = price, allow_missing
         server = os.environ.get("OPENAI_BASE_URL", "")
-        self._cache = ScoreCache(f"{self.id}/{server}/{_VERSION}") if cache else None
+        name = f"{self.id}/{server}/{_VERSION}"
+        self._cache = ScoreCache(name, remade=False) if cache else None
 
     def score(self, prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]]) -> Scores:
         """Scores the candidates; see ``CoreMetric``. Says what it will cost before it starts.
@@ -173,6 +175,7 @@ class LLMJudge:
         distinct = self._distinct(prompts, candidates)
         asked = distinct.unknown()
         if asked:
+            ledger.require_stored(f"{len(asked)} answers of {self.id}")
             tqdm.write(f"{self.id}: {self._cost(asked)}", file=sys.stderr)
         usage, reasons = self._ask(asked, distinct)
         self.usage += distinct.usage + usage
