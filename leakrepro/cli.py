@@ -96,6 +96,37 @@ def reproduce(
 
 
 @app.command()
+def verify(
+    profile: Annotated[
+        str, typer.Option(help="Profile whose results are verified, or a .yaml file.")
+    ] = "embedded",
+    only: Annotated[
+        list[str], typer.Option(help="Notebook to verify, by number or name; may be repeated.")
+    ] = [],  # noqa: B006
+    jobs: Annotated[int, typer.Option(help="Notebooks at the same time.")] = 1,
+    parameter: Annotated[
+        list[str],
+        typer.Option("--parameter", "-p", metavar="KEY=VALUE", help="As given to reproduce."),
+    ] = [],  # noqa: B006
+) -> None:
+    """Score every stored sample again, derive every table again, and compare with the results.
+
+    Nothing is sampled, trained or changed. Each difference is a line; the status is then 1.
+
+    \b
+    Example: leakrepro verify --profile embedded --only 01
+    """
+    import leakrepro as lr
+
+    found = lr.verify(profile, only=only, jobs=jobs, parameters=_pairs(parameter, "-p"))
+    for difference in found.differences:
+        typer.echo(difference)
+    typer.echo(found)
+    if not found.agrees:
+        raise typer.Exit(1)
+
+
+@app.command()
 def evaluate(
     model: Annotated[str, typer.Argument(help="Folder, hub id, or a model of the benchmark.")],
     benchmark: Annotated[str, typer.Option(help="fictional, tofu ...")],

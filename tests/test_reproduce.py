@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from leakrepro.errors import NotebookError
-from leakrepro.reproduce import run_name, reproduce
+from leakrepro.reproduce import reproduce, run_name
 
 PARAMETERS = 'profile = "embedded"\nrun = None\nn = None\nmodels = None\nnote = ""'
 WRITE = """\

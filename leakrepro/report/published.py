@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from importlib import resources
+from typing import cast
 
 import pandas as pd
 
@@ -32,6 +33,11 @@ def reference_values() -> pd.DataFrame:
     path = resources.files("leakrepro") / "reference" / "tofu.csv"
     with path.open(encoding="utf-8") as file:
         return pd.read_csv(file, keep_default_na=False, na_values=[""])
+
+
+def metric_name(metric: str) -> str:
+    """The paper's short name of a core metric that it published, else the id itself."""
+    return _METRICS.get(metric.partition("@")[0], metric).removeprefix("leak@k-")
 
 
 def published(benchmark: str, metric: str, temperature: float, top_p: float) -> pd.DataFrame:
@@ -107,7 +113,7 @@ def measured(name: str) -> pd.DataFrame:
 def compare_published(reports: Iterable[LeakReport]) -> pd.DataFrame:
     """Our curves beside the published ones of the same name, decoding cell, metric and k.
 
-    Columns: model, metric, temperature, top_p, k, leak@k, low, high, draws_stderr, published,
+    Columns: model, metric, temperature, top_p, n, k, leak@k, low, high, draws_stderr, published,
     precision, difference (ours less theirs), checkpoint, source, note. Models are matched by name,
     so this is for reports on the authors' checkpoints (profile ``paper``); no rows when nothing
     matches. ``leakrepro.report.verdict`` says which differences draws alone explain.
@@ -123,13 +129,14 @@ def compare_table(curves: pd.DataFrame) -> pd.DataFrame:
 
     RULE's last round goes by the name of the paper's: ``RULE-NPO, round 3`` is its ``RULE-NPO``.
     """
-    ours = ["model", "metric", "temperature", "top_p", "k", "leak@k", "low", "high"]
+    ours = ["model", "metric", "temperature", "top_p", "n", "k", "leak@k", "low", "high"]
     columns = [*ours, "draws_stderr", "published", "precision", "difference"]
     columns += ["checkpoint", "source", "note"]
     cell = ["benchmark", "metric", "temperature", "top_p"]
     found = []
     for key, rows in curves.groupby(cell, sort=False):
-        theirs = published(*key)
+        benchmark, metric, temperature, top_p = cast(tuple[str, str, float, float], key)
+        theirs = published(benchmark, metric, temperature, top_p)
         method = rows["model"].str.removesuffix(f", round {_ROUNDS}")
         found.append(rows.assign(method=method).merge(theirs, on=["method", "k"]))
     together = pd.concat(found) if found else pd.DataFrame()

@@ -103,6 +103,14 @@ class TestCompare:
         frame = compare_published([report()])
         assert frame.empty
         assert frame.columns.tolist() == [
-            *("model", "metric", "temperature", "top_p", "k", "leak@k", "low", "high"),
-            *("draws_stderr", "published", "precision", "difference", "checkpoint", "source", "note"),
+            *("model", "metric", "temperature", "top_p", "n", "k", "leak@k", "low", "high"),
+            *(
+                "draws_stderr",
+                "published",
+                "precision",
+                "difference",
+                "checkpoint",
+                "source",
+                "note",
+            ),
         ]
