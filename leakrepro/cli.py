@@ -79,14 +79,39 @@ def reproduce(
         typer.Option("--parameter", "-p", metavar="KEY=VALUE", help="Notebook parameter, as YAML."),
     ] = [],  # noqa: B006
     notebooks: Annotated[Path, typer.Option(help="Folder of the notebooks.")] = Path("notebooks"),
+    dry_run: Annotated[
+        bool, typer.Option(help="Only say what it would take and what is missing here.")
+    ] = False,
+    tokens_per_second: Annotated[
+        float | None, typer.Option(help="Dry run: speed of the sampler.")
+    ] = None,
+    judge_price: Annotated[
+        tuple[float, float] | None,
+        typer.Option(metavar="IN OUT", help="Dry run: dollars for a million tokens of a judge."),
+    ] = None,
 ) -> None:
-    """Run the notebooks of a profile; results go to runs/PROFILE/.
+    """Run the notebooks of a profile; results and report go to runs/PROFILE/.
 
     With -p they go to a folder of their own beside it, so that nothing is replaced.
 
     \b
     Example: leakrepro reproduce --profile scratch-cpu --only 01 -p n=32 -p "k=[1, 32]"
     """
+    if dry_run:
+        from leakrepro.dryrun import dry_run as plan
+
+        typer.echo(
+            plan(
+                profile,
+                only=only,
+                parameters=_pairs(parameter, "-p"),
+                tokens_per_second=tokens_per_second,
+                judge_price=judge_price,
+            )
+        )
+        return
+    if tokens_per_second is not None or judge_price is not None:
+        raise ValueError("--tokens-per-second and --judge-price belong to --dry-run")
     from leakrepro.reproduce import reproduce as run
 
     output = run(

@@ -75,10 +75,11 @@ def test_a_profile_runs_whole(world: Path) -> None:
     page = (output / "index.html").read_text()
     assert page.count('class="status ok"') == 2
     assert page.count("data:image/png;base64,iVBORw0KGgo") == 2
-    assert "<td>0.12</td>" in page
+    assert '<td class="number">0.12</td>' in page
     assert 'href="01_curves.csv"' in page
     assert "profile = small.yaml;" in page
-    assert f"torch {__import__('torch').__version__}" in page
+    assert f'<td class="words">{__import__("torch").__version__}</td>' in page
+    assert page.count('class="verdict nothing published"') == 4  # in the contents and the sections
 
 
 def test_changed_parameters_go_elsewhere(world: Path) -> None:
