@@ -72,7 +72,8 @@ def _section(folder: Path, stem: str, run: Mapping[str, Any]) -> dict[str, Any]:
     values = None if failed else compare_results(folder, stem)
     paper = Path(str(run["parameters"].get("profile"))).stem == "paper"
     found = verdict(values, paper=paper, failed=failed)
-    figures = [name for name in files if name.endswith(".png")]
+    # The plain name is the main figure.
+    figures = sorted((n for n in files if n.endswith(".png")), key=lambda n: Path(n).stem)
     return {
         "stem": stem,
         "run": run,
@@ -118,7 +119,8 @@ class _Table:
 
 
 def _tables(folder: Path, files: Sequence[str]) -> Iterator[_Table]:
-    for name in (name for name in files if name.endswith(".csv")):
+    tables = (name for name in files if name.endswith(".csv"))
+    for name in sorted(tables, key=lambda name: (".summary." not in name, name)):
         frame = _wide(pd.read_csv(folder / name))
         if len(frame) <= _MOST_ROWS:
             yield _Table.of(name, frame, digits=2, unfolded=len(frame) <= _OPEN_ROWS)
