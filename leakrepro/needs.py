@@ -18,6 +18,7 @@ Load = Callable[[str | None], Profile]  # of a study, or with None of the profil
 
 _TOFU_FORGET = {"forget01": 40, "forget05": 200, "forget10": 400}
 _WMDP = {"bio": 1273, "chem": 408, "cyber": 1987}
+_RETAIN_CELL = 3  # samples a retain prompt in a cell of notebook 10
 _TEXT = 200  # bytes of a question with its answer, where the files are not here
 
 
@@ -275,10 +276,12 @@ def _cost(load: Load) -> Needs:
 
 
 def _retain_quality(load: Load) -> Needs:
+    """Retain prompts under the headline decoding, and a few samples under the grid's others."""
     needs, task = Needs(), _task(load(None))
     needs.metrics |= dict.fromkeys(task.profile.metrics or ())
     how = task.profile.decoding.replace(n=task.profile.retain_n)
     cells = [how.replace(temperature=t, top_p=p) for t, p in task.profile.grid]
+    cells = [cell if cell == how else cell.replace(n=_RETAIN_CELL) for cell in cells]
     for name in needs.take(task, _studied(task.profile)):
         for decoding in (how.greedy(), *cells):
             needs.sample(task, name, "retain", decoding)

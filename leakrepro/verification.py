@@ -18,7 +18,7 @@ from leakrepro import paths
 from leakrepro.errors import StoreError
 from leakrepro.notebook import Run, execute
 from leakrepro.profiles import load_profile
-from leakrepro.report.index import files_of
+from leakrepro.report.index import INDEX, files_of, render_index
 from leakrepro.reproduce import overrides, read_records, run_name
 from leakrepro.sampling.digests import changed_samples, digest_file
 from leakrepro.sampling.store import open_store
@@ -80,6 +80,7 @@ def verify(
        one goes on). Answers of an LLM judge are samples too: they are read as they are.
     3. Every cell of every table must be the same text, or the same number to 1e-12. Columns of wall
        time (``seconds`` in their name) are left out.
+    4. Where all this agrees, the report must be the one that these results give.
 
     Nothing of the results, samples or models is changed.
 
@@ -98,7 +99,8 @@ def verify(
     parameters = dict(parameters or {})
     settings = load_profile(profile, **overrides(parameters))
     results = paths.results(run_name(settings.name, parameters))
-    records = _choose(read_records(results), only, results)
+    everything = read_records(results)
+    records = _choose(everything, only, results)
 
     differences: list[str] = []
     stores = {path for record in records.values() for path in record["stores"]}
@@ -138,6 +140,11 @@ def verify(
                 compared, found = _compare_tables(results, folder, run.stem)
                 cells += compared
                 differences += found
+    page = results / INDEX
+    if not differences and (
+        not page.exists() or page.read_text(encoding="utf-8") != render_index(results, everything)
+    ):
+        differences.append(f"{page} is not the report of these results; {_RESTORE}")
     samples = {path: each for r in records.values() for path, each in r["stores"].items()}
     return Verification(
         results=results,

@@ -132,6 +132,13 @@ def test_untouched_results_agree_and_stay_untouched(world: Path) -> None:
     assert found.cells == (len(table) - 1) * (table[0].count(",") + 1)
     assert contents(world / "home") == before
 
+    page = world / "home" / "tiny" / "index.html"
+    page.write_text(page.read_text().replace("nothing published", "agrees (1 of 1)"))
+    found = lr.verify("tiny.yaml", only=["01"])
+    assert found.differences == (
+        f"{page} is not the report of these results; `leakrepro reproduce` restores it",
+    )
+
 
 def test_changed_samples_scores_and_cells_are_named(world: Path) -> None:
     shard = forget_store(world) / "shard-00000.parquet"

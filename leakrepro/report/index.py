@@ -17,13 +17,25 @@ from leakrepro.files import write_atomically
 from leakrepro.report.tables import readable
 from leakrepro.report.verdict import Verdict, compare_results, verdict
 
+INDEX = "index.html"
 _OPEN_ROWS = 40  # longer tables are folded
 _MOST_ROWS = 1000  # and those beyond are linked alone
 _COST = ("samples", "tokens", "drawn", "drawn tokens")
 
 
 def write_index(folder: Path, runs: Mapping[str, Mapping[str, Any]]) -> Path:
-    """Writes ``index.html``: a table of contents with verdicts, and a section a notebook.
+    """Writes ``index.html``, the page of ``render_index``, and returns its path.
+
+    Raises:
+        OSError: when the folder cannot be read or written.
+    """
+    path = folder / INDEX
+    write_atomically(path, render_index(folder, runs).encode())
+    return path
+
+
+def render_index(folder: Path, runs: Mapping[str, Mapping[str, Any]]) -> str:
+    """The report: a table of contents with verdicts, and a section a notebook.
 
     A section has the notebook's figures, its tables, ours against the published values, its cost
     and its files. The figures are in the page, which needs no other file and no script.
@@ -35,26 +47,20 @@ def write_index(folder: Path, runs: Mapping[str, Mapping[str, Any]]) -> Path:
         folder: Results of a profile.
         runs: Notebook stem -> its record, as ``leakrepro.reproduce.read_records`` gives it.
 
-    Returns:
-        The page.
-
     Raises:
-        OSError: when the folder cannot be read or written.
+        OSError: when the folder cannot be read.
     """
     last = max(runs.values(), key=lambda run: str(run["started"]))
     template = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     text = (resources.files("leakrepro") / "report" / "index.html.jinja").read_text("utf-8")
-    page = template.from_string(text).render(
+    return template.from_string(text).render(
         name=folder.name,
         pages=[_section(folder, stem, run) for stem, run in sorted(runs.items())],
         environment=last["environment"],
         zip=zip,
     )
-    path = folder / "index.html"
-    write_atomically(path, page.encode())
-    return path
 
 
 def files_of(folder: Path, stem: str) -> list[str]:
