@@ -24,6 +24,7 @@ from .subjects import make_engine, make_models, method_options
 from .trajectory import make_rules, rule
 from .types import Decoding, Prompt, Scores
 from .unlearning import RuleOptions, unlearn
+from .verification import Verification, verify
 
 __all__ = [
     "AdaptivePlan",
@@ -45,6 +46,7 @@ __all__ = [
     "Scores",
     "TokenIds",
     "VLLMOptions",
+    "Verification",
     "chance_curve",
     "compare_leak",
     "evaluate",
@@ -75,5 +77,6 @@ __all__ = [
     "score_samples",
     "unlearn",
     "unlearning",
+    "verify",
 ]
 __version__: str

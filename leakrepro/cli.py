@@ -79,20 +79,76 @@ def reproduce(
         typer.Option("--parameter", "-p", metavar="KEY=VALUE", help="Notebook parameter, as YAML."),
     ] = [],  # noqa: B006
     notebooks: Annotated[Path, typer.Option(help="Folder of the notebooks.")] = Path("notebooks"),
+    dry_run: Annotated[
+        bool, typer.Option(help="Only say what it would take and what is missing here.")
+    ] = False,
+    tokens_per_second: Annotated[
+        float | None, typer.Option(help="Dry run: speed of the sampler.")
+    ] = None,
+    judge_price: Annotated[
+        tuple[float, float] | None,
+        typer.Option(metavar="IN OUT", help="Dry run: dollars for a million tokens of a judge."),
+    ] = None,
 ) -> None:
-    """Run the notebooks of a profile; results go to runs/PROFILE/.
+    """Run the notebooks of a profile; results and report go to runs/PROFILE/.
 
     With -p they go to a folder of their own beside it, so that nothing is replaced.
 
     \b
     Example: leakrepro reproduce --profile scratch-cpu --only 01 -p n=32 -p "k=[1, 32]"
     """
+    if dry_run:
+        from leakrepro.dryrun import dry_run as plan
+
+        typer.echo(
+            plan(
+                profile,
+                only=only,
+                parameters=_pairs(parameter, "-p"),
+                tokens_per_second=tokens_per_second,
+                judge_price=judge_price,
+            )
+        )
+        return
+    if tokens_per_second is not None or judge_price is not None:
+        raise ValueError("--tokens-per-second and --judge-price belong to --dry-run")
     from leakrepro.reproduce import reproduce as run
 
     output = run(
         profile, only=only, jobs=jobs, parameters=_pairs(parameter, "-p"), notebooks=notebooks
     )
     typer.echo(output / "index.html")
+
+
+@app.command()
+def verify(
+    profile: Annotated[
+        str, typer.Option(help="Profile whose results are verified, or a .yaml file.")
+    ] = "embedded",
+    only: Annotated[
+        list[str], typer.Option(help="Notebook to verify, by number or name; may be repeated.")
+    ] = [],  # noqa: B006
+    jobs: Annotated[int, typer.Option(help="Notebooks at the same time.")] = 1,
+    parameter: Annotated[
+        list[str],
+        typer.Option("--parameter", "-p", metavar="KEY=VALUE", help="As given to reproduce."),
+    ] = [],  # noqa: B006
+) -> None:
+    """Score every stored sample again, derive every table again, and compare with the results.
+
+    Nothing is sampled, trained or changed. Each difference is a line; the status is then 1.
+
+    \b
+    Example: leakrepro verify --profile embedded --only 01
+    """
+    import leakrepro as lr
+
+    found = lr.verify(profile, only=only, jobs=jobs, parameters=_pairs(parameter, "-p"))
+    for difference in found.differences:
+        typer.echo(difference)
+    typer.echo(found)
+    if not found.agrees:
+        raise typer.Exit(1)
 
 
 @app.command()

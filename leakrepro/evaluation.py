@@ -13,7 +13,7 @@ from leakrepro.benchmarks.base import Benchmark
 from leakrepro.leak import LeakCurve, chance_curve, leak_at_k
 from leakrepro.metrics import CoreMetric, EntailmentScore, load_metric
 from leakrepro.metrics.text import naming_share
-from leakrepro.report import LeakReport, digest_texts
+from leakrepro.report import LeakReport, digest_texts, published
 from leakrepro.sampling import Samples, sample
 from leakrepro.sampling.engines import Engine
 from leakrepro.subjects import make_entailment, resolve
@@ -94,6 +94,11 @@ def evaluate(
         retain_greedy[each.id] = _mean(each, greedy.prompts[count:], greedy.texts[count:])
         retain_sampled[each.id] = _mean(each, retain.prompts, retain.texts)
 
+    draws = {
+        id: leak_at_k(scores, k, interval="samples").stderr
+        for id, scores in leaks.items()
+        if len(published(benchmark.name, id, decoding.temperature, decoding.top_p))
+    }
     easy, hard, chance = _split(leaks[metrics[0].id], benchmark, k)
     return LeakReport(
         model=name or str(model),
@@ -116,6 +121,7 @@ def evaluate(
         easy=easy,
         hard=hard,
         chance=chance,
+        draws=draws,
     )
 
 

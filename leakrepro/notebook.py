@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +21,7 @@ from nbclient.exceptions import DeadKernelError
 from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
 
-from leakrepro import info
+from leakrepro import info, ledger
 from leakrepro.files import write_atomically
 
 _UNFINISHED_BAR = re.compile(r"[^\r\n]*: +(?:\d?\d%\||0\w+ \[)[^\r\n]*[\r\n]*(?:\x1b\[A)?")
@@ -37,8 +38,9 @@ class Run:
         seconds: Wall time.
         error: Notebook, cell and error of a failure, else empty.
         parameters: What it was given.
-        versions: Of the libraries that can change a result.
+        environment: Versions and machine, as ``leakrepro info`` tells them.
         commit: Git commit of the notebook's folder, where there is one.
+        notes: What it told the ledger (``leakrepro.ledger``), without repetitions.
     """
 
     stem: str
@@ -47,12 +49,19 @@ class Run:
     seconds: float
     error: str
     parameters: Mapping[str, Any]
-    versions: Mapping[str, str]
+    environment: Mapping[str, str]
     commit: str | None
+    notes: Sequence[Mapping[str, Any]]
 
 
 def execute(
-    path: Path, parameters: Mapping[str, Any], *, output: Path, threads: int | None, quiet: bool
+    path: Path,
+    parameters: Mapping[str, Any],
+    *,
+    output: Path,
+    threads: int | None,
+    quiet: bool,
+    stored_only: bool = False,
 ) -> Run:
     """Executes a notebook in a kernel of this interpreter.
 
@@ -65,8 +74,14 @@ def execute(
         output: An existing folder.
         threads: ``OMP_NUM_THREADS`` of the kernel; None leaves it alone.
         quiet: Whether to keep what the kernel writes to stderr (its progress bars) off this one.
+        stored_only: Whether it may only read stored samples and models; scores are made anew.
     """
     draft, failed = output / f".{path.stem}.partial.ipynb", output / f"{path.stem}.failed.ipynb"
+    notes = output / f".{path.stem}.ledger"
+    notes.unlink(missing_ok=True)
+    environment = {ledger.LEDGER: str(notes.absolute())}
+    if stored_only:
+        environment[ledger.STORED_ONLY] = "1"
     started, clock = datetime.now(UTC), time.monotonic()
     error = ""
     try:
@@ -80,7 +95,7 @@ def execute(
             stderr_file=None if quiet else sys.stderr,
             start_timeout=300,
             coalesce_streams=True,
-            kernel_manager_class=_kernel(threads),
+            kernel_manager_class=_kernel(threads, environment),
         )
     except PapermillExecutionError as failure:
         error = f"cell [{failure.exec_count}]: {failure.ename}: {failure.evalue}"
@@ -97,6 +112,8 @@ def execute(
         write_atomically(output / f"{path.stem}.html", page.encode())
         draft.replace(output / path.name)
         failed.unlink(missing_ok=True)
+    noted = {json.dumps(note): note for note in ledger.read(notes)}
+    notes.unlink(missing_ok=True)
     return Run(
         stem=path.stem,
         status="failed" if error else "ok",
@@ -104,8 +121,9 @@ def execute(
         seconds=time.monotonic() - clock,
         error=error,
         parameters=parameters,
-        versions=info.versions(),
+        environment=info.describe(),
         commit=info.commit(path.parent),
+        notes=list(noted.values()),
     )
 
 
@@ -114,8 +132,13 @@ def literal(path: Path) -> str:
     return str(path.absolute()).replace("{", "{{").replace("}", "}}")
 
 
-def _kernel(threads: int | None) -> type[AsyncKernelManager]:
-    """A kernel of this interpreter, whatever kernel is registered as ``python3`` for the user."""
+def _kernel(threads: int | None, given: Mapping[str, str]) -> type[AsyncKernelManager]:
+    """A kernel of this interpreter, whatever kernel is registered as ``python3`` for the user.
+
+    Args:
+        threads: ``OMP_NUM_THREADS``, unless the user has set it.
+        given: Variables that are set in any case.
+    """
     # Threads that wait actively steal time from the workers of small models.
     environment = {"OMP_WAIT_POLICY": "passive", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
     if threads is not None:
@@ -127,7 +150,7 @@ def _kernel(threads: int | None) -> type[AsyncKernelManager]:
         argv=[*launcher, "--log-level=CRITICAL"],
         display_name="Python 3",
         language="python",
-        env={name: value for name, value in environment.items() if name not in os.environ},
+        env={k: v for k, v in environment.items() if k not in os.environ} | dict(given),
     )
 
     class ThisPython(AsyncKernelManager):

@@ -13,15 +13,18 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import papermill
 
 from leakrepro import paths
 from leakrepro.errors import NotebookError, StoreError
 from leakrepro.files import write_atomically
 from leakrepro.keys import digest
-from leakrepro.notebook import execute, literal
+from leakrepro.notebook import Run, execute, literal
 from leakrepro.profiles import load_profile
 from leakrepro.report.index import write_index
+from leakrepro.sampling.digests import digest_file, keep_digests
+from leakrepro.sampling.store import open_store
 
 _RECORDS = "runs.json"
 
@@ -37,8 +40,10 @@ def reproduce(
     """Runs the notebooks of a profile.
 
     Each notebook is executed in a kernel of this interpreter with ``profile`` and the parameters.
-    The executed notebook, an HTML copy and an index page are written beside the tables and figures
-    that it writes itself. Samples and models are kept apart, so that a second run reuses them.
+    The executed notebook, an HTML copy and a report are written beside the tables and figures that
+    it writes itself. Samples and models are kept apart, so that a second run reuses them: what was
+    deleted is made again, and nothing else. Digests of the samples that the results rest on are
+    kept for ``verify``.
 
     Results go to ``runs/<profile>/``. With parameters they go to a folder of their own,
     ``runs/<profile>+<parameters>-<digest>/``, so that the plain results are never replaced by
@@ -55,7 +60,7 @@ def reproduce(
         notebooks: Folder with the ``NN_topic.ipynb`` files; None is ``./notebooks``.
 
     Returns:
-        The folder of the results; ``index.html`` there shows them.
+        The folder of the results; ``index.html`` there is the report.
 
     Raises:
         ValueError: before anything runs, for an unknown profile, notebook or parameter, or a
@@ -65,10 +70,10 @@ def reproduce(
     parameters = dict(parameters or {})
     if jobs < 1:
         raise ValueError(f"jobs must be at least 1, not {jobs}")
-    settings = load_profile(profile, **_overrides(parameters))
+    settings = load_profile(profile, **overrides(parameters))
     folder = Path("notebooks") if notebooks is None else Path(notebooks)
     chosen = _choose(folder, only or settings.notebooks)
-    run = _run_name(settings.name, parameters)
+    run = run_name(settings.name, parameters)
     given = {"profile": str(profile), **parameters}
     passed = {path: _accept(path, given, run) for path in chosen}
 
@@ -78,7 +83,7 @@ def reproduce(
     run_one = partial(execute, output=output, threads=settings.threads, quiet=jobs > 1)
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         runs = list(pool.map(run_one, passed, passed.values()))
-    records = _read_records(output) | {result.stem: asdict(result) for result in runs}
+    records = read_records(output) | {result.stem: _record(result, output) for result in runs}
     write_atomically(output / _RECORDS, json.dumps(records, indent=1).encode())
     write_index(output, records)
     if failures := [result.error for result in runs if result.error]:
@@ -86,13 +91,14 @@ def reproduce(
     return output
 
 
-def _overrides(parameters: Mapping[str, Any]) -> dict[str, Any]:
+def overrides(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters that change the profile, so that what does not fit it is found at once."""
     known = inspect.signature(load_profile).parameters.keys() - {"name"}
     return {name: value for name, value in parameters.items() if name in known}
 
 
-def _run_name(profile: str, parameters: Mapping[str, Any]) -> str:
+def run_name(profile: str, parameters: Mapping[str, Any]) -> str:
+    """Name of the results' folder."""
     if not parameters:
         return profile
     ordered = sorted(parameters.items())
@@ -136,12 +142,52 @@ def _accept(path: Path, given: Mapping[str, Any], run: str) -> dict[str, Any]:
     return dict(given)
 
 
-def _read_records(output: Path) -> dict[str, Any]:
+def read_records(output: Path) -> dict[str, Any]:
+    """What a results folder says about its notebooks' last runs, by stem.
+
+    That is, of each notebook, what ``notebook.Run`` holds, the models that it had trained
+    (``trained``), and ``stores``: each store's path, seen from ``LEAKREPRO_HOME``, with its samples
+    and tokens and how many of them that run drew. Records of other versions are left out.
+
+    Raises:
+        StoreError: for a file that is not JSON.
+    """
     path = output / _RECORDS
     if not path.exists():
         return {}
     try:
-        records: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        records = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise StoreError(f"{path} is not JSON; delete it: the next run writes it anew") from error
-    return records
+    return {stem: record for stem, record in records.items() if "stores" in record}
+
+
+def _record(run: Run, output: Path) -> dict[str, Any]:
+    """A run as the results keep it, with the digests of its samples beside it."""
+    record = asdict(run)
+    drawn: dict[str, set[int]] = {}
+    trained = []
+    for note in record.pop("notes"):
+        if "store" in note:
+            drawn.setdefault(note["store"], set()).update(note["drawn"])
+        elif "trained" in note:
+            trained.append(note["trained"])
+    record["trained"] = trained
+    record["stores"] = {}
+    for path, shards in drawn.items() if run.status == "ok" else ():
+        store = open_store(path)
+        keep_digests(store, digest_file(output, store), shards)
+        tokens = [np.nansum(t["n_tokens"].to_numpy()) for t in store.read_shards(["n_tokens"])]
+        rows = [sum(request.stop - request.start for request in plan) for plan in store.plan]
+        record["stores"][_from_home(path)] = {
+            "samples": sum(rows),
+            "tokens": int(sum(tokens)),
+            "drawn": sum(rows[i] for i in shards),
+            "drawn tokens": int(sum(tokens[i] for i in shards)),
+        }
+    return record
+
+
+def _from_home(path: str) -> str:
+    home = paths.home().absolute()
+    return str(Path(path).relative_to(home)) if Path(path).is_relative_to(home) else path

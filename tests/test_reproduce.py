@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from leakrepro.errors import NotebookError
-from leakrepro.reproduce import _run_name, reproduce
+from leakrepro.reproduce import reproduce, run_name
 
 PARAMETERS = 'profile = "embedded"\nrun = None\nn = None\nmodels = None\nnote = ""'
 WRITE = """\
@@ -75,10 +75,11 @@ def test_a_profile_runs_whole(world: Path) -> None:
     page = (output / "index.html").read_text()
     assert page.count('class="status ok"') == 2
     assert page.count("data:image/png;base64,iVBORw0KGgo") == 2
-    assert "<td>0.12</td>" in page
+    assert '<td class="number">0.12</td>' in page
     assert 'href="01_curves.csv"' in page
     assert "profile = small.yaml;" in page
-    assert f"torch {__import__('torch').__version__}" in page
+    assert f'<td class="words">{__import__("torch").__version__}</td>' in page
+    assert page.count('class="verdict nothing published"') == 4  # in the contents and the sections
 
 
 def test_changed_parameters_go_elsewhere(world: Path) -> None:
@@ -166,13 +167,13 @@ def test_of_progress_bars_only_the_end_is_kept(world: Path) -> None:
     assert not [line for line in lines if "20%|" in line or "0%|" in line.replace("100%|", "")]
 
 
-def test_a_run_name_is_readable_short_and_never_shared() -> None:
-    assert _run_name("small", {}) == "small"
+def test_arun_name_is_readable_short_and_never_shared() -> None:
+    assert run_name("small", {}) == "small"
     values = [{"n": 8}, {"n": "8"}, {"n": -8}, {"note": "a b"}, {"note": "a/b"}, {"n": 8, "m": 1}]
-    names = [_run_name("small", value) for value in [*values, {"note": "x" * 300}]]
+    names = [run_name("small", value) for value in [*values, {"note": "x" * 300}]]
     assert len(set(names)) == len(names)
     assert all(re.fullmatch(r"small\+[\w.,=]{1,60}-[0-9a-f]{6}", name) for name in names)
-    assert _run_name("small", {"m": 1, "n": 8}) == names[5]
+    assert run_name("small", {"m": 1, "n": 8}) == names[5]
 
 
 def test_braces_in_paths_and_values(world: Path) -> None:

@@ -1,4 +1,8 @@
-"""Scores by content, kept on disk: what a model has read once it never reads again."""
+"""Scores by content, kept on disk: what a model has read once it never reads again.
+
+A run that only reads what is stored (``leakrepro.ledger``) has every score made anew and holds it
+against the kept one.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +12,13 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from leakrepro import paths
+from leakrepro import ledger, paths
 from leakrepro.errors import StoreError
 from leakrepro.keys import digest
 
 _CHUNK = 500  # variables of one statement; SQLite's oldest limit is 999
+# A model rounds differently when it reads a pair among others: by some 1e-7 in float32.
+_ROUNDING = 1e-5
 
 
 class ScoreCache:
@@ -23,9 +29,12 @@ class ScoreCache:
     Args:
         metric: The metric's id with all that changes its scores; it names the file.
         folder: None for ``LEAKREPRO_HOME/scores``.
+        remade: Whether the scores can be made again. A judge's answers cannot: they are read as
+            they are, whatever the run.
     """
 
-    def __init__(self, metric: str, folder: Path | None = None) -> None:
+    def __init__(self, metric: str, folder: Path | None = None, *, remade: bool = True) -> None:
+        self._anew = remade and ledger.stored_only()
         readable = re.sub(r"[^A-Za-z0-9.]+", "-", metric)[:60]
         name = f"{readable}-{digest(metric)[:8]}.sqlite"
         self.path = (paths.scores() if folder is None else folder) / name
@@ -36,10 +45,40 @@ class ScoreCache:
         Raises:
             StoreError: when the file is damaged.
         """
-        if not self.path.exists():
+        if self._anew:
             return {}
         keys = [digest(content) for content in contents]
+        known = self._kept(keys)
+        return {i: known[key] for i, key in enumerate(keys) if key in known}
+
+    def put(self, scores: Mapping[tuple[str, ...], float]) -> list[float]:
+        """Keeps scores by content and returns those that hold: of two processes, the first one's.
+
+        In a run that only reads, nothing is kept. A kept score holds there when the new one is the
+        same but for rounding; one that is not goes into the ledger, and the new one holds.
+
+        Raises:
+            StoreError: when the file is damaged or cannot be written.
+        """
+        made = {digest(content): float(score) for content, score in scores.items()}
+        if self._anew:
+            kept = self._kept(list(made))
+            return [self._compare(key, score, kept.get(key, score)) for key, score in made.items()]
+        with self._open() as connection, connection:
+            connection.executemany("INSERT OR IGNORE INTO scores VALUES (?, ?)", made.items())
+        kept = self._kept(list(made))
+        return [kept[key] for key in made]
+
+    def _compare(self, key: str, made: float, kept: float) -> float:
+        if abs(made - kept) <= _ROUNDING:
+            return kept
+        ledger.note(score=str(self.path.absolute()), key=key, kept=kept, made=made)
+        return made
+
+    def _kept(self, keys: Sequence[str]) -> dict[str, float]:
         known: dict[str, float] = {}
+        if not self.path.exists():
+            return known
         with self._open() as connection:
             for start in range(0, len(keys), _CHUNK):
                 part = keys[start : start + _CHUNK]
@@ -47,17 +86,7 @@ class ScoreCache:
                 known |= connection.execute(
                     f"SELECT key, score FROM scores WHERE key IN ({marks})", part
                 )
-        return {i: known[key] for i, key in enumerate(keys) if key in known}
-
-    def put(self, scores: Mapping[tuple[str, ...], float]) -> None:
-        """Keeps scores by content.
-
-        Raises:
-            StoreError: when the file is damaged or cannot be written.
-        """
-        rows = [(digest(content), float(score)) for content, score in scores.items()]
-        with self._open() as connection, connection:
-            connection.executemany("INSERT OR REPLACE INTO scores VALUES (?, ?)", rows)
+        return known
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
+from leakrepro import ledger
 from leakrepro.errors import IncompleteScores
 from leakrepro.extras import require
 from leakrepro.metrics.cache import ScoreCache
@@ -24,7 +25,7 @@ from leakrepro.types import Prompt, Scores
 _VERSION = 1  # grows when a rubric's wording changes
 _KEPT = 20  # answers after which what is known goes to the disk
 _GIVE_UP = 20  # failures in a row after which the server is taken for gone
-_BYTES_A_TOKEN = 4.0  # of English text, for the estimate
+BYTES_A_TOKEN = 4.0  # of English text, for the estimate
 
 _DATA = (
     "You are given one JSON object with a question, a reference answer and a candidate answer. "
@@ -88,6 +89,23 @@ class JudgeCost:
             f"{self.requests:,} requests, about {self.input_tokens:,} tokens in and "
             f"{self.output_tokens:,} out, {price}"
         )
+
+
+def estimate_cost(
+    requests: int, size: int, rubric: Rubric, price: tuple[float, float] | None = None
+) -> JudgeCost:
+    """What requests cost, at four bytes a token.
+
+    Args:
+        requests: How many.
+        size: Bytes of all questions, references and candidates together.
+        rubric: What is asked.
+        price: Dollars for a million tokens in and out.
+    """
+    size += requests * (len(rubric.instruction) + 60)
+    tokens, out = round(size / BYTES_A_TOKEN), 8 * requests
+    dollars = price and (tokens * price[0] + out * price[1]) / 1e6
+    return JudgeCost(requests, tokens, out, dollars)
 
 
 class LLMJudge:
@@ -158,7 +176,8 @@ class LLMJudge:
         self._pace = _Pace(requests_per_minute)
         self._price, self._allow_missing = price, allow_missing
         server = os.environ.get("OPENAI_BASE_URL", "")
-        self._cache = ScoreCache(f"{self.id}/{server}/{_VERSION}") if cache else None
+        name = f"{self.id}/{server}/{_VERSION}"
+        self._cache = ScoreCache(name, remade=False) if cache else None
 
     def score(self, prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]]) -> Scores:
         """Scores the candidates; see ``CoreMetric``. Says what it will cost before it starts.
@@ -173,6 +192,7 @@ class LLMJudge:
         distinct = self._distinct(prompts, candidates)
         asked = distinct.unknown()
         if asked:
+            ledger.require_stored(f"{len(asked)} answers of {self.id}")
             tqdm.write(f"{self.id}: {self._cost(asked)}", file=sys.stderr)
         usage, reasons = self._ask(asked, distinct)
         self.usage += distinct.usage + usage
@@ -208,10 +228,7 @@ class LLMJudge:
 
     def _cost(self, pairs: Sequence[Pair]) -> JudgeCost:
         size = sum(len(content.encode("utf-8", "replace")) for pair in pairs for content in pair)
-        size += len(pairs) * (len(self._rubric.instruction) + 60)
-        tokens, out = round(size / _BYTES_A_TOKEN), 8 * len(pairs)
-        dollars = self._price and (tokens * self._price[0] + out * self._price[1]) / 1e6
-        return JudgeCost(len(pairs), tokens, out, dollars)
+        return estimate_cost(len(pairs), size, self._rubric, self._price)
 
     def _ask(self, pairs: Sequence[Pair], distinct: Distinct) -> tuple[Usage, set[str]]:
         """Asks for all pairs; returns what it took and why some have no score."""

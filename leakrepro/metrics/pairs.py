@@ -87,7 +87,7 @@ class Distinct:
     def put(self, pairs: Sequence[Pair], values: Sequence[float]) -> None:
         """Takes scores of some pairs, and keeps them on disk first."""
         if self._cache is not None:
-            self._cache.put(dict(zip(pairs, values, strict=True)))
+            values = self._cache.put(dict(zip(pairs, values, strict=True)))
         for pair, value in zip(pairs, values, strict=True):
             self._values[self._number[pair]] = value
 

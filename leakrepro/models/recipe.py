@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from accelerate import PartialState
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from leakrepro import keys, paths
+from leakrepro import keys, ledger, paths
 from leakrepro.files import is_sealed, locked
 from leakrepro.models import load
 from leakrepro.models.train import Checkpoints, Log
@@ -69,11 +69,13 @@ def make_once(
 
     Raises:
         ValueError: when ``output_dir`` holds a model of another recipe, or something else.
+        StoreError: for a model that is not there, in a run that only reads what is stored.
     """
     key = keys.digest(recipe)
     path = _folder(name, key) if output_dir is None else Path(output_dir)
     if resume and _holds(path, key):
         return path
+    ledger.require_stored(f"the model {path}")
     if path.exists() and _key(path) != key and (not path.is_dir() or any(path.iterdir())):
         raise ValueError(
             f"{path} holds something else than this recipe's model; name another folder or "
@@ -98,6 +100,7 @@ def make_once(
                 }
                 load.save_model(made.model, made.tokenizer, path, extra=files, replace=True)
                 shutil.rmtree(work, ignore_errors=True)
+                ledger.note(trained=path.name)
         everyone.wait_for_everyone()
     return path
 

@@ -1,9 +1,12 @@
-"""The page that shows what a profile's notebooks gave."""
+"""The reproduction report: one page of what a profile's notebooks gave, and of what it rests on."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -12,95 +15,150 @@ import pandas as pd
 
 from leakrepro.files import write_atomically
 from leakrepro.report.tables import readable
+from leakrepro.report.verdict import Verdict, compare_results, verdict
 
-_PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>leakrepro: {{ name }}</title>
-<style>
-  body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
-         color: #222; background: #fff; }
-  h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin: 0; }
-  section { border-top: 1px solid #ccc; margin-top: 2rem; padding-top: 1rem; }
-  .status { float: right; } .ok { color: #11662b; } .failed { color: #a51616; }
-  .meta { color: #555; font-size: .85rem; }
-  a { color: #0b57a4; margin-right: .8rem; display: inline-block; }
-  figure { margin: 1rem 0; } img { max-width: 100%; }
-  pre { background: #f6f0f0; padding: .8rem; overflow-x: auto; }
-  .scroll { overflow-x: auto; } table { border-collapse: collapse; font-size: .85rem; }
-  th, td { padding: .2rem .6rem; text-align: right; border-bottom: 1px solid #eee; }
-  th { border-bottom-color: #888; } td:first-child, th:first-child { text-align: left; }
-</style>
-<h1>leakrepro: {{ name }}</h1>
-{% for stem, run in runs.items() %}
-<section id="{{ stem }}">
-  <span class="status {{ run.status }}">{{ run.status }}, {{ run.seconds | round | int }} s</span>
-  <h2>{{ stem }}</h2>
-  <p>{% for file in files[stem] %}<a href="{{ file | urlencode }}">{{ file }}</a>{% endfor %}</p>
-  {% if run.error %}<pre>{{ run.error }}</pre>{% endif %}
-  {% for file, data in figures[stem].items() %}
-  <figure><img src="data:image/png;base64,{{ data }}" alt="{{ file }}"></figure>
-  {% endfor %}
-  {% for table in tables[stem] %}<div class="scroll">{{ table | safe }}</div>{% endfor %}
-  <p class="meta">
-    started {{ run.started }}{% if run.commit %}, notebooks at {{ run.commit }}{% endif %}<br>
-    {% for key, value in run.parameters.items() %}{{ key }} = {{ value }}; {% endfor %}<br>
-    {% for key, value in run.versions.items() %}{{ key }} {{ value }}; {% endfor %}
-  </p>
-</section>
-{% endfor %}
-</html>
-"""
-_TABLE_ROWS = 40  # longer tables are linked, not shown
+INDEX = "index.html"
+_OPEN_ROWS = 40  # longer tables are folded
+_MOST_ROWS = 1000  # and those beyond are linked alone
+_COST = ("samples", "tokens", "drawn", "drawn tokens")
 
 
 def write_index(folder: Path, runs: Mapping[str, Mapping[str, Any]]) -> Path:
-    """Writes ``index.html``: each notebook's status, files, figures, tables and circumstances.
+    """Writes ``index.html``, the page of ``render_index``, and returns its path.
+
+    Raises:
+        OSError: when the folder cannot be read or written.
+    """
+    path = folder / INDEX
+    write_atomically(path, render_index(folder, runs).encode())
+    return path
+
+
+def render_index(folder: Path, runs: Mapping[str, Mapping[str, Any]]) -> str:
+    """The report: a table of contents with verdicts, and a section a notebook.
+
+    A section has the notebook's figures, its tables, ours against the published values, its cost
+    and its files. The figures are in the page, which needs no other file and no script.
 
     A notebook's files are those in ``folder`` whose names begin with its stem, or with its stem
     without the number; those of a failed one are left out, since they are of an earlier run.
 
     Args:
         folder: Results of a profile.
-        runs: Notebook stem -> ``status``, ``seconds``, ``started``, ``error``, ``parameters``,
-            ``versions`` and ``commit``.
-
-    Returns:
-        The page.
+        runs: Notebook stem -> its record, as ``leakrepro.reproduce.read_records`` gives it.
 
     Raises:
-        OSError: when the folder cannot be read or written.
+        OSError: when the folder cannot be read.
     """
-    runs = dict(sorted(runs.items()))
-    files = {stem: _files(folder, stem, failed=bool(run["error"])) for stem, run in runs.items()}
-    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    page = template.from_string(_PAGE).render(
-        name=folder.name,
-        runs=runs,
-        files=files,
-        figures={stem: _figures(folder, names) for stem, names in files.items()},
-        tables={stem: _tables(folder, names) for stem, names in files.items()},
+    last = max(runs.values(), key=lambda run: str(run["started"]))
+    template = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    path = folder / "index.html"
-    write_atomically(path, page.encode())
-    return path
+    text = (resources.files("leakrepro") / "report" / "index.html.jinja").read_text("utf-8")
+    return template.from_string(text).render(
+        name=folder.name,
+        pages=[_section(folder, stem, run) for stem, run in sorted(runs.items())],
+        environment=last["environment"],
+        zip=zip,
+    )
 
 
-def _files(folder: Path, stem: str, *, failed: bool) -> list[str]:
-    if failed:
-        return [name for name in (f"{stem}.failed.ipynb",) if (folder / name).exists()]
+def files_of(folder: Path, stem: str) -> list[str]:
+    """Names of a notebook's files in the folder of its results."""
     names = sorted(path.name for path in folder.iterdir() if path.is_file())
     prefixes = (stem, stem.partition("_")[2] or stem)
     return [name for name in names if name.startswith(prefixes)]
 
 
-def _figures(folder: Path, names: list[str]) -> dict[str, str]:
-    figures = [name for name in names if name.endswith(".png")]
-    return {name: base64.b64encode((folder / name).read_bytes()).decode() for name in figures}
+def _section(folder: Path, stem: str, run: Mapping[str, Any]) -> dict[str, Any]:
+    failed = run["status"] != "ok"
+    files = files_of(folder, stem)
+    if failed:
+        files = [name for name in files if name == f"{stem}.failed.ipynb"]
+    values = None if failed else compare_results(folder, stem)
+    paper = Path(str(run["parameters"].get("profile"))).stem == "paper"
+    found = verdict(values, paper=paper, failed=failed)
+    # The plain name is the main figure.
+    figures = sorted((n for n in files if n.endswith(".png")), key=lambda n: Path(n).stem)
+    return {
+        "stem": stem,
+        "run": run,
+        "title": _title(folder / f"{stem}{'.failed' if failed else ''}.ipynb", stem),
+        "verdict": found,
+        "cost": {name: sum(each[name] for each in run["stores"].values()) for name in _COST},
+        "files": files,
+        "figures": {n: base64.b64encode((folder / n).read_bytes()).decode() for n in figures},
+        "tables": [*_tables(folder, files), *_compared(found)],
+    }
 
 
-def _tables(folder: Path, names: list[str]) -> list[str]:
-    frames = [pd.read_csv(folder / name) for name in names if name.endswith(".csv")]
-    short = [readable(frame) for frame in frames if len(frame) <= _TABLE_ROWS]
-    return [frame.to_html(index=False, border=0) for frame in short]
+def _title(notebook: Path, stem: str) -> str:
+    """The notebook's first heading."""
+    try:
+        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    except (OSError, ValueError, KeyError):
+        return stem
+    lines = (line for cell in cells for line in "".join(cell["source"]).splitlines())
+    return next((line[2:].strip() for line in lines if line.startswith("# ")), stem)
+
+
+@dataclass(frozen=True)
+class _Table:
+    """A table as the page shows it: strings, folded away or open; ``words`` are left-aligned."""
+
+    title: str
+    columns: list[str]
+    words: set[str]
+    rows: list[list[str]]
+    open: bool
+
+    @classmethod
+    def of(cls, title: str, frame: pd.DataFrame, *, digits: int, unfolded: bool) -> _Table:
+        text = readable(frame, digits)
+        columns = list(map(str, text))
+        words = {name for name in columns if not pd.api.types.is_numeric_dtype(frame[name])}
+        return cls(title, columns, words, text.astype(str).to_numpy().tolist(), unfolded)
+
+    def side(self, column: str) -> str:
+        """Class of a column's cells."""
+        return "words" if column in self.words else "number"
+
+
+def _tables(folder: Path, files: Sequence[str]) -> Iterator[_Table]:
+    tables = (name for name in files if name.endswith(".csv"))
+    for name in sorted(tables, key=lambda name: (".summary." not in name, name)):
+        frame = _wide(pd.read_csv(folder / name))
+        if len(frame) <= _MOST_ROWS:
+            yield _Table.of(name, frame, digits=2, unfolded=len(frame) <= _OPEN_ROWS)
+
+
+def _wide(frame: pd.DataFrame) -> pd.DataFrame:
+    """Curves in long form with a column a k, and without what is the same in all rows."""
+    if not {"model", "k", "leak@k"} <= set(frame):
+        return frame
+    keys = ["benchmark", "metric", "temperature", "top_p", "top_k", "n"]
+    kept = [name for name in keys if name in frame and frame[name].nunique(dropna=False) > 1]
+    if frame.duplicated([*kept, "model", "k"]).any():
+        return frame
+    order = frame[[*kept, "model"]].drop_duplicates()
+    wide = frame.pivot(index=[*kept, "model"], columns="k", values="leak@k")
+    wide.columns = [f"leak@{k}" for k in wide.columns]
+    wide = order.merge(wide.reset_index(), on=[*kept, "model"])
+    return wide[["model", *kept, *(name for name in map(str, wide) if name.startswith("leak@"))]]
+
+
+def _compared(found: Verdict) -> Iterator[_Table]:
+    """Ours and the published values: those that differ, open, and all, re-runs too."""
+    if found.word not in ("agrees", "differs"):
+        return
+    shown = ["model", "what", "ours", "published", "difference", "tolerance", "checkpoint"]
+    table = found.values[[*shown, "agrees"]].rename(columns={"checkpoint": "other weights"})
+    table["agrees"] = table["agrees"].map({True: "yes", False: "no"})
+    if (table["other weights"] == "").all():
+        table = table.drop(columns="other weights")
+    own = found.values["checkpoint"] == ""
+    outside = table[own & (table["agrees"] == "no")]
+    if len(outside):
+        title = f"Beside the published values: {len(outside)} of {own.sum()} differ"
+        yield _Table.of(title, outside, digits=4, unfolded=True)
+    yield _Table.of("All values beside the published ones", table, digits=4, unfolded=False)

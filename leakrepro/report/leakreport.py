@@ -36,6 +36,8 @@ class LeakReport:
         easy: leak@k of the headline metric on prompts with facts that can be guessed.
         hard: The same on the other prompts.
         chance: What a uniform guesser leaks on the easy prompts at ``easy.k``, [len(k)].
+        draws: Core metric id -> standard error of leak@k under new draws of the same prompts,
+            [len(k)], for the metrics of which values are published.
 
     Raises:
         ValueError: when the parts do not fit each other; the message names the model.
@@ -57,6 +59,7 @@ class LeakReport:
     easy: LeakCurve | None = None
     hard: LeakCurve | None = None
     chance: NDArray[np.float64] | None = None
+    draws: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.curves:

@@ -10,10 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from importlib import resources
+from typing import cast
 
 import pandas as pd
 
-from leakrepro.report.leakreport import LeakReport, check_reports
+from leakrepro.report.leakreport import LeakReport
+from leakrepro.report.tables import table
 
 # Our ids of the metrics that the authors published, without the revision.
 _METRICS = {
@@ -21,8 +23,9 @@ _METRICS = {
     "judge/gpt-4o-mini": "leak@k-LJ",
 }
 _ES = "leak@k-ES"
-_TOLERANCE = {"exact": 0.0, "5e-5": 5e-5, "3 decimals": 5e-4, "±0.006": 6e-3}
-_COLUMNS = ["method", "checkpoint", "k", "published", "tolerance", "source", "note"]
+_ROUNDS = 3  # of RULE in the paper
+_PRECISION = {"exact": 0.0, "5e-5": 5e-5, "3 decimals": 5e-4, "±0.006": 6e-3}
+_COLUMNS = ["method", "checkpoint", "k", "published", "precision", "source", "note"]
 
 
 def reference_values() -> pd.DataFrame:
@@ -32,10 +35,16 @@ def reference_values() -> pd.DataFrame:
         return pd.read_csv(file, keep_default_na=False, na_values=[""])
 
 
+def metric_name(metric: str) -> str:
+    """The paper's short name of a core metric that it published, else the id itself."""
+    return _METRICS.get(metric.partition("@")[0], metric).removeprefix("leak@k-")
+
+
 def published(benchmark: str, metric: str, temperature: float, top_p: float) -> pd.DataFrame:
     """Published leak@k curves of one decoding cell.
 
-    Columns: method, checkpoint, k, published, tolerance, source, note. Where a value was published
+    Columns: method, checkpoint, k, published, precision (how far off it may have been read),
+    source, note. Where a value was published
     more than once, the most exactly readable one is given. ``checkpoint`` is empty for the paper's
     own curves and names the weights of the authors' re-runs, which can differ much (RULE-NPO).
     Repetitions under other generation seeds and the rounds of RULE are in ``reference_values``.
@@ -64,12 +73,12 @@ def published(benchmark: str, metric: str, temperature: float, top_p: float) -> 
         & values["generation_seed"].isna()
         & values["rule_iteration"].isna()
     ].copy()
-    rows["tolerance"] = rows["precision"].map(_TOLERANCE)
+    rows["precision"] = rows["precision"].map(_PRECISION)
     rows["k"] = rows["k"].astype("int64")
     rows["published"] = rows["value"]
     for column in ("checkpoint", "note"):
         rows[column] = rows[column].fillna("").astype(str)
-    rows = rows.sort_values(["method", "checkpoint", "k", "tolerance"], kind="stable")
+    rows = rows.sort_values(["method", "checkpoint", "k", "precision"], kind="stable")
     return rows.drop_duplicates(["method", "checkpoint", "k"])[_COLUMNS].reset_index(drop=True)
 
 
@@ -104,25 +113,36 @@ def measured(name: str) -> pd.DataFrame:
 def compare_published(reports: Iterable[LeakReport]) -> pd.DataFrame:
     """Our curves beside the published ones of the same name, decoding cell, metric and k.
 
-    Columns: model, metric, temperature, top_p, k, leak@k, low, high, published, tolerance,
-    difference (ours less theirs), checkpoint, source, note. Models are matched by name, so this is
-    for reports on the authors' checkpoints (profile ``paper``); no rows when nothing matches.
+    Columns: model, metric, temperature, top_p, n, k, leak@k, low, high, draws_stderr, published,
+    precision, difference (ours less theirs), checkpoint, source, note. Models are matched by name,
+    so this is for reports on the authors' checkpoints (profile ``paper``); no rows when nothing
+    matches. ``leakrepro.report.verdict`` says which differences draws alone explain.
 
     Raises:
         ValueError: as ``check_reports``.
     """
-    columns = ["model", "metric", "temperature", "top_p", "k", "leak@k", "low", "high"]
-    columns += ["published", "tolerance", "difference", "checkpoint", "source", "note"]
-    rows = []
-    for report in check_reports(reports):
-        temperature, top_p = report.decoding.temperature, report.decoding.top_p
-        for metric, curve in report.curves.items():
-            theirs = published(report.benchmark, metric, temperature, top_p)
-            theirs = theirs[(theirs["method"] == report.model) & theirs["k"].isin(curve.k)]
-            for row in theirs.to_dict("records"):
-                value, low, high = curve.at(row["k"])
-                row |= {"model": report.model, "metric": metric, "temperature": temperature}
-                row |= {"top_p": top_p, "leak@k": value, "low": low, "high": high}
-                row["difference"] = value - row["published"]
-                rows.append(row)
-    return pd.DataFrame(rows, columns=columns)
+    return compare_table(table(reports))
+
+
+def compare_table(curves: pd.DataFrame) -> pd.DataFrame:
+    """``compare_published`` for curves in the long form of ``leakrepro.report.table``.
+
+    RULE's last round goes by the name of the paper's: ``RULE-NPO, round 3`` is its ``RULE-NPO``.
+    """
+    ours = ["model", "metric", "temperature", "top_p", "n", "k", "leak@k", "low", "high"]
+    columns = [*ours, "draws_stderr", "published", "precision", "difference"]
+    columns += ["checkpoint", "source", "note"]
+    cell = ["benchmark", "metric", "temperature", "top_p"]
+    found = []
+    for key, rows in curves.groupby(cell, sort=False):
+        benchmark, metric, temperature, top_p = cast(tuple[str, str, float, float], key)
+        theirs = published(benchmark, metric, temperature, top_p)
+        method = rows["model"].str.removesuffix(f", round {_ROUNDS}")
+        found.append(rows.assign(method=method).merge(theirs, on=["method", "k"]))
+    together = pd.concat(found) if found else pd.DataFrame()
+    together = together.reindex(columns=list(dict.fromkeys([*together.columns, *columns])))
+    together["difference"] = together["leak@k"] - together["published"]
+    order = {name: i for i, name in enumerate(dict.fromkeys(curves["model"]))}
+    return together.sort_values(
+        ["model"], key=lambda c: c.map(order), kind="stable", ignore_index=True
+    )[columns]

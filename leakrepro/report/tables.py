@@ -17,8 +17,10 @@ def table(reports: Iterable[LeakReport]) -> pd.DataFrame:
 
     Columns: benchmark, model, metric, temperature, top_p, top_k, n, k, leak@k, low, high, stderr,
     plain_stderr, confidence, interval, prompts, clusters, weights. ``stderr`` respects clusters;
-    ``plain_stderr`` is what it would be if all prompts were independent. ``top_k`` is missing where
-    all tokens were kept; ``n`` is the smallest number of samples of a prompt.
+    ``plain_stderr`` is what it would be if all prompts were independent. Where values are
+    published, ``draws_stderr`` is the standard error under new draws of the same prompts.
+    ``top_k`` is missing where all tokens were kept; ``n`` is the smallest number of samples of a
+    prompt.
 
     Raises:
         ValueError: as ``check_reports``.
@@ -38,6 +40,7 @@ def table(reports: Iterable[LeakReport]) -> pd.DataFrame:
             "high": float(curve.high[i]),
             "stderr": float(curve.stderr[i]),
             "plain_stderr": _plain_stderr(curve, i),
+            **({"draws_stderr": report.draws[metric][i]} if metric in report.draws else {}),
             "confidence": curve.confidence,
             "interval": curve.interval,
             "prompts": curve.n_prompts,

@@ -18,7 +18,7 @@ import pyarrow as pa
 import torch
 from tqdm import tqdm
 
-from leakrepro import __version__, paths
+from leakrepro import __version__, ledger, paths
 from leakrepro.adaptive import Plan
 from leakrepro.executors import check_executor, stream
 from leakrepro.metrics import CoreMetric
@@ -177,7 +177,8 @@ def sample(
             id, or a plan without metric.
         FileNotFoundError: when the model is not found.
         MissingExtra: when the engine or executor is not installed; the message gives the command.
-        StoreError: when the folder holds something else, is damaged, or the disk is full.
+        StoreError: when the folder holds something else, is damaged, or the disk is full; and for
+            samples that are not there, in a run that only reads what is stored.
     """
     options = find_engine(engine)
     options.check(logits_processors)
@@ -204,14 +205,18 @@ def sample(
     def fill(target: SampleStore) -> int:
         if target.is_complete():
             target.check()
+            ledger.note(store=str(target.path.absolute()), drawn=[])
             return 0
+        ledger.require_stored(f"samples in the store {target.path}")
         with target.writing():
             missing = target.missing()
             tasks = [
                 (str(path), options, target.plan[i], target.identity.decoding, logits_processors)
                 for i in missing
             ]
-            return _fill(target, missing, tasks, executor, workers, threads, options.gpus)
+            drawn = _fill(target, missing, tasks, executor, workers, threads, options.gpus)
+        ledger.note(store=str(target.path.absolute()), drawn=missing)
+        return drawn
 
     # The model stays loaded from shard to shard and round to round, and no longer.
     with contextlib.ExitStack() as stack:

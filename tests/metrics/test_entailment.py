@@ -157,7 +157,7 @@ def deadly(self, scores):
     calls += 1
     if calls == int(stop):
         os.kill(os.getpid(), signal.SIGKILL)
-    put(self, scores)
+    return put(self, scores)
 cache.ScoreCache.put = deadly
 prompts, texts = test_entailment.world(12, 12)
 metric = EntailmentScore(nli)

@@ -31,8 +31,8 @@ class TestPublished:
         assert _value("NPO+ENT", 128) == 0.7637  # from a heat-map alone
         assert _value("BLUR-NPO", 1, LJ, (0.2, 0.2)) == pytest.approx(0.16)
         frame = published(TOFU, ES, 1, 1).set_index(["method", "checkpoint", "k"])
-        assert frame.loc[("Original", "", 128), "tolerance"] == 5e-5
-        assert frame.loc[("NPO+ENT", "", 128), "tolerance"] == 6e-3
+        assert frame.loc[("Original", "", 128), "precision"] == 5e-5
+        assert frame.loc[("NPO+ENT", "", 128), "precision"] == 6e-3
 
     def test_a_rerun_stands_beside_the_curve(self) -> None:
         frame = published(TOFU, ES, 1, 1).query("method == 'RULE-NPO' and k == 128")
@@ -46,7 +46,7 @@ class TestPublished:
         assert frame["method"].nunique() >= 8
         for _, curve in frame.groupby(["method", "checkpoint"]):
             assert curve["k"].tolist() == [1, 2, 4, 8, 16, 32, 64, 128]
-            assert (curve["published"].diff().dropna() >= -2 * curve["tolerance"].max()).all()
+            assert (curve["published"].diff().dropna() >= -2 * curve["precision"].max()).all()
             assert curve["published"].between(0, 1).all()
 
     @pytest.mark.parametrize(
@@ -103,6 +103,14 @@ class TestCompare:
         frame = compare_published([report()])
         assert frame.empty
         assert frame.columns.tolist() == [
-            *("model", "metric", "temperature", "top_p", "k", "leak@k", "low", "high"),
-            *("published", "tolerance", "difference", "checkpoint", "source", "note"),
+            *("model", "metric", "temperature", "top_p", "n", "k", "leak@k", "low", "high"),
+            *(
+                "draws_stderr",
+                "published",
+                "precision",
+                "difference",
+                "checkpoint",
+                "source",
+                "note",
+            ),
         ]
