@@ -43,10 +43,10 @@ def extrapolate_leak(
     fits to resampled clusters: where the data do not tell the fits apart it is wide. Its lower end
     is never below that of the largest unbiased k, since leak@k rises with k.
 
-    Simulated (``make coverage``; 80 prompts, 400 runs a cell), the nominal 95 % covered .945 to .995
-    up to k = 2 n. Further out it depends on how rare leaks are: at k = 4 n from 50 samples .94 to
-    .99, but .82 where a prompt leaks with probability .001 on average; at k = 5 n from 200 samples
-    .925 to .995.
+    Simulated (``make coverage``; 80 prompts, 400 runs a cell), the nominal 95 % covered .945 to
+    .995 up to k = 2 n. Further out it depends on how rare leaks are: at k = 4 n from 50 samples .94
+    to .99, but .82 where a prompt leaks with probability .001 on average; at k = 5 n from 200
+    samples .925 to .995.
 
     >>> curve = extrapolate_leak([[0, 0, 0, 1], [0, 0, 0, 0]], k=[8, 16])
     >>> bool((curve.value > 0.5).all())
