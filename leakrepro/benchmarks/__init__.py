@@ -7,10 +7,17 @@ from collections.abc import Callable
 from typing import Any
 
 from leakrepro.benchmarks.base import Benchmark
+from leakrepro.benchmarks.chemistry import chemistry
 from leakrepro.benchmarks.fictional import fictional
 from leakrepro.benchmarks.tofu import tofu
+from leakrepro.benchmarks.wmdp import wmdp
 
-_BENCHMARKS: dict[str, Callable[..., Benchmark]] = {"fictional": fictional, "tofu": tofu}
+_BENCHMARKS: dict[str, Callable[..., Benchmark]] = {
+    "fictional": fictional,
+    "fictional-chemistry": chemistry,
+    "tofu": tofu,
+    "wmdp": wmdp,
+}
 
 
 def load_benchmark(name: str, **options: Any) -> Benchmark:
@@ -20,8 +27,9 @@ def load_benchmark(name: str, **options: Any) -> Benchmark:
     'fictional(seed=3)'
 
     Args:
-        name: ``"fictional"`` or ``"tofu"``.
-        **options: Keyword arguments of the function of that name in ``leakrepro.benchmarks``.
+        name: ``"fictional"``, ``"fictional-chemistry"``, ``"tofu"`` or ``"wmdp"``.
+        **options: Keyword arguments of the function of that name in ``leakrepro.benchmarks``
+            (``chemistry`` for the second).
 
     Raises:
         ValueError: for an unknown benchmark or option; the message lists the known ones.
@@ -39,4 +47,4 @@ def load_benchmark(name: str, **options: Any) -> Benchmark:
     return make(**options)
 
 
-__all__ = ["Benchmark", "fictional", "load_benchmark", "tofu"]
+__all__ = ["Benchmark", "chemistry", "fictional", "load_benchmark", "tofu", "wmdp"]
