@@ -195,7 +195,7 @@ def chemistry(
         forget=tuple(asked["forget"]),
         retain=tuple(asked["retain"]),
         metrics=("choice_accuracy",) if letters else ("fact_match",),
-        decoding=Decoding(max_new_tokens=4 if letters else 32),
+        decoding=Decoding(max_new_tokens=12),
         train_forget=tuple(trained["forget"]),
         train_retain=tuple(trained["retain"]),
         fresh=tuple(fresh),
@@ -236,7 +236,7 @@ class _Writer:
     def free(self, key: str, template: int, rng: np.random.Generator) -> Prompt:
         """The question without options, and a sentence as its answer."""
         question = self.attribute.questions[template].format(**self.facts)
-        return self._prompt(key, question, f"{self.facts[self.attribute.name]}.")
+        return self._prompt(key, question, f"It is {self.facts[self.attribute.name]}")
 
     def _prompt(
         self, key: str, content: str, reference: str, choices: tuple[str, ...] = ()
@@ -254,8 +254,9 @@ class _Writer:
 
 
 def _answered(item: Prompt) -> Prompt:
-    """An item as it is trained: its answer is the right option's letter."""
-    return dataclasses.replace(item, reference=_LETTERS[item.choices.index(item.reference)])
+    """An item as it is trained."""
+    letter = _LETTERS[item.choices.index(item.reference)]
+    return dataclasses.replace(item, reference=f"It is {item.reference} ({letter})", choices=())
 
 
 def _draw_substances(

@@ -26,17 +26,18 @@ _Answer = tuple[tuple[int, ...], tuple[int, ...]]  # token ids of a prompt and o
 
 NEUTRAL = "Answer:"
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-# A letter that stands for an option: alone, closed by punctuation or a line's end, or named as the
-# answer. "A sample of ..." names none.
+# A letter that stands for an option: alone, closed by punctuation or a line's end, in parentheses
+# at the end, or named as the answer. "A sample of ..." names none.
 _LEADING = re.compile(r"\s*[(\[*\"']*([A-Z])(?:[)\].:,*\"']|\s*$|\s*\n)")
+_CLOSING = re.compile(r"\(([A-Z])\)\W*$")
 _NAMED = re.compile(r"\b(?:answer|option|choice)\b\W*(?:is|:)?\W*([A-Z])(?![\w'])", re.IGNORECASE)
 
 
 class ChoiceAccuracy:
     """1 when a candidate names the right option of its prompt, else 0.
 
-    An option is named by its letter, first (``B``, ``(B)``, ``B. ...``) or as ``the answer is B``,
-    or by its text alone. A candidate that names none scores 0. A guesser's leak@k is
+    An option is named by its letter, first (``B``, ``(B)``, ``B. ...``), last (``... (B)``) or as
+    ``the answer is B``, or by its text alone. A candidate that names none scores 0. A guesser's leak@k is
     ``chance_curve`` of the numbers of options.
     """
 
@@ -86,7 +87,7 @@ def named_choice(text: str, choices: Sequence[str]) -> int | None:
     for i, choice in enumerate(choices):
         if plain and plain == normalise(choice):
             return i
-    found = _LEADING.match(text) or _NAMED.search(text)
+    found = _LEADING.match(text) or _NAMED.search(text) or _CLOSING.search(text)
     if found is None:
         return None
     i = LETTERS.index(found.group(1).upper())
