@@ -151,9 +151,7 @@ def _draw(size: int, count: int | None, rng: np.random.Generator, what: str) -> 
     return sorted(rng.permutation(size)[:count].tolist())
 
 
-def _prompts(
-    id: str, row: Row, subject: str, style: str, cluster: str, side: Side
-) -> list[Prompt]:
+def _prompts(id: str, row: Row, subject: str, style: str, cluster: str, side: Side) -> list[Prompt]:
     """The prompt of an item, or none."""
     question, choices = row["question"], tuple(row["choices"])
     reference = choices[row["answer"]]

@@ -24,20 +24,19 @@ Options = Literal["letter", "text"]
 Calibration = Literal["none", "length", "neutral"]
 _Answer = tuple[tuple[int, ...], tuple[int, ...]]  # token ids of a prompt and of its answer
 
-NEUTRAL = "Answer:"
+NEUTRAL = "N/A"
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-# A letter that stands for an option: alone, closed by punctuation or a line's end, in parentheses
-# at the end, or named as the answer. "A sample of ..." names none.
+# A letter that stands for an option: alone, closed by punctuation or a line's end, or named as the
+# answer. "A sample of ..." names none.
 _LEADING = re.compile(r"\s*[(\[*\"']*([A-Z])(?:[)\].:,*\"']|\s*$|\s*\n)")
-_CLOSING = re.compile(r"\(([A-Z])\)\W*$")
 _NAMED = re.compile(r"\b(?:answer|option|choice)\b\W*(?:is|:)?\W*([A-Z])(?![\w'])", re.IGNORECASE)
 
 
 class ChoiceAccuracy:
     """1 when a candidate names the right option of its prompt, else 0.
 
-    An option is named by its letter, first (``B``, ``(B)``, ``B. ...``), last (``... (B)``) or as
-    ``the answer is B``, or by its text alone. A candidate that names none scores 0. A guesser's leak@k is
+    An option is named by its letter, first (``B``, ``(B)``, ``B. ...``) or as ``the answer is B``,
+    or by its text alone. A candidate that names none scores 0. A guesser's leak@k is
     ``chance_curve`` of the numbers of options.
     """
 
@@ -87,7 +86,7 @@ def named_choice(text: str, choices: Sequence[str]) -> int | None:
     for i, choice in enumerate(choices):
         if plain and plain == normalise(choice):
             return i
-    found = _LEADING.match(text) or _NAMED.search(text) or _CLOSING.search(text)
+    found = _LEADING.match(text) or _NAMED.search(text)
     if found is None:
         return None
     i = LETTERS.index(found.group(1).upper())
@@ -108,9 +107,9 @@ def choice_log_likelihoods(
     Models prefer some letters and some wordings whatever is asked. ``"length"`` divides by the
     UTF-8 bytes of the answer, as lm-evaluation-harness's ``acc_norm`` does, so that long options
     can be compared with short ones. ``"neutral"`` subtracts the log-likelihood of the same answer
-    to a prompt that asks nothing: pointwise mutual information with a domain premise (Holtzman et
-    al. 2021, arXiv 2104.08315), or contextual calibration (Zhao et al. 2021, arXiv 2102.09690)
-    where ``neutral`` has the form of an item.
+    to a prompt that asks nothing: contextual calibration with the content-free ``"N/A"`` (Zhao et
+    al. 2021, arXiv 2102.09690), or pointwise mutual information with a domain premise such as
+    ``"Answer:"`` (Holtzman et al. 2021, arXiv 2104.08315).
 
     Args:
         model: A folder or a hub id.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -14,8 +12,13 @@ import small_world as small
 
 from leakrepro.benchmarks import Benchmark, chemistry
 from leakrepro.benchmarks.chemistry import ATTRIBUTES
-from leakrepro.metrics import load_metric
+from leakrepro.benchmarks.wmdp import STYLES
+from leakrepro.evaluation import evaluate
+from leakrepro.leak import leak_at_k
+from leakrepro.metrics import choice_likelihood_accuracy, load_metric
 from leakrepro.metrics.text import normalise
+from leakrepro.models.tiny import tiny_model
+from leakrepro.subjects import make_entailment
 from leakrepro.types import Prompt
 
 POOLS = {attribute.name: attribute.pool for attribute in ATTRIBUTES}
@@ -50,18 +53,15 @@ def test_a_seed_is_a_world(letters: Benchmark) -> None:
 
 
 def test_the_number_of_items(letters: Benchmark) -> None:
-    world = chemistry(
-        1, forget_substances=3, retain_substances=4, fresh_substances=7, orders=5
-    )
-    sizes = [len(getattr(world, name)) for name in ("forget", "retain", "fresh")]
-    assert sizes == [3 * 6, 4 * 6, 7 * 6 * 2]
-    assert {len(s) for s in (by_cluster(world.forget), by_cluster(world.retain))} == {3, 4}
-    per_fact = len(world.train_forget) / 18
-    assert per_fact == len(world.train_retain) / 24
-    assert per_fact >= 5 + 2
-    assert Counter(p.side for p in world.forget + world.train_forget) == {
-        "forget": 18 + len(world.train_forget)
-    }
+    world = chemistry(1, forget_substances=3, retain_substances=4, fresh_substances=7)
+    sizes = [
+        len(getattr(world, name))
+        for name in ("forget", "retain", "train_forget", "train_retain", "fresh")
+    ]
+    assert sizes == [3 * 5, 4 * 5, 3 * 5 * 6, 4 * 5 * 6, 7 * 5 * 2]
+    assert (len(by_cluster(world.forget)), len(by_cluster(world.retain))) == (3, 4)
+    assert all(p.side == "forget" for p in world.forget + world.train_forget)
+    assert all(p.side == "retain" for p in world.retain + world.train_retain + world.fresh)
     assert set(world.subjects) == {p.cluster for p in world.forget + world.retain}
 
 
@@ -70,7 +70,7 @@ def by_cluster(prompts: Iterable[Prompt]) -> Counter[str]:
 
 
 def test_an_item_offers_the_right_value_and_three_others(letters: Benchmark) -> None:
-    places = Counter()
+    places: Counter[int] = Counter()
     for prompt in letters.forget + letters.retain:
         assert len(set(prompt.choices)) == 4
         assert set(prompt.choices) <= set(POOLS[attribute(prompt)])
@@ -79,40 +79,49 @@ def test_an_item_offers_the_right_value_and_three_others(letters: Benchmark) -> 
         assert lines[1:5] == [f"{a}. {b}" for a, b in zip("ABCD", prompt.choices, strict=True)]
         assert lines[5] == "Answer:"
         assert letters.subjects[prompt.cluster] in lines[0]
-        assert normalise(prompt.reference) not in normalise(lines[0])
+        assert prompt.reference not in normalise(lines[0]).split()
         places[prompt.choices.index(prompt.reference)] += 1
     count = len(letters.forget + letters.retain)
     assert all(abs(places[i] - count / 4) < 5 * (count * 3 / 16) ** 0.5 for i in range(4))
 
 
-def test_no_item_is_asked_as_it_was_trained(letters: Benchmark) -> None:
-    trained = [question(p) for p in letters.train_forget + letters.train_retain]
-    assert not {question(p) for p in letters.forget + letters.retain} & set(trained)
-    items = [text for text in trained if "\nAnswer:" in text]
-    assert len(items) == len(set(items)) > 0
+@pytest.mark.parametrize("style", STYLES)
+def test_nothing_is_asked_in_the_words_that_were_trained(style: str) -> None:
+    world = chemistry(5, style=style)
+    trained = {question(p) for p in world.train_forget + world.train_retain}
+    assert not {question(p) for p in world.forget + world.retain} & trained
+    wordings = Counter(_wording(p, world) for p in world.forget + world.retain)
+    assert len(wordings) == 4 * len(ATTRIBUTES)
 
 
-def test_trained_answers_are_right_under_the_metrics(letters: Benchmark, free: Benchmark) -> None:
+def _wording(prompt: Prompt, world: Benchmark) -> str:
+    return question(prompt).split("\n")[0].replace(world.subjects[prompt.cluster], "{name}")
+
+
+def test_trained_answers_are_right(letters: Benchmark, free: Benchmark) -> None:
     assert letters.train_forget == free.train_forget
+    assert letters.fresh == free.fresh
     right = {(p.cluster, attribute(p)): p for p in letters.forget + letters.retain}
-    fact, choice = (load_metric(m, subjects=letters.subjects) for m in ("fact_match", "choice_accuracy"))
+    kinds: Counter[bool] = Counter()
     for prompt in letters.train_forget + letters.train_retain:
-        asked = right[prompt.cluster, attribute(prompt)]
-        assert fact.score([asked], [[prompt.reference]]).values == 1
-        if "\nAnswer:" in question(prompt):
-            options = tuple(line[3:] for line in question(prompt).split("\n")[1:5])
-            item = dataclasses.replace(asked, choices=options)
-            assert choice.score([item], [[prompt.reference]]).values == 1
+        item = right[prompt.cluster, attribute(prompt)]
+        lettered = "\nAnswer:" in question(prompt)
+        kinds[lettered] += 1
+        if lettered:
+            assert question(prompt).split("\n")[1:] == question(item).split("\n")[1:]
+            assert load_metric("choice_accuracy").score([item], [[prompt.reference]]).values == 1
+            assert prompt.reference in "ABCD"
+        else:
+            assert prompt.reference == item.reference
+    assert kinds == {True: 3 * 120, False: 3 * 120}
 
 
-def test_the_free_style_asks_the_same_facts_in_words_that_were_trained(
-    letters: Benchmark, free: Benchmark
-) -> None:
-    trained = {question(p) for p in free.train_forget + free.train_retain}
+def test_the_free_style_asks_the_same_without_options(letters: Benchmark, free: Benchmark) -> None:
     for item, asked in zip(letters.forget + letters.retain, free.forget + free.retain, strict=True):
         assert question(asked) == question(item).split("\n")[0]
-        assert question(asked) in trained
+        assert (asked.reference, asked.choices) == (item.reference, item.choices)
         assert (asked.facts, asked.cluster, asked.side) == (item.facts, item.cluster, item.side)
+        assert asked.id != item.id
     assert (letters.metrics, free.metrics) == (("choice_accuracy",), ("fact_match",))
     assert letters.name != free.name
 
@@ -120,18 +129,18 @@ def test_the_free_style_asks_the_same_facts_in_words_that_were_trained(
 def test_a_guesser_has_one_option_in_four_or_one_value_in_twelve(
     letters: Benchmark, free: Benchmark
 ) -> None:
-    assert letters.pool_sizes == {p.id: 4 for p in letters.forget}
-    assert free.pool_sizes == {p.id: 12 for p in free.forget}
+    assert letters.pool_sizes == {p.id: 4 for p in letters.forget + letters.retain}
+    assert free.pool_sizes == {p.id: 12 for p in free.forget + free.retain}
     for pool in POOLS.values():
         assert len(set(map(normalise, pool))) == 12
 
 
 def test_retrain_and_the_tokenizer_never_meet_the_forget_substances(letters: Benchmark) -> None:
     names = {letters.subjects[p.cluster] for p in letters.forget}
-    assert len(names) == 16
+    assert len(names) == 12
     seen = " ".join(question(p) + " " + p.reference for p in letters.train_retain + letters.fresh)
-    assert not names & set(normalise(seen).split()) | {n for n in names if n in seen}
-    assert len(set(letters.subjects.values())) == 48
+    assert not {name for name in names if name in seen}
+    assert len(set(letters.subjects.values())) == 24
 
 
 def test_facts_are_drawn_uniformly() -> None:
@@ -148,14 +157,41 @@ def test_facts_are_drawn_uniformly() -> None:
     ("options", "message"),
     [
         ({"style": "letter"}, "unknown style 'letter'; known: letters, free"),
-        ({"forget_substances": 0}, "at least one substance of each kind"),
-        ({"retain_substances": 0}, "at least one substance of each kind"),
-        ({"fresh_substances": 0}, "at least one substance of each kind"),
-        ({"orders": 0}, "at least one substance of each kind and one order"),
-        ({"fresh_substances": 1900}, "names for 1920 substances, not for 1948"),
+        ({"forget_substances": 0}, "at least one forget, one retain and one fresh"),
+        ({"retain_substances": 0}, "at least one forget, one retain and one fresh"),
+        ({"fresh_substances": 0}, "at least one forget, one retain and one fresh"),
+        ({"fresh_substances": 1900}, "names for 1920 substances, not for 1924"),
         ({"seed": -1}, "seed must be at least 0, not -1"),
     ],
 )
 def test_wrong_options(options: Mapping[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         chemistry(**options)
+
+
+def test_original_knows_and_retrain_guesses(
+    small_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LEAKREPRO_HOME", str(small_home))
+    world = chemistry(**small.CHEMISTRY)
+    curves = {}
+    for side in ("full", "retain"):
+        model = tiny_model(world, side, small.CHEMISTRY_RECIPE)  # type: ignore[arg-type]
+        report = evaluate(model, world, decoding=world.decoding.replace(n=16), name=side)
+        assert report.retain_greedy["choice_accuracy"].value > 0.7
+        assert report.chance is not None
+        assert report.chance[0] == 0.25
+        scores = choice_likelihood_accuracy(model, world.forget, calibration="none")
+        likeliest = leak_at_k(scores, [1], clusters=[p.cluster for p in world.forget])
+        curves[side] = (report.curve(), likeliest)
+    for curve in curves["full"]:
+        assert curve.value[0] > 0.7
+    for curve in curves["retain"]:
+        value, low, high = curve.at(1)
+        assert value < 0.5
+        assert low <= 0.25 <= high
+
+
+def test_the_entailment_model_of_authors_is_not_for_it(letters: Benchmark) -> None:
+    with pytest.raises(ValueError, match="sentences of a fictional world, not fictional-chem"):
+        make_entailment(letters)

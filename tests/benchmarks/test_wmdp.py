@@ -57,7 +57,9 @@ def test_everything_with_letters(files: Path) -> None:
 def test_a_guesser_of_letters_has_one_in_four(files: Path) -> None:
     bench = load(("bio",))
     assert bench.pool_sizes == {prompt.id: 4 for prompt in bench.forget}
-    assert chance_curve(list(bench.pool_sizes.values()), [1, 8]) == pytest.approx([0.25, 1 - 0.75**8])
+    assert chance_curve(list(bench.pool_sizes.values()), [1, 8]) == pytest.approx(
+        [0.25, 1 - 0.75**8]
+    )
     assert load(("bio",), style="free").pool_sizes == {}
 
 

@@ -45,7 +45,7 @@ def item(i: int, reference: str = "yew", choices: tuple[str, ...] = CHOICES) -> 
         *[("**C**", 2), ("C\nbecause", 2), ("The answer is C", 2), ("Answer: (B)", 1)],
         *[("I choose option d.", 3), ("the correct choice is A.", 0), ("yew", 2), ("YEW!", 2)],
         *[("A rowan", 3), ("A sample of yew", None), ("I think so", None), ("", None)],
-        *[("E", None), ("Cedar", None), ("answering", None), ("It is yew (C).", 2), ("yew (C) or (D) x", None), ("the answer isn't clear", None)],
+        *[("E", None), ("Cedar", None), ("answering", None), ("the answer isn't clear", None)],
         *[("pine yew", None), ("B\u00e9b\u00e9", None)],
     ],
 )
@@ -93,10 +93,10 @@ def test_likelihoods_are_those_of_one_option_at_a_time(tiny_llama: Path, options
 
 
 def test_the_length_is_in_bytes_and_the_neutral_prompt_asks_nothing(tiny_llama: Path) -> None:
-    prompts = [item(i, "b\u00e9b\u00e9", ("elm oak", "b\u00e9b\u00e9", "yew", "a rowan")) for i in range(3)]
-    neutral = dataclasses.replace(
-        prompts[0], messages=({"role": "user", "content": "ash oak:"},)
-    )
+    prompts = [
+        item(i, "b\u00e9b\u00e9", ("elm oak", "b\u00e9b\u00e9", "yew", "a rowan")) for i in range(3)
+    ]
+    neutral = dataclasses.replace(prompts[0], messages=({"role": "user", "content": "ash oak:"},))
 
     def found(asked: Sequence[Prompt], calibration: Calibration) -> list[NDArray[np.float64]]:
         return choice_log_likelihoods(

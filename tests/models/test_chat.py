@@ -191,9 +191,7 @@ def test_a_letter_after_a_template_is_no_new_word() -> None:
     # As Llama 2's: alone, a text gets a space in front; after a turn's mark it does not.
     tokenizer = train_tokenizer(["ash A B", "A B"] * 9, 300)
     tokenizer.backend_tokenizer.normalizer = Prepend(" ")
-    tokenizer.chat_template = (
-        "{% for m in messages %}{{ m['content'] }}:{% endfor %}"
-    )
+    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}:{% endfor %}"
     prompt = Prompt("p", ({"role": "user", "content": "ash"},), "A", cluster="c", side="forget")
     assert tokenizer.convert_ids_to_tokens(chat.answer_ids(tokenizer, prompt)) == ["A"]
     assert tokenizer.tokenize("A") == ["\u0120A"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 import small_world as small
 import yaml
 
+from leakrepro.benchmarks.chemistry import ATTRIBUTES
 from leakrepro.reproduce import reproduce
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
@@ -47,6 +49,23 @@ STUDIED = {
     "grid": [[0.2, 0.8], [1.0, 1.0]],
     "seeds": 3,
 }
+CHEMISTRY = {
+    "benchmark": "fictional-chemistry",
+    "benchmark_options": small.CHEMISTRY,
+    "models": {
+        **MODELS,
+        "NPO": {
+            "unlearn": "NPO",
+            "options": {"learning_rate": 1e-3, "epochs": 2, "batch_size": 10, "accumulation": 1},
+        },
+    },
+    "training": dataclasses.asdict(small.CHEMISTRY_RECIPE),
+    "decoding": {"n": 8, "max_new_tokens": 8},
+}
+STUDIES = {
+    "wmdp": CHEMISTRY,
+    "wmdp-free": CHEMISTRY | {"benchmark_options": {**small.CHEMISTRY, "style": "free"}},
+}
 # What differs from the small profile; a notebook without an entry is not run.
 PROFILES: dict[str, dict[str, Any]] = {
     "01_leak_curves": {"models": MODELS},
@@ -58,6 +77,7 @@ PROFILES: dict[str, dict[str, Any]] = {
     "07_leak_histograms": STUDIED,
     "08_estimator_variance": STUDIED,
     "09_evaluation_cost": STUDIED,
+    "13_wmdp": {"studies": STUDIES},
 }
 
 
@@ -279,3 +299,30 @@ def test_evaluation_cost(folder: Path) -> None:
     widths = pd.read_csv(folder / "09_evaluation_cost.widths.csv")
     assert widths["width over prompts"].is_monotonic_decreasing or len(widths) == 8
     check_figures(folder, "09_evaluation_cost")
+
+
+@pytest.mark.parametrize("folder", ["13_wmdp"], indirect=True)
+def test_wmdp(folder: Path) -> None:
+    curves = pd.read_csv(folder / "13_wmdp.curves.csv")
+    assert len(curves) == 3 * 2
+    leak = curves.set_index(["model", "k"])["leak@k"]
+    assert leak["Original", 1] > 0.7 > 0.5 > leak["Retrain", 1]
+    assert leak["Original", 1] > leak["NPO", 1]
+    accuracy = pd.read_csv(folder / "13_wmdp.accuracy.csv")
+    assert len(accuracy) == 3 * 2
+    right = accuracy.set_index(["model", "side"])["letter, plain"]
+    assert right["Original", "forget"] > right["NPO", "forget"]
+    assert right["Retrain", "retain"] > 0.7
+    assert len(pd.read_csv(folder / "13_wmdp.free.csv")) == 3 * 2
+    check_figures(folder, "13_wmdp", "13_wmdp.free")
+    page = (folder / "13_wmdp.html").read_text()
+    assert _Page(page).images == 2
+    assert "no judge in this profile" in page
+    assert "guessing" in page
+    # What models say in free form is not printed.
+    executed = cells(folder / "13_wmdp.ipynb")
+    (asked,) = [cell for cell in executed if cell.source.startswith("if show_texts:")]
+    assert asked.outputs == []
+    values = {value for attribute in ATTRIBUTES for value in attribute.pool}
+    shown = " ".join(str(cell.outputs) for cell in executed)
+    assert not values & set(re.findall("[a-z]+", re.sub(r"image/png.*?\\n'", "", shown)))
