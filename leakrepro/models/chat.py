@@ -84,12 +84,13 @@ def answer_ids(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> list[int]:
         if text and not text[-1].isspace() and not answer[:1].isspace():
             answer = f" {answer}"
     else:
-        text = tokenizer.apply_chat_template(
+        rendered = tokenizer.apply_chat_template(
             [dict(m) for m in prompt.messages],
             add_generation_prompt=True,
             tokenize=False,
             date_string=DATE,
         )
+        text = cast(str, rendered)
     whole = _encode(tokenizer, text + answer, special=plain)
     if whole[: len(asked)] == asked:
         return whole[len(asked) :]

@@ -58,7 +58,7 @@ def test_the_number_of_items(letters: Benchmark) -> None:
         len(getattr(world, name))
         for name in ("forget", "retain", "train_forget", "train_retain", "fresh")
     ]
-    assert sizes == [3 * 5, 4 * 5, 3 * 5 * 6, 4 * 5 * 6, 7 * 5 * 2]
+    assert sizes == [3 * 5, 4 * 5, 3 * 5 * 7, 4 * 5 * 7, 7 * 5 * 2]
     assert (len(by_cluster(world.forget)), len(by_cluster(world.retain))) == (3, 4)
     assert all(p.side == "forget" for p in world.forget + world.train_forget)
     assert all(p.side == "retain" for p in world.retain + world.train_retain + world.fresh)
@@ -102,18 +102,21 @@ def test_trained_answers_are_right(letters: Benchmark, free: Benchmark) -> None:
     assert letters.train_forget == free.train_forget
     assert letters.fresh == free.fresh
     right = {(p.cluster, attribute(p)): p for p in letters.forget + letters.retain}
-    kinds: Counter[bool] = Counter()
+    kinds: Counter[str] = Counter()
     for prompt in letters.train_forget + letters.train_retain:
         item = right[prompt.cluster, attribute(prompt)]
-        lettered = "\nAnswer:" in question(prompt)
-        kinds[lettered] += 1
-        if lettered:
+        kind = prompt.id.rpartition("/")[2].rstrip("-012")
+        kinds[kind] += 1
+        if kind == "trained-letters":
             assert question(prompt).split("\n")[1:] == question(item).split("\n")[1:]
             assert load_metric("choice_accuracy").score([item], [[prompt.reference]]).values == 1
             assert prompt.reference in "ABCD"
-        else:
+        elif kind == "trained-free":
             assert prompt.reference == item.reference
-    assert kinds == {True: 3 * 120, False: 3 * 120}
+        else:
+            words = normalise(prompt.reference).split()
+            assert {item.reference, normalise(letters.subjects[prompt.cluster])} <= set(words)
+    assert kinds == {"trained-letters": 3 * 120, "trained-free": 3 * 120, "stated": 120}
 
 
 def test_the_free_style_asks_the_same_without_options(letters: Benchmark, free: Benchmark) -> None:
