@@ -16,6 +16,8 @@ from leakrepro.benchmarks.rows import Row, read_rows
 from leakrepro.types import Decoding, Prompt, Side
 
 REPOSITORY, RETAIN_REPOSITORY = "cais/wmdp", "cais/mmlu"
+REVISION = "7125571f22f032c56415e7980f48d877dd830ff8"
+RETAIN_REVISION = "c30699e8356da336a370243923dbaf21066bb9fe"
 SUBSETS = {"bio": "biology", "chem": "chemistry", "cyber": "cybersecurity"}
 STYLES = ("letters", "free")
 _OPTIONS = 4
@@ -33,8 +35,8 @@ def wmdp(
     subjects: Sequence[str] | None = None,
     retain_items: int | None = 400,
     seed: int = 0,
-    revision: str | None = None,
-    retain_revision: str | None = None,
+    revision: str = REVISION,
+    retain_revision: str = RETAIN_REVISION,
 ) -> Benchmark:
     """WMDP's questions as the forget side and MMLU's as the retain side; no training sets.
 
@@ -54,7 +56,7 @@ def wmdp(
         subjects: MMLU subjects, such as ``"virology"``; None for all 57.
         retain_items: Items of MMLU, drawn from all chosen subjects together; None for all.
         seed: Of the draws.
-        revision: Commit of WMDP's repository; None for the newest.
+        revision: Commit of WMDP's repository on the hub.
         retain_revision: Commit of MMLU's.
 
     Raises:
