@@ -318,11 +318,15 @@ def test_wmdp(folder: Path) -> None:
     page = (folder / "13_wmdp.html").read_text()
     assert _Page(page).images == 2
     assert "no judge in this profile" in page
-    assert "guessing" in page
     # What models say in free form is not printed.
     executed = cells(folder / "13_wmdp.ipynb")
     (asked,) = [cell for cell in executed if cell.source.startswith("if show_texts:")]
     assert asked.outputs == []
     values = {value for attribute in ATTRIBUTES for value in attribute.pool}
-    shown = " ".join(str(cell.outputs) for cell in executed)
-    assert not values & set(re.findall("[a-z]+", re.sub(r"image/png.*?\\n'", "", shown)))
+    outputs = [output for cell in executed for output in cell.outputs]
+    shown = [output.get("text", "") for output in outputs]
+    for kind in ("text/plain", "text/html", "text/markdown"):
+        shown += [output.get("data", {}).get(kind, "") for output in outputs]
+    words = set(re.findall("[a-z]+", " ".join(shown)))
+    assert "guessing" in words
+    assert not values & words
