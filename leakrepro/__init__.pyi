@@ -5,6 +5,7 @@ from .evaluation import evaluate, load_metrics, score_samples
 from .extrapolation import LeakCounts, extrapolate_leak, leak_counts
 from .leak import LeakCurve, LeakDifference, chance_curve, compare_leak, leak_at_k
 from .metrics import CoreMetric, load_metric
+from .metrics.choice import choice_likelihood_accuracy
 from .metrics.ids import TokenIds, lcs_length, rouge_l_ids
 from .metrics.rouge import RougeL, rouge_l
 from .metrics.scorer import RougeScorer
@@ -48,6 +49,7 @@ __all__ = [
     "VLLMOptions",
     "Verification",
     "chance_curve",
+    "choice_likelihood_accuracy",
     "compare_leak",
     "evaluate",
     "export_generations",

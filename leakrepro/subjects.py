@@ -76,7 +76,7 @@ def make_entailment(benchmark: Benchmark) -> Path:
     Raises:
         ValueError: for a benchmark that is no fictional world.
     """
-    if not benchmark.name.startswith("fictional"):
+    if not benchmark.name.startswith("fictional("):
         raise ValueError(
             f"entailment/embedded reads the sentences of a fictional world, not {benchmark.name}"
         )

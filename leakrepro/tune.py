@@ -1,8 +1,9 @@
 """Chooses the options of a profile's unlearning methods on worlds that are never reported.
 
-Run as ``python -m leakrepro.tune embedded``. The choice looks at greedy answers alone, as someone
-would who does not know leak@k: among the settings that keep the retain score, the one whose greedy
-leak is closest to Retrain's. What sampling then brings to light had no say in it.
+Run as ``python -m leakrepro.tune embedded``, for one of its studies with ``--study``. The choice
+looks at greedy answers alone, as someone would who does not know leak@k: among the settings that
+keep the retain score, the one whose greedy leak is closest to Retrain's. What sampling then brings
+to light had no say in it.
 
 ``--rule`` chooses the options of RULE's rounds, which is about sampling: among the settings that
 keep the base method's retain score, the one that leaks least at the largest k after the last round.

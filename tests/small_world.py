@@ -1,4 +1,4 @@
-"""A world of four authors and a model that learns it in seconds."""
+"""A world of four authors, one of eight substances, and models that learn them in seconds."""
 
 from __future__ import annotations
 
@@ -23,6 +23,14 @@ RECIPE = TinyRecipe(
     batch_size=16,
     learning_rate=1e-2,
 )
+
+CHEMISTRY: dict[str, Any] = {
+    "seed": 7,
+    "forget_substances": 4,
+    "retain_substances": 4,
+    "fresh_substances": 40,
+}
+CHEMISTRY_RECIPE = dataclasses.replace(RECIPE, epochs=30)
 
 
 def profile(**changes: Any) -> dict[str, Any]:

@@ -7,18 +7,22 @@ from collections.abc import Callable
 from typing import Any
 
 from leakrepro.benchmarks.base import Benchmark
+from leakrepro.benchmarks.chemistry import fictional_chemistry
 from leakrepro.benchmarks.fictional import fictional
 from leakrepro.benchmarks.muse import muse_books, muse_news
 from leakrepro.benchmarks.news import fictional_news
 from leakrepro.benchmarks.own import read_prompts
 from leakrepro.benchmarks.tofu import tofu
+from leakrepro.benchmarks.wmdp import wmdp
 
 _BENCHMARKS: dict[str, Callable[..., Benchmark]] = {
     "fictional": fictional,
+    "fictional-chemistry": fictional_chemistry,
     "fictional-news": fictional_news,
     "muse-books": muse_books,
     "muse-news": muse_news,
     "tofu": tofu,
+    "wmdp": wmdp,
 }
 
 
@@ -29,10 +33,10 @@ def load_benchmark(name: str, **options: Any) -> Benchmark:
     'fictional(seed=3)'
 
     Args:
-        name: ``"fictional"``, ``"fictional-news"``, ``"muse-books"``, ``"muse-news"`` or
-            ``"tofu"``.
-        **options: Keyword arguments of the function of that name in ``leakrepro.benchmarks``, with
-            ``_`` for ``-``.
+        name: ``"fictional"``, ``"fictional-chemistry"``, ``"fictional-news"``, ``"muse-books"``,
+            ``"muse-news"``, ``"tofu"`` or ``"wmdp"``.
+        **options: Keyword arguments of the function of that name in ``leakrepro.benchmarks``
+            (``fictional_news`` for ``"fictional-news"``).
 
     Raises:
         ValueError: for an unknown benchmark or option; the message lists the known ones.
@@ -53,10 +57,12 @@ def load_benchmark(name: str, **options: Any) -> Benchmark:
 __all__ = [
     "Benchmark",
     "fictional",
+    "fictional_chemistry",
     "fictional_news",
     "load_benchmark",
     "muse_books",
     "muse_news",
     "read_prompts",
     "tofu",
+    "wmdp",
 ]

@@ -225,7 +225,13 @@ class _Files:
 
     def rows(self, config: str, split: str, *columns: str) -> list[tuple[str, ...]]:
         found = read_rows(
-            self._repository, self._folder, config, columns, split=split, revision=self._revision
+            self._repository,
+            self._folder,
+            config,
+            columns,
+            split=split,
+            revision=self._revision,
+            file=f"{config}_{split}",
         )
         return [tuple(row[column] for column in columns) for row in found]
 

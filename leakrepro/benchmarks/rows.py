@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,30 +21,34 @@ def read_rows(
     *,
     split: str = "train",
     revision: str | None = None,
+    file: str | None = None,
+    check: Callable[[Row], str | None] | None = None,
 ) -> list[Row]:
     """The rows of one split of a benchmark, in order.
 
-    From ``LEAKREPRO_DATA/<folder>/<config>.json`` (JSON Lines; ``<config>_<split>.json`` for other
-    splits than ``train``) where that variable is set, else from the hub.
+    ``LEAKREPRO_DATA/<folder>/<file>.json`` (JSON Lines) where that variable is set, else from the
+    hub.
 
     Args:
         repo: Dataset id on the hub.
         folder: The benchmark's folder in a local copy.
-        config: Name of the configuration, which is also the local file's stem.
+        config: Name of the configuration.
         columns: Columns that every row must have, as text.
-        split: Name of the split.
+        split: The split on the hub.
         revision: Commit of the hub's repository.
+        file: Stem of the local file; None for the configuration's name.
+        check: What else is wrong with a row, such as with its columns that are no text; None for
+            nothing.
 
     Raises:
         DataError: a file or row that cannot be read (named), or a hub that cannot be reached.
     """
     root = paths.data()
     if root is None:
-        return _check(
-            _from_hub(repo, config, split, revision), columns, f"{repo} {config} {split}, row"
-        )
-    path = root / folder / (f"{config}.json" if split == "train" else f"{config}_{split}.json")
-    return _check(_from_file(path), columns, f"{path}, line")
+        rows = _from_hub(repo, config, split, revision)
+        return _check(rows, columns, check, f"{repo} {config} {split}, row")
+    path = root / folder / f"{file or config}.json"
+    return _check(_from_file(path), columns, check, f"{path}, line")
 
 
 def read_text(folder: str, name: str) -> str:
@@ -101,7 +105,12 @@ def _from_hub(
     yield from enumerate(rows, 1)
 
 
-def _check(rows: Iterable[tuple[int, Any]], columns: Sequence[str], where: str) -> list[Row]:
+def _check(
+    rows: Iterable[tuple[int, Any]],
+    columns: Sequence[str],
+    check: Callable[[Row], str | None] | None,
+    where: str,
+) -> list[Row]:
     checked: list[Row] = []
     for number, row in rows:
         if not isinstance(row, Mapping):
@@ -110,6 +119,8 @@ def _check(rows: Iterable[tuple[int, Any]], columns: Sequence[str], where: str) 
             if not isinstance(row.get(column), str):
                 problem = "is not text" if column in row else "is missing"
                 raise DataError(f"{where} {number}: {column!r} {problem}")
+        if check is not None and (wrong := check(row)):
+            raise DataError(f"{where} {number}: {wrong}")
         checked.append(row)
     if not checked:
         raise DataError(f"{where.rpartition(',')[0]}: no rows")

@@ -1,4 +1,4 @@
-from .choice import ChoiceAccuracy, choice_log_likelihoods
+from .choice import ChoiceAccuracy, choice_likelihood_accuracy, choice_log_likelihoods
 from .core import CoreMetric, RougeRecall, load_metric
 from .cosine import CosineSimilarity
 from .entailment import EntailmentScore
@@ -17,6 +17,7 @@ __all__ = [
     "LLMJudge",
     "RougeRecall",
     "Usage",
+    "choice_likelihood_accuracy",
     "choice_log_likelihoods",
     "load_metric",
     "normalise",

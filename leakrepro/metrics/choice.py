@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
+from transformers import PreTrainedTokenizerBase
 
 from leakrepro.metrics.text import check_candidates, normalise
-from leakrepro.models.chat import pad_id, prompt_ids
+from leakrepro.models.chat import answer_ids, pad_id, prompt_ids
 from leakrepro.models.load import load_model, load_tokenizer, locate
 from leakrepro.types import Prompt, Scores
 
+Options = Literal["letter", "text"]
+Calibration = Literal["none", "length", "neutral"]
+_Answer = tuple[tuple[int, ...], tuple[int, ...]]  # token ids of a prompt and of its answer
+
+NEUTRAL = "N/A"
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 # A letter that stands for an option: alone, closed by punctuation or a line's end, or named as the
 # answer. "A sample of ..." names none.
@@ -85,51 +93,133 @@ def named_choice(text: str, choices: Sequence[str]) -> int | None:
     return i if i < len(choices) else None
 
 
-@torch.inference_mode()
 def choice_log_likelihoods(
     model: str | Path,
     prompts: Sequence[Prompt],
     *,
-    options: Literal["letter", "text"] = "letter",
+    options: Options = "letter",
+    calibration: Calibration = "none",
+    neutral: str = NEUTRAL,
     batch_size: int = 16,
 ) -> list[NDArray[np.float64]]:
     """Log-likelihood of each option as the model's answer, with no sampling.
 
+    Models prefer some letters and some wordings whatever is asked. ``"length"`` divides by the
+    UTF-8 bytes of the answer, as lm-evaluation-harness's ``acc_norm`` does, so that long options
+    can be compared with short ones. ``"neutral"`` subtracts the log-likelihood of the same answer
+    to a prompt that asks nothing: contextual calibration with the content-free ``"N/A"`` (Zhao et
+    al. 2021, arXiv 2102.09690), or pointwise mutual information with a domain premise such as
+    ``"Answer:"`` (Holtzman et al. 2021, arXiv 2104.08315).
+
     Args:
         model: A folder or a hub id.
         prompts: With ``choices``.
-        options: The answer that is scored: the option's letter, or its text; texts of different
-            length are compared by the sum over their tokens, and by what ``argmax`` of the caller
-            makes of it.
+        options: The answer that is scored: the option's letter, or its text.
+        calibration: What is made of the sum: ``"none"``, ``"length"`` or ``"neutral"``.
+        neutral: What the last turn says in a prompt that asks nothing.
         batch_size: Answers a forward pass.
 
     Returns:
-        One float64 array [choices] a prompt: the sum over the answer's tokens of log p.
+        One float64 array [choices] a prompt: the sum over the answer's tokens of log p in nats,
+        calibrated.
 
     Raises:
         ValueError: as ``correct_choice``.
     """
+    if calibration not in get_args(Calibration) or options not in get_args(Options):
+        raise ValueError(f"unknown calibration {calibration!r} or options {options!r}")
     path = locate(model)
-    tokenizer, network = load_tokenizer(path), load_model(path)
-    pad = pad_id(tokenizer)
-    items: list[tuple[int, list[int], int]] = []
-    for number, prompt in enumerate(prompts):
+    tokenizer = load_tokenizer(path)
+    asked: list[list[_Answer]] = []
+    premises: list[list[_Answer]] = []
+    lengths: list[list[int]] = []
+    for prompt in prompts:
         correct_choice(prompt)
-        question = prompt_ids(tokenizer, prompt.messages)
-        for letter, text in zip(LETTERS, prompt.choices, strict=False):
-            answer = letter if options == "letter" else text
-            ids = tokenizer(answer, add_special_tokens=False)["input_ids"]
-            items.append((number, question + ids, len(ids)))
-    totals: list[list[float]] = [[] for _ in prompts]
+        letters = LETTERS[: len(prompt.choices)]
+        answers = [dataclasses.replace(prompt, reference=each) for each in letters]
+        if options == "text":
+            answers = [dataclasses.replace(prompt, reference=each) for each in prompt.choices]
+        lengths.append([len(each.reference.encode()) for each in answers])
+        asked.append([_answer(tokenizer, each) for each in answers])
+        if calibration == "neutral":
+            turn = {**prompt.messages[-1], "content": neutral}
+            messages = (*prompt.messages[:-1], turn)
+            premises.append(
+                [_answer(tokenizer, dataclasses.replace(e, messages=messages)) for e in answers]
+            )
+    found = _log_p(path, pad_id(tokenizer), chain(*asked, *premises), batch_size)
+    rows = [np.array([found[each] for each in row]) for row in asked]
+    if calibration == "neutral":
+        return [r - [found[e] for e in row] for r, row in zip(rows, premises, strict=True)]
+    if calibration == "length":
+        return [row / each for row, each in zip(rows, lengths, strict=True)]
+    return rows
+
+
+def choice_likelihood_accuracy(
+    model: str | Path,
+    prompts: Sequence[Prompt],
+    *,
+    options: Options = "letter",
+    calibration: Calibration = "neutral",
+    neutral: str = NEUTRAL,
+    batch_size: int = 16,
+) -> Scores:
+    """1 for a prompt whose right option is the likeliest, else 0; no sampling.
+
+    Options that are equally likely share the 1. A guesser has 1 / options.
+
+    Args:
+        model: A folder or a hub id.
+        prompts: With ``choices``.
+        options: As ``choice_log_likelihoods``.
+        calibration: As there, but ``"neutral"`` unless told.
+        neutral: As there.
+        batch_size: As there.
+
+    Returns:
+        One score a prompt.
+
+    Raises:
+        ValueError: as ``correct_choice``.
+    """
+    rows = choice_log_likelihoods(
+        model,
+        prompts,
+        options=options,
+        calibration=calibration,
+        neutral=neutral,
+        batch_size=batch_size,
+    )
+    best = [row == row.max() for row in rows]
+    return Scores.from_rows(
+        [each[correct_choice(prompt)] / each.sum()]
+        for prompt, each in zip(prompts, best, strict=True)
+    )
+
+
+def _answer(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> _Answer:
+    return tuple(prompt_ids(tokenizer, prompt.messages)), tuple(answer_ids(tokenizer, prompt))
+
+
+@torch.inference_mode()
+def _log_p(
+    path: Path, pad: int, answers: Iterable[_Answer], batch_size: int
+) -> dict[_Answer, float]:
+    """Sum over the tokens of each distinct answer of log p."""
+    network = load_model(path)
+    items = list(dict.fromkeys(answers))
+    found: dict[_Answer, float] = {}
     for start in tqdm(range(0, len(items), batch_size), unit="batch", desc="options"):
         part = items[start : start + batch_size]
-        longest = max(len(ids) for _, ids, _ in part)
-        ids = torch.tensor([row + [pad] * (longest - len(row)) for _, row, _ in part])
+        rows = [[*question, *answer] for question, answer in part]
+        longest = max(map(len, rows))
+        ids = torch.tensor([row + [pad] * (longest - len(row)) for row in rows])
         ids = ids.to(network.device)
-        lengths = torch.tensor([len(row) for _, row, _ in part], device=ids.device)
+        lengths = torch.tensor([len(row) for row in rows], device=ids.device)
         mask = torch.arange(longest, device=ids.device) < lengths[:, None]
         logits = network(input_ids=ids, attention_mask=mask.long()).logits.double()
         steps = logits[:, :-1].log_softmax(-1).gather(-1, ids[:, 1:, None]).squeeze(-1)
-        for (number, row, n), log_p in zip(part, steps.cpu(), strict=True):
-            totals[number].append(float(log_p[len(row) - 1 - n : len(row) - 1].sum()))
-    return [np.array(row) for row in totals]
+        for item, row, log_p in zip(part, rows, steps.cpu(), strict=True):
+            found[item] = float(log_p[len(item[0]) - 1 : len(row) - 1].sum())
+    return found

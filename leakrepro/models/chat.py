@@ -55,7 +55,7 @@ def pair(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> Pair:
     asked = prompt_ids(tokenizer, prompt.messages)
     if prompt.messages[0]["role"] == "text":
         end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
-        return Pair((*asked, *_continuation(tokenizer, prompt, asked), *end), len(asked))
+        return Pair((*asked, *answer_ids(tokenizer, prompt), *end), len(asked))
     answered = _apply(
         tokenizer,
         [*prompt.messages, {"role": "assistant", "content": prompt.reference}],
@@ -67,6 +67,35 @@ def pair(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> Pair:
             "of the answer, so the answer's tokens cannot be told apart"
         )
     return Pair(tuple(answered), len(asked))
+
+
+def answer_ids(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> list[int]:
+    """Token ids of the reference as it follows its prompt, without an end.
+
+    Plain text gets a space between where neither side brings one.
+
+    Raises:
+        ValueError: as ``prompt_ids``.
+    """
+    asked, answer = prompt_ids(tokenizer, prompt.messages), prompt.reference
+    plain = prompt.messages[0]["role"] == "text"
+    if plain:
+        text = prompt.messages[0]["content"]
+        if text and not text[-1].isspace() and not answer[:1].isspace():
+            answer = f" {answer}"
+    else:
+        rendered = tokenizer.apply_chat_template(
+            [dict(m) for m in prompt.messages],
+            add_generation_prompt=True,
+            tokenize=False,
+            date_string=DATE,
+        )
+        text = cast(str, rendered)
+    whole = _encode(tokenizer, text + answer, special=plain)
+    if whole[: len(asked)] == asked:
+        return whole[len(asked) :]
+    # A token of the whole would straddle the border, which a sampler cannot cross.
+    return _encode(tokenizer, answer, special=False)
 
 
 def collate(pairs: Sequence[Pair], pad_token_id: int) -> dict[str, torch.Tensor]:
@@ -92,20 +121,6 @@ def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
         if isinstance(token_id, int):
             return token_id
     raise ValueError("the tokenizer has neither a padding nor an end token")
-
-
-def _continuation(
-    tokenizer: PreTrainedTokenizerBase, prompt: Prompt, asked: list[int]
-) -> list[int]:
-    """Token ids of the answer to a plain text, with a space between where neither brings one."""
-    text, answer = prompt.messages[0]["content"], prompt.reference
-    if text and not text[-1].isspace() and not answer[:1].isspace():
-        answer = f" {answer}"
-    whole = _encode(tokenizer, text + answer)
-    if whole[: len(asked)] == asked:
-        return whole[len(asked) :]
-    # A token of the whole would straddle the border, which a sampler cannot cross.
-    return _encode(tokenizer, answer, special=False)
 
 
 def _encode(tokenizer: PreTrainedTokenizerBase, text: str, *, special: bool = True) -> list[int]:

@@ -134,6 +134,7 @@ def run(
     progress: Progress | None = None,
     checkpoints: Checkpoints | None = None,
     callbacks: Sequence[TrainerCallback] = (),
+    retain_in_nats: bool = True,
 ) -> Log:
     """Trains ``model`` in place on ``items`` in their order, once through.
 
@@ -151,6 +152,8 @@ def run(
         checkpoints: Go on from the newest one, and write more. On the same host with the same
             threads the weights end as those of a run that was never stopped.
         callbacks: Further ones.
+        retain_in_nats: Whether a logged retain loss is one of tokens, which can be held against
+            that of uniform guessing.
 
     Returns:
         The trainer's log, one entry a step and one of the run.
@@ -190,6 +193,7 @@ def run(
             dataloader_pin_memory=torch.cuda.is_available(),
             **{"report_to": [], **settings},
         )
+        guess = math.log(model.config.get_text_config(decoder=True).vocab_size)
         # Several GPUs are used by several processes: a batch must not depend on how many there are.
         arguments._n_gpu = min(arguments.n_gpu, 1)
         commit = [] if checkpoints is None else [_Commit(checkpoints)]
@@ -200,7 +204,7 @@ def run(
             data_collator=collate,
             callbacks=[
                 *callbacks,  # first, so that what they add to the log is saved with the step
-                _Watch(report, math.log(model.config.get_text_config(decoder=True).vocab_size)),
+                _Watch(report, guess if retain_in_nats else math.inf),
                 *commit,
             ],
         )

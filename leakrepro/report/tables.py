@@ -69,7 +69,7 @@ def summary(
 
     Columns: benchmark, model, decoding, greedy leak, leak@k for each ``k`` that was computed and
     for the largest, easy and hard leak at the largest k with what chance gives on the easy prompts
-    (headline metric only, where the benchmark has the split), retain score (greedy) and (sampled),
+    (headline metric only, where the benchmark has both), retain score (greedy) and (sampled),
     finished. Each estimate is followed by its interval in columns that end in " low" and " high".
 
     Args:
@@ -93,7 +93,7 @@ def summary(
         largest = int(curve.k[-1])
         for count in sorted({*k, largest} & set(curve.k.tolist())):
             add_estimate(row, f"leak@{count}", curve, count)
-        if name == report.headline:
+        if name == report.headline and report.hard is not None:  # else all is easy, or nothing
             for split, part in (("easy", report.easy), ("hard", report.hard)):
                 if part is not None:
                     last = int(part.k[-1])

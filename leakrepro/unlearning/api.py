@@ -229,6 +229,7 @@ def _train(
         progress=progress,
         checkpoints=checkpoints,
         callbacks=[curves],
+        retain_in_nats=method.trainer.retain_in_nats,
     )
     if options.lora:
         model = trained.merge_and_unload()

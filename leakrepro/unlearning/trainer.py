@@ -91,6 +91,8 @@ class UnlearnTrainer(Trainer):
     loss_is_scaled_for_ga = True
     # Whether the loss compares the answers' log-probabilities with the reference's.
     reference_losses = False
+    # Whether the retain loss is one of tokens, which can be held against that of guessing.
+    retain_in_nats = True
 
     def __init__(
         self,
@@ -290,6 +292,8 @@ class NPOENTTrainer(UnlearnTrainer):
 
 class RMUTrainer(UnlearnTrainer):
     """Representation misdirection: one layer's hidden states, steered away or held."""
+
+    retain_in_nats = False  # a squared distance
 
     def __init__(self, options: methods.RMUOptions, *args: Any, **trainer_arguments: Any) -> None:
         super().__init__(options, *args, **trainer_arguments)

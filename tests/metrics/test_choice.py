@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from leakrepro.leak import chance_curve, leak_at_k
-from leakrepro.metrics import ChoiceAccuracy, choice_log_likelihoods, load_metric
-from leakrepro.metrics.choice import named_choice
+from leakrepro.metrics import (
+    ChoiceAccuracy,
+    choice_likelihood_accuracy,
+    choice_log_likelihoods,
+    load_metric,
+)
+from leakrepro.metrics import choice as module
+from leakrepro.metrics.choice import Calibration, named_choice
 from leakrepro.models.chat import prompt_ids
 from leakrepro.models.load import load_model, load_tokenizer
 from leakrepro.types import Prompt
@@ -81,4 +90,54 @@ def test_likelihoods_are_those_of_one_option_at_a_time(tiny_llama: Path, options
             steps = logits.log_softmax(-1)[len(question) - 1 : -1]
             expected = float(steps.gather(-1, torch.tensor(answer)[:, None]).sum())
             assert value == pytest.approx(expected, abs=1e-4)
-    assert len({row.argmax() for row in found}) >= 1
+
+
+def test_the_length_is_in_bytes_and_the_neutral_prompt_asks_nothing(tiny_llama: Path) -> None:
+    prompts = [
+        item(i, "b\u00e9b\u00e9", ("elm oak", "b\u00e9b\u00e9", "yew", "a rowan")) for i in range(3)
+    ]
+    neutral = dataclasses.replace(prompts[0], messages=({"role": "user", "content": "ash oak:"},))
+
+    def found(asked: Sequence[Prompt], calibration: Calibration) -> list[NDArray[np.float64]]:
+        return choice_log_likelihoods(
+            tiny_llama, asked, options="text", calibration=calibration, neutral="ash oak:"
+        )
+
+    plain = found(prompts, "none")
+    (premise,) = found([neutral], "none")
+    for row, by_length, contrast in zip(
+        plain, found(prompts, "length"), found(prompts, "neutral"), strict=True
+    ):
+        np.testing.assert_allclose(by_length, row / [7, 6, 3, 7], rtol=1e-6)
+        np.testing.assert_allclose(contrast, row - premise, rtol=1e-4, atol=1e-4)
+    assert premise.std() > 0.1
+
+
+def test_options_go_on_as_the_prompt_would(tiny_llama: Path) -> None:
+    # "ash:" goes on with a space, so that the option's first token is that of a word in a text.
+    (plain,) = choice_log_likelihoods(
+        tiny_llama, [dataclasses.replace(item(0), messages=({"role": "text", "content": "ash"},))]
+    )
+    model, tokenizer = load_model(tiny_llama), load_tokenizer(tiny_llama)
+    ids = tokenizer("ash B")["input_ids"]
+    before = len(tokenizer("ash")["input_ids"])
+    with torch.inference_mode():
+        steps = model(torch.tensor([ids])).logits[0].double().log_softmax(-1)[before - 1 : -1]
+    expected = float(steps.gather(-1, torch.tensor(ids[before:])[:, None]).sum())
+    assert plain[1] == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_likeliest_option_scores_and_equal_ones_share(
+    monkeypatch: pytest.MonkeyPatch, tiny_llama: Path
+) -> None:
+    rows = [[-1.0, -2, 0, -3], [0.0, -2, 0, -3], [-1.0, -1, -1, -1], [0.0, -1, -2, -3]]
+    monkeypatch.setattr(
+        module, "choice_log_likelihoods", lambda *_, **__: [np.array(row) for row in rows]
+    )
+    scores = choice_likelihood_accuracy(tiny_llama, [item(i) for i in range(4)])
+    assert scores.array().tolist() == [[1], [0.5], [0.25], [0]]
+
+
+def test_an_unknown_calibration_is_refused(tiny_llama: Path) -> None:
+    with pytest.raises(ValueError, match="unknown calibration 'prior'"):
+        choice_log_likelihoods(tiny_llama, [item(0)], calibration="prior")  # type: ignore[arg-type]

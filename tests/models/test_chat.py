@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from tokenizers.normalizers import Prepend
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 from worlds import make_prompts, make_tokenizer
@@ -176,3 +177,21 @@ def test_plain_text_begins_as_the_tokenizer_begins() -> None:
     )
     pair = chat.pair(tokenizer, text_prompt("ash:", "oak"))
     assert tokenizer.decode(pair.input_ids) == f"<s>ash: oak{tokenizer.eos_token}"
+
+
+def test_the_answer_of_a_chat_is_what_its_pair_holds() -> None:
+    tokenizer = train_tokenizer(["ash birch oak elm? A B"] * 9, 300)
+    prompt = ask(("user", "ash birch"))
+    answer = chat.answer_ids(tokenizer, prompt)
+    pair = chat.pair(tokenizer, prompt)
+    assert pair.input_ids[pair.prompt_tokens :] == (*answer, tokenizer.eos_token_id)
+
+
+def test_a_letter_after_a_template_is_no_new_word() -> None:
+    # As Llama 2's: alone, a text gets a space in front; after a turn's mark it does not.
+    tokenizer = train_tokenizer(["ash A B", "A B"] * 9, 300)
+    tokenizer.backend_tokenizer.normalizer = Prepend(" ")
+    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}:{% endfor %}"
+    prompt = Prompt("p", ({"role": "user", "content": "ash"},), "A", cluster="c", side="forget")
+    assert tokenizer.convert_ids_to_tokens(chat.answer_ids(tokenizer, prompt)) == ["A"]
+    assert tokenizer.tokenize("A") == ["\u0120A"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 import small_world as small
 import yaml
 
+from leakrepro.benchmarks.chemistry import ATTRIBUTES
 from leakrepro.reproduce import reproduce
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
@@ -60,6 +62,23 @@ NEWS = {
     "training": small.profile()["training"],
     "decoding": {"n": 8, "max_new_tokens": 12, "stop": ["\n\n", "Question:"]},
 }
+CHEMISTRY = {
+    "benchmark": "fictional-chemistry",
+    "benchmark_options": small.CHEMISTRY,
+    "models": {
+        **MODELS,
+        "NPO": {
+            "unlearn": "NPO",
+            "options": {"learning_rate": 1e-3, "epochs": 2, "batch_size": 10, "accumulation": 1},
+        },
+    },
+    "training": dataclasses.asdict(small.CHEMISTRY_RECIPE),
+    "decoding": {"n": 8, "max_new_tokens": 8},
+}
+STUDIES = {
+    "wmdp": CHEMISTRY,
+    "wmdp-free": CHEMISTRY | {"benchmark_options": {**small.CHEMISTRY, "style": "free"}},
+}
 # What differs from the small profile; a notebook without an entry is not run.
 PROFILES: dict[str, dict[str, Any]] = {
     "00_quickstart": STUDIED,
@@ -75,6 +94,7 @@ PROFILES: dict[str, dict[str, Any]] = {
     "10_retain_quality": STUDIED,
     "11_example_generations": STUDIED,
     "12_muse": {"studies": {"muse-news": NEWS}},
+    "13_wmdp": {"studies": STUDIES},
     "14_rule_muse": {"studies": {"muse-news": NEWS}},
 }
 
@@ -395,3 +415,34 @@ def test_example_generations(folder: Path) -> None:
     assert _Page(page).images == 1
     assert all(question in page for question in shown["question"].str.replace("'", "&#39;"))
     check_figures(folder, "11_example_generations")
+
+
+@pytest.mark.parametrize("folder", ["13_wmdp"], indirect=True)
+def test_wmdp(folder: Path) -> None:
+    curves = pd.read_csv(folder / "13_wmdp.curves.csv")
+    assert len(curves) == 3 * 2
+    leak = curves.set_index(["model", "k"])["leak@k"]
+    assert leak["Original", 1] > 0.7 > 0.5 > leak["Retrain", 1]
+    assert leak["Original", 1] > leak["NPO", 1]
+    accuracy = pd.read_csv(folder / "13_wmdp.accuracy.csv")
+    assert len(accuracy) == 3 * 2
+    right = accuracy.set_index(["model", "side"])["letter, plain"]
+    assert right["Original", "forget"] > right["NPO", "forget"]
+    assert right["Retrain", "retain"] > 0.7
+    assert len(pd.read_csv(folder / "13_wmdp.free.csv")) == 3 * 2
+    check_figures(folder, "13_wmdp", "13_wmdp.free")
+    page = (folder / "13_wmdp.html").read_text()
+    assert _Page(page).images == 2
+    assert "no judge in this profile" in page
+    # What models say in free form is not printed.
+    executed = cells(folder / "13_wmdp.ipynb")
+    (asked,) = [cell for cell in executed if cell.source.startswith("if show_texts:")]
+    assert asked.outputs == []
+    values = {value for attribute in ATTRIBUTES for value in attribute.pool}
+    outputs = [output for cell in executed for output in cell.outputs]
+    shown = [output.get("text", "") for output in outputs]
+    for kind in ("text/plain", "text/html", "text/markdown"):
+        shown += [output.get("data", {}).get(kind, "") for output in outputs]
+    words = set(re.findall("[a-z]+", " ".join(shown)))
+    assert "guessing" in words
+    assert not values & words

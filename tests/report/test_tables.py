@@ -86,6 +86,10 @@ class TestSummary:
         row = summary([report(easy=None, hard=None, chance=None)]).iloc[0]
         assert not [name for name in row.index if name.startswith(("easy", "hard"))]
 
+    def test_where_all_is_easy_the_leak_stands_once(self) -> None:
+        row = summary([report(hard=None)]).iloc[0]
+        assert not [name for name in row.index if name.startswith(("easy", "hard"))]
+
     def test_shows_the_k_that_exist_and_the_largest(self) -> None:
         frame = summary([report()], k=[2, 3, 1000])
         shown = [name for name in frame.columns if name.startswith("leak@") and " " not in name]

@@ -379,6 +379,16 @@ def test_watching_changes_nothing(small_original: Path, small_world: Benchmark) 
     assert load.fingerprint(path) == before
 
 
+def test_a_distance_of_hidden_states_is_not_held_against_guessing(
+    tiny_llama: Path, small_world: Benchmark
+) -> None:
+    chosen = options("RMU", steps=12, learning_rate=0.3, retain_weight=1e-6)
+    path = lr.unlearn(tiny_llama, small_world, "RMU", chosen)
+    losses = pd.read_csv(path / "curves.csv")["retain_loss"]
+    assert len(losses) == 12
+    assert losses.tail(10).mean() > math.log(160)
+
+
 @pytest.mark.parametrize("method", ["NPO", "RMU", "BLUR-NPO"])
 def test_adapters_are_trained_and_merged(
     small_original: Path, small_world: Benchmark, method: str
