@@ -129,6 +129,13 @@ def test_every_setting_is_tried_in_every_world(
     assert len(list((tmp_path / "home" / "models").iterdir())) == 8
 
 
+def test_a_study_is_tuned_by_its_name(path: Path) -> None:
+    app = typer.Typer()
+    app.command()(tuning.main)
+    result = CliRunner().invoke(app, [str(path), "--study", "other"])
+    assert "profile 'small' has no study 'other'" in str(result.exception)
+
+
 def test_a_profile_without_tuning(path: Path) -> None:
     plain = load_profile(path).model_copy(update={"tuning": None})
     with pytest.raises(ValueError, match="profile 'small' has no section `tuning`"):
