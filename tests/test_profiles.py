@@ -100,7 +100,7 @@ def test_settings_are_those_that_the_trials_chose(name: str, study: str | None) 
         assert isinstance(spec, Unlearned)
         assert ast.literal_eval(setting).items() <= spec.options.items(), model
     assert set(chosen["model"]) == set(profile.tuning.grids)
-    if profile.rule is not None:
+    if profile.tuning.rule_grids:
         chosen = choose_rules(measured(f"tuning_rule_{name}"), profile.tuning.max_retain_loss)
         for model, setting in zip(chosen["model"], chosen["setting"], strict=True):
             assert ast.literal_eval(setting).items() <= profile.rule.bases[model].round.items()
