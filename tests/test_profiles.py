@@ -109,10 +109,11 @@ def test_settings_are_those_that_the_trials_chose(name: str, study: str | None) 
 
 @pytest.mark.parametrize("name", profile_names())
 def test_packaged_rule_options_fit(name: str) -> None:
-    profile = load_profile(name)
-    for base in profile.rule.bases if profile.rule else ():
-        options = rule_options(profile, base)
-        assert type(options.base) is type(options.round) is find_method(base).options
+    for study in (None, *load_profile(name).studies):
+        profile = load_profile(name, study=study)
+        for base in profile.rule.bases if profile.rule else ():
+            options = rule_options(profile, base)
+            assert type(options.base) is type(options.round) is find_method(base).options
 
 
 def test_rule_can_be_cut_down() -> None:
