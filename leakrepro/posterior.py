@@ -194,8 +194,8 @@ def _layer_correlations(
             for size, table in missed.items():
                 estimate[n == size] = table[below[n == size]]
             estimates.append(estimate)
-        difference = estimates[0] - estimates[1]
-        products += np.einsum("pbk,pck->kbc", difference, difference)
+        difference = np.moveaxis(estimates[0] - estimates[1], 2, 0)
+        products += difference.swapaxes(1, 2) @ difference
     scale = np.sqrt(np.einsum("kbb->kb", products))
     pairs = scale[:, :, None] * scale[:, None, :]
     return np.where(pairs > 0, products / np.where(pairs > 0, pairs, 1), 1.0)

@@ -170,7 +170,8 @@ def test_memory_does_not_grow(implementation):
     environment = os.environ | {"LEAKREPRO_IMPL": implementation}
     command = [sys.executable, "-c", _GROWTH]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
-    assert int(done.stdout) < 64 * 2**20  # kept words come and go; a leak would be 160 MB
+    # Kept words come and go, some 30 MB of them and at times 75; a leak would be 160 MB.
+    assert int(done.stdout) < 112 * 2**20
 
 
 def test_the_package_forgets_on_request():
