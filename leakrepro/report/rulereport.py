@@ -335,9 +335,9 @@ def _draw_trajectory(
 
 
 def _legend(figure: Figure, entries: Mapping[Any, Line2D]) -> None:
-    figure.legend(
-        list(entries.values()), list(entries), loc="outside upper center", ncols=len(entries)
-    )
+    """Above the panels, two entries a panel, since one panel is no wider than two."""
+    columns = min(len(entries), 2 * len(figure.axes))
+    figure.legend(list(entries.values()), list(entries), loc="outside upper center", ncols=columns)
 
 
 def _leak_column(table: pd.DataFrame) -> str:
