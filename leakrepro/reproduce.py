@@ -81,12 +81,16 @@ def reproduce(
     output.mkdir(parents=True, exist_ok=True)
     # A process each: event loops, working folders and Ctrl-C belong to processes.
     run_one = partial(execute, output=output, threads=settings.threads, quiet=jobs > 1)
+    records, failures = read_records(output), []
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        runs = list(pool.map(run_one, passed, passed.values()))
-    records = read_records(output) | {result.stem: _record(result, output) for result in runs}
-    write_atomically(output / _RECORDS, json.dumps(records, indent=1).encode())
+        for result in pool.map(run_one, passed, passed.values()):
+            # After each: a run that is killed keeps the records of the notebooks before.
+            records[result.stem] = _record(result, output)
+            write_atomically(output / _RECORDS, json.dumps(records, indent=1).encode())
+            if result.error:
+                failures.append(result.error)
     write_index(output, records)
-    if failures := [result.error for result in runs if result.error]:
+    if failures:
         raise NotebookError("\n".join(failures))
     return output
 
