@@ -135,10 +135,8 @@ def choice_log_likelihoods(
     lengths: list[list[int]] = []
     for prompt in prompts:
         correct_choice(prompt)
-        letters = LETTERS[: len(prompt.choices)]
-        answers = [dataclasses.replace(prompt, reference=each) for each in letters]
-        if options == "text":
-            answers = [dataclasses.replace(prompt, reference=each) for each in prompt.choices]
+        wordings = prompt.choices if options == "text" else LETTERS[: len(prompt.choices)]
+        answers = [dataclasses.replace(prompt, reference=each) for each in wordings]
         lengths.append([len(each.reference.encode()) for each in answers])
         asked.append([_answer(tokenizer, each) for each in answers])
         if calibration == "neutral":

@@ -19,7 +19,7 @@ from leakrepro.leak import check_scores, leak_at_k
 from leakrepro.metrics.text import normalise
 from leakrepro.report.style import style
 from leakrepro.report.tables import add_estimate, escape_latex
-from leakrepro.types import Scores
+from leakrepro.types import Prompt, Scores
 
 if TYPE_CHECKING:
     from leakrepro.sampling import Samples
@@ -78,10 +78,7 @@ def hidden_leaks(
         prompt, first = samples.prompts[i], int(np.argmax(leaking[i]))
         rows.append(
             {
-                "id": prompt.id,
-                "cluster": prompt.cluster,
-                "question": prompt.messages[-1]["content"],
-                "reference": prompt.reference,
+                **_asked(prompt),
                 "greedy": greedy.texts[i][0],
                 "sample": samples.texts[i][first],
                 "draw": first + 1,
@@ -92,6 +89,15 @@ def hidden_leaks(
         )
     others = [f"{name}{_GREEDY}" for name in beside]
     return _frame(rows, ["greedy", "sample", "draw", "leaks", "of", *others], texts)
+
+
+def _asked(prompt: Prompt) -> dict[str, str]:
+    return {
+        "id": prompt.id,
+        "cluster": prompt.cluster,
+        "question": prompt.messages[-1]["content"],
+        "reference": prompt.reference,
+    }
 
 
 def leakiest(
@@ -120,10 +126,7 @@ def leakiest(
         prompt, worst = samples.prompts[i], int(np.argmax(scores[i]))
         rows.append(
             {
-                "id": prompt.id,
-                "cluster": prompt.cluster,
-                "question": prompt.messages[-1]["content"],
-                "reference": prompt.reference,
+                **_asked(prompt),
                 "sample": samples.texts[i][worst],
                 "draw": worst + 1,
                 "of": scores[i].size,
