@@ -79,6 +79,7 @@ def reproduce(
         typer.Option("--parameter", "-p", metavar="KEY=VALUE", help="Notebook parameter, as YAML."),
     ] = [],  # noqa: B006
     notebooks: Annotated[Path, typer.Option(help="Folder of the notebooks.")] = Path("notebooks"),
+    again: Annotated[bool, typer.Option("--again", help="Run what is unchanged too.")] = False,
     dry_run: Annotated[
         bool, typer.Option(help="Only say what it would take and what is missing here.")
     ] = False,
@@ -92,7 +93,8 @@ def reproduce(
 ) -> None:
     """Run the notebooks of a profile; results and report go to runs/PROFILE/.
 
-    With -p they go to a folder of their own beside it, so that nothing is replaced.
+    With -p they go to a folder of their own beside it, so that nothing is replaced. A notebook runs
+    again only when something that it rests on has changed.
 
     \b
     Example: leakrepro reproduce --profile scratch-cpu --only 01 -p n=32 -p "k=[1, 32]"
@@ -115,7 +117,12 @@ def reproduce(
     from leakrepro.reproduce import reproduce as run
 
     output = run(
-        profile, only=only, jobs=jobs, parameters=_pairs(parameter, "-p"), notebooks=notebooks
+        profile,
+        only=only,
+        jobs=jobs,
+        parameters=_pairs(parameter, "-p"),
+        notebooks=notebooks,
+        again=again,
     )
     typer.echo(output / "index.html")
 

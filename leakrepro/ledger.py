@@ -1,4 +1,4 @@
-"""What a run rests on: the stores that it reads and the models that it trains, told line by line.
+"""What a run rests on, told line by line: stores, models that it trains, files that it reads.
 
 ``reproduce`` names a file in the environment of a notebook's kernel, and every process under it
 appends to it. ``verify`` also sets the switch under which a run may only read what is stored.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import papermill
+from tqdm import tqdm
 
 from leakrepro import paths
 from leakrepro.errors import NotebookError, StoreError
@@ -22,9 +24,10 @@ from leakrepro.files import write_atomically
 from leakrepro.keys import digest
 from leakrepro.notebook import Run, execute, literal
 from leakrepro.profiles import load_profile
-from leakrepro.report.index import write_index
+from leakrepro.report.index import files_of, write_index
 from leakrepro.sampling.digests import digest_file, keep_digests
 from leakrepro.sampling.store import open_store
+from leakrepro.unchanged import Basis, basis_of, stamp, what_changed, with_notebook
 
 _RECORDS = "runs.json"
 
@@ -36,14 +39,18 @@ def reproduce(
     jobs: int = 1,
     parameters: Mapping[str, Any] | None = None,
     notebooks: str | Path | None = None,
+    again: bool = False,
 ) -> Path:
     """Runs the notebooks of a profile.
 
     Each notebook is executed in a kernel of this interpreter with ``profile`` and the parameters.
     The executed notebook, an HTML copy and a report are written beside the tables and figures that
-    it writes itself. Samples and models are kept apart, so that a second run reuses them: what was
-    deleted is made again, and nothing else. Digests of the samples that the results rest on are
-    kept for ``verify``.
+    it writes itself. Digests of the samples that the results rest on are kept for ``verify``.
+
+    A second call runs a notebook only when something has changed since its last success: its file,
+    parameters, profile, package or environment, or the size or time of a file that it read or
+    wrote. Samples, models and scores are kept apart, and a notebook that runs again reuses them:
+    what was deleted is made again, and nothing else. The hub's files are taken for what they were.
 
     Results go to ``runs/<profile>/``. With parameters they go to a folder of their own,
     ``runs/<profile>+<parameters>-<digest>/``, so that the plain results are never replaced by
@@ -58,6 +65,7 @@ def reproduce(
         jobs: Notebooks to run at the same time.
         parameters: Other notebook parameters, plain values.
         notebooks: Folder with the ``NN_topic.ipynb`` files; None is ``./notebooks``.
+        again: Run the notebooks whose results are unchanged too.
 
     Returns:
         The folder of the results; ``index.html`` there is the report.
@@ -80,12 +88,16 @@ def reproduce(
     output = paths.results(run)
     output.mkdir(parents=True, exist_ok=True)
     # A process each: event loops, working folders and Ctrl-C belong to processes.
-    run_one = partial(execute, output=output, threads=settings.threads, quiet=jobs > 1)
     records, failures = read_records(output), []
+    common = basis_of(settings)
+    bases = {path: with_notebook(common, path, passed[path]) for path in chosen}
+    due = [path for path in chosen if again or _is_due(path.stem, records, bases[path])]
+    run_one = partial(execute, output=output, threads=settings.threads, quiet=jobs > 1)
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        for result in pool.map(run_one, passed, passed.values()):
+        results = pool.map(run_one, due, [passed[path] for path in due])
+        for path, result in zip(due, results, strict=True):
             # After each: a run that is killed keeps the records of the notebooks before.
-            records[result.stem] = _record(result, output)
+            records[result.stem] = _record(result, output, bases[path])
             write_atomically(output / _RECORDS, json.dumps(records, indent=1).encode())
             if result.error:
                 failures.append(result.error)
@@ -126,6 +138,16 @@ def _choose(folder: Path, wanted: Sequence[str]) -> list[Path]:
     return chosen
 
 
+def _is_due(stem: str, records: Mapping[str, Any], basis: Basis) -> bool:
+    """Whether a notebook has to run; says so of one that has run before."""
+    if stem not in records:
+        return True
+    reason = what_changed(records[stem], basis, paths.home())
+    state = f"runs again: {reason}" if reason else f"unchanged since {records[stem]['started']}"
+    tqdm.write(f"{stem}: {state}", file=sys.stderr)
+    return reason is not None
+
+
 def _accept(path: Path, given: Mapping[str, Any], run: str) -> dict[str, Any]:
     """The parameters for one notebook; papermill itself would only warn of unknown ones."""
     known = papermill.inspect_notebook(literal(path))
@@ -151,7 +173,8 @@ def read_records(output: Path) -> dict[str, Any]:
 
     That is, of each notebook, what ``notebook.Run`` holds, the models that it had trained
     (``trained``), and ``stores``: each store's path, seen from ``LEAKREPRO_HOME``, with its samples
-    and tokens and how many of them that run drew. Records of other versions are left out.
+    and tokens and how many of them that run drew; ``basis`` and ``files`` are for
+    ``unchanged.what_changed``. Records of other versions are left out.
 
     Raises:
         StoreError: for a file that is not JSON.
@@ -163,35 +186,43 @@ def read_records(output: Path) -> dict[str, Any]:
         records = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise StoreError(f"{path} is not JSON; delete it: the next run writes it anew") from error
-    return {stem: record for stem, record in records.items() if "stores" in record}
+    return {stem: record for stem, record in records.items() if "basis" in record}
 
 
-def _record(run: Run, output: Path) -> dict[str, Any]:
+def _record(run: Run, output: Path, basis: Basis) -> dict[str, Any]:
     """A run as the results keep it, with the digests of its samples beside it."""
     record = asdict(run)
+    notes = record.pop("notes")
     drawn: dict[str, set[int]] = {}
-    trained = []
-    for note in record.pop("notes"):
+    for note in notes:
         if "store" in note:
             drawn.setdefault(note["store"], set()).update(note["drawn"])
-        elif "trained" in note:
-            trained.append(note["trained"])
-    record["trained"] = trained
+    record["trained"] = [note["trained"] for note in notes if "trained" in note]
+    # Other notebooks add to files of scores and of digests: these need only be there.
+    shared = {Path(note["scores"]) for note in notes if "scores" in note}
+    own = {output / name for name in files_of(output, run.stem)}
+    own |= {Path(note[kind]) for note in notes for kind in ("store", "read") if kind in note}
     record["stores"] = {}
     for path, shards in drawn.items() if run.status == "ok" else ():
         store = open_store(path)
-        keep_digests(store, digest_file(output, store), shards)
+        digests = digest_file(output, store)
+        keep_digests(store, digests, shards)
+        shared.add(digests)
         tokens = [np.nansum(t["n_tokens"].to_numpy()) for t in store.read_shards(["n_tokens"])]
         rows = [sum(request.stop - request.start for request in plan) for plan in store.plan]
-        record["stores"][_from_home(path)] = {
+        record["stores"][_from_home(Path(path))] = {
             "samples": sum(rows),
             "tokens": int(sum(tokens)),
             "drawn": sum(rows[i] for i in shards),
             "drawn tokens": int(sum(tokens[i] for i in shards)),
         }
+    record["basis"] = basis
+    stamps = dict.fromkeys(sorted(shared), "") | {path: stamp(path) for path in sorted(own)}
+    # What is gone by now was temporary.
+    record["files"] = {_from_home(path): s for path, s in stamps.items() if path.exists()}
     return record
 
 
-def _from_home(path: str) -> str:
-    home = paths.home().absolute()
-    return str(Path(path).relative_to(home)) if Path(path).is_relative_to(home) else path
+def _from_home(path: Path) -> str:
+    home, path = paths.home().absolute(), path.absolute()
+    return str(path.relative_to(home) if path.is_relative_to(home) else path)

@@ -119,6 +119,33 @@ def test_a_failing_notebook_is_kept_and_the_others_go_on(world: Path) -> None:
     assert "mended" in stdout(output / "01_curves.ipynb")
 
 
+def test_only_what_has_changed_runs_again(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = reproduce("small.yaml", jobs=2)
+
+    def ran(**options: object) -> dict[str, str]:
+        """Why each notebook that was executed was."""
+        before = {path.name: path.read_bytes() for path in output.glob("*.ipynb")}
+        capsys.readouterr()
+        reproduce("small.yaml", jobs=2, **options)
+        told = dict(line.split(": ", 1) for line in capsys.readouterr().err.splitlines())
+        assert {path.name for path in output.glob("*.ipynb")} == before.keys()
+        executed = {name for name in before if (output / name).read_bytes() != before[name]}
+        why = {f"{stem}.ipynb": told.get(stem, "") for stem in ("01_curves", "02_grid")}
+        assert all(why[name].startswith("unchanged since") for name in before.keys() - executed)
+        return {name: why[name] for name in executed}
+
+    assert ran() == {}
+    (output / "index.html").unlink()
+    assert ran() == {}
+    assert (output / "index.html").exists()
+    assert ran(again=True) == {"01_curves.ipynb": "", "02_grid.ipynb": ""}
+    (output / "02_grid.png").unlink()
+    assert ran() == {"02_grid.ipynb": "runs again: small/02_grid.png is missing"}
+    notebook(world / "notebooks", "01_curves", WRITE.format(stem="01_curves"), "print('more')")
+    assert ran() == {"01_curves.ipynb": "runs again: the notebook changed"}
+    assert ran() == {}
+
+
 def test_a_kernel_that_dies_is_a_failure_with_its_cell(world: Path) -> None:
     notebook(world / "notebooks", "01_curves", "1 + 1", "import os; os._exit(9)")
     with pytest.raises(NotebookError, match=r"01_curves\.ipynb, cell \[4\]: the kernel died"):

@@ -71,7 +71,8 @@ def finished(
     nbformat.write(nb, folder / "notebooks" / "01_tiny.ipynb")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LEAKREPRO_HOME", str(folder / "home"))
-        reproduce(folder / "tiny.yaml", notebooks=folder / "notebooks")
+        patch.chdir(folder)
+        reproduce("tiny.yaml")
     return folder
 
 
@@ -182,7 +183,7 @@ def test_a_deleted_store_is_named_and_restored_alone(world: Path) -> None:
         "0 notebooks, 70 samples in 2 stores, 0 cells of tables: 1 differences"
     )
 
-    reproduce(world / "tiny.yaml", notebooks=world / "notebooks")
+    reproduce("tiny.yaml")
     check_restored(world, before)
     (record,) = read_records(world / "home" / "tiny").values()
     assert sum(each["drawn"] for each in record["stores"].values()) == 80
@@ -197,7 +198,7 @@ def test_a_deleted_model_is_named_and_restored_alone(world: Path) -> None:
     assert "`leakrepro reproduce` restores" in difference
     assert not model.exists()
 
-    reproduce(world / "tiny.yaml", notebooks=world / "notebooks")
+    reproduce("tiny.yaml")
     check_restored(world, before)
     (record,) = read_records(world / "home" / "tiny").values()
     assert record["trained"] == [model.name]
@@ -212,7 +213,7 @@ def test_deleted_results_are_named_and_restored_alone(world: Path) -> None:
     shutil.rmtree(world / "home" / "scores")
     (difference,) = lr.verify("tiny.yaml").differences
     assert difference.startswith(f"{results / TABLE} is missing")
-    reproduce(world / "tiny.yaml", notebooks=world / "notebooks")
+    reproduce("tiny.yaml")
     check_restored(world, before)
 
 

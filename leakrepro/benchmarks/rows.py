@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from leakrepro import paths
+from leakrepro import ledger, paths
 from leakrepro.errors import DataError
 
 Row = Mapping[str, Any]
@@ -68,6 +68,7 @@ def read_text(folder: str, name: str) -> str:
 
 
 def _read(path: Path) -> bytes:
+    ledger.note(read=str(path.absolute()))
     try:
         return path.read_bytes()
     except OSError as error:

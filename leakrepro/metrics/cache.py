@@ -38,6 +38,7 @@ class ScoreCache:
         readable = re.sub(r"[^A-Za-z0-9.]+", "-", metric)[:60]
         name = f"{readable}-{digest(metric)[:8]}.sqlite"
         self.path = (paths.scores() if folder is None else folder) / name
+        ledger.note(scores=str(self.path.absolute()))
 
     def get(self, contents: Sequence[tuple[str, ...]]) -> dict[int, float]:
         """Scores of those of the contents that are known, by position.

@@ -23,6 +23,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from leakrepro import ledger
 from leakrepro.files import MARKER, is_sealed, seal, sync, temporary
 
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
@@ -173,6 +174,7 @@ def fingerprint(path: str | Path) -> str:
         FileNotFoundError: when one of them is missing.
     """
     path = Path(path)
+    ledger.note(read=str(path.absolute()))
     return _digest([path / "config.json", *_weights(path)])
 
 

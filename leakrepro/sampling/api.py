@@ -230,6 +230,7 @@ def sample(
         asked = rounds.Asked(plan, core, identity, prompts, made_with)
         folder = Path(store) if store is not None else paths.samples() / asked.key[:16]
         stores, drawn = rounds.draw(asked, folder, fill)
+        ledger.note(read=str(folder.absolute()))
         most = decoding.replace(n=plan.cap)
         return Samples(prompts, most, folder, identity.weights, stores, drawn, plan)
 
@@ -241,6 +242,7 @@ def read_samples(path: str | Path) -> Samples:
         StoreError: when the folder is no store, or an unfinished or damaged one.
     """
     path = Path(path)
+    ledger.note(read=str(path.absolute()))
     if (path / rounds.PLAN).exists():
         plan, prompts, stores = rounds.open_rounds(path)
         last = stores[-1].identity
