@@ -1,5 +1,5 @@
 # make reproduce   install into .venv and run the notebooks of a profile (PROFILE=embedded)
-# make test        install what tests need and run lint, types and tests
+# make test        install what tests need and run lint, types and tests, TEST_JOBS=2 at a time
 # make test-vllm   install vLLM's CPU build into .vllm-venv and run its tests; none may be skipped
 # make gpu         build the CUDA kernel (needs nvcc) and run all tests, compute-sanitizer and the
 #                  GPU benchmark, and time vLLM against transformers' generate; the numbers go
@@ -19,6 +19,7 @@
 
 PYTHON ?= python3
 PROFILE ?= embedded
+TEST_JOBS ?= 2
 
 BIN := .venv/bin
 INSTALL = $(BIN)/pip install --disable-pip-version-check -c constraints.txt
@@ -47,7 +48,8 @@ test: .venv/.installed-test
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} OMP_WAIT_POLICY=passive $(BIN)/pytest
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} OMP_WAIT_POLICY=passive \
+		$(BIN)/pytest -n $(TEST_JOBS) --dist loadfile
 
 # The settings that vLLM's CPU build reads when it is imported are in tests/engines/conftest.py.
 test-vllm: .vllm-venv/.installed

@@ -20,6 +20,7 @@ from leakrepro import paths
 from leakrepro.extras import installed
 from leakrepro.metrics.judge import BYTES_A_TOKEN, RUBRICS, JudgeCost, estimate_cost
 from leakrepro.needs import NEEDS, Needs
+from leakrepro.notebook import pick
 from leakrepro.profiles import Hosted, Profile, load_profile
 from leakrepro.reproduce import overrides
 
@@ -161,10 +162,7 @@ def dry_run(
 
     settings = load(None)
     known = dict.fromkeys([*settings.notebooks, *NEEDS])
-    if unknown := [name for name in only if not any(name in (s, s[:2]) for s in known)]:
-        raise ValueError(f"no notebook {unknown[0]!r}; known: {', '.join(known)}")
-    chosen = [stem for stem in known if {stem, stem[:2]} & set(only)]
-    stems = chosen or list(settings.notebooks)
+    stems = pick(known, only or settings.notebooks, "the profile")
     speed = tokens_per_second or CHECKPOINT_SPEED
     small_speed = tokens_per_second or SMALL_SPEED
     needs = {stem: NEEDS[stem](load) for stem in stems if stem in NEEDS}

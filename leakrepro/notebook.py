@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -125,6 +125,19 @@ def execute(
         commit=info.commit(path.parent),
         notes=list(noted.values()),
     )
+
+
+def pick(known: Iterable[str], wanted: Sequence[str], where: str) -> list[str]:
+    """The stems of ``known``, in its order, that are wanted by stem or number (``"01"``).
+
+    Raises:
+        ValueError: for a wanted one that is not known; ``where`` says where it was looked for.
+    """
+    stems = list(known)
+    for name in wanted:
+        if not any(name in (stem, stem[:2]) for stem in stems):
+            raise ValueError(f"no notebook {name!r} in {where}; there are: {', '.join(stems)}")
+    return [stem for stem in stems if {stem, stem[:2]} & set(wanted)]
 
 
 def literal(path: Path) -> str:

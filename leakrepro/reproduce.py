@@ -22,7 +22,7 @@ from leakrepro import paths
 from leakrepro.errors import NotebookError, StoreError
 from leakrepro.files import write_atomically
 from leakrepro.keys import digest
-from leakrepro.notebook import Run, execute, literal
+from leakrepro.notebook import Run, execute, literal, pick
 from leakrepro.profiles import load_profile
 from leakrepro.report.index import files_of, write_index
 from leakrepro.sampling.digests import digest_file, keep_digests
@@ -129,13 +129,7 @@ def _choose(folder: Path, wanted: Sequence[str]) -> list[Path]:
             f"no notebooks (NN_topic.ipynb) in {folder.absolute()}; "
             "run in the repository's root or name their folder with --notebooks"
         )
-    chosen = []
-    for name in wanted:
-        stems = [stem for stem in found if name in (stem, stem[:2])]
-        if not stems:
-            raise ValueError(f"no notebook {name!r} in {folder}; there are: {', '.join(found)}")
-        chosen += [found[stem] for stem in stems if found[stem] not in chosen]
-    return chosen
+    return [found[stem] for stem in pick(found, wanted, str(folder))]
 
 
 def _is_due(stem: str, records: Mapping[str, Any], basis: Basis) -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 
 from leakrepro import paths
 from leakrepro.errors import StoreError
-from leakrepro.notebook import Run, execute
+from leakrepro.notebook import Run, execute, pick
 from leakrepro.profiles import load_profile
 from leakrepro.report.index import INDEX, files_of, render_index
 from leakrepro.reproduce import overrides, read_records, run_name
@@ -100,7 +100,12 @@ def verify(
     settings = load_profile(profile, **overrides(parameters))
     results = paths.results(run_name(settings.name, parameters))
     everything = read_records(results)
-    records = _choose(everything, only, results)
+    if not everything:
+        raise ValueError(f"{results} has no results to verify: run leakrepro reproduce first")
+    records = {
+        stem: everything[stem]
+        for stem in pick(sorted(everything), only or [*everything], str(results))
+    }
 
     differences: list[str] = []
     stores = {path for record in records.values() for path in record["stores"]}
@@ -154,21 +159,6 @@ def verify(
         cells=cells,
         differences=tuple(dict.fromkeys(differences)),
     )
-
-
-def _choose(
-    records: Mapping[str, dict[str, Any]], only: Sequence[str], results: Path
-) -> dict[str, dict[str, Any]]:
-    if not records:
-        raise ValueError(f"{results} has no results to verify: run leakrepro reproduce first")
-    for name in only:
-        if not any(name in (stem, stem[:2]) for stem in records):
-            raise ValueError(f"{results} has no results of {name!r}, only of {', '.join(records)}")
-    return {
-        stem: record
-        for stem, record in sorted(records.items())
-        if not only or stem in only or stem[:2] in only
-    }
 
 
 def _check_samples(results: Path, path: Path) -> list[str]:

@@ -245,7 +245,7 @@ def test_what_was_not_run_cannot_be_verified(
 
 
 def test_only_verifies_what_it_names(world: Path) -> None:
-    with pytest.raises(ValueError, match="no results of '02', only of 01_tiny"):
+    with pytest.raises(ValueError, match="no notebook '02' in .*tiny; there are: 01_tiny"):
         lr.verify("tiny.yaml", only=["02"])
 
 
@@ -301,7 +301,7 @@ class TestStoredOnly:
         lr.sample(tiny_llama, small_world, decoding, store=tmp_path / "s")
         monkeypatch.setenv(ledger.STORED_ONLY, "1")
         lr.sample(tiny_llama, small_world, decoding, store=tmp_path / "s")
-        assert [note["drawn"] for note in ledger.read(notes)] == [[0], []]
+        assert [note["drawn"] for note in ledger.read(notes) if "store" in note] == [[0], []]
         with pytest.raises(StoreError, match=rf"missing: samples in the store {tmp_path / 't'}"):
             lr.sample(tiny_llama, small_world, decoding, store=tmp_path / "t")
         assert not (tmp_path / "t").exists()
@@ -319,7 +319,7 @@ class TestStoredOnly:
         cache = ScoreCache("m", tmp_path)
         assert cache.get([a, b]) == {}
         assert cache.put({a: 0.2500001, b: 0.0, c: 0.5}) == [0.25, 0.0, 0.5]
-        (note,) = ledger.read(notes)
+        (note,) = (note for note in ledger.read(notes) if "key" in note)
         assert (note["kept"], note["made"]) == (1.0, 0.0)
         answers = ScoreCache("m", tmp_path, remade=False)
         assert answers.get([a, b, c]) == {0: 0.25, 1: 1.0}  # and c was not kept
