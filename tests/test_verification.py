@@ -245,7 +245,7 @@ def test_what_was_not_run_cannot_be_verified(
 
 
 def test_only_verifies_what_it_names(world: Path) -> None:
-    with pytest.raises(ValueError, match="no notebook '02' in .*tiny; there are: 01_tiny"):
+    with pytest.raises(ValueError, match=r"no notebook '02' in .*tiny; there are: 01_tiny"):
         lr.verify("tiny.yaml", only=["02"])
 
 
