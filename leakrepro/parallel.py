@@ -1,12 +1,16 @@
-"""Run independent tasks side by side, each worker a fresh Python with few threads.
+"""Run independent tasks side by side, each worker a Python of its own with few threads.
 
 Small models are fastest with one thread each and several at a time. Workers are started as
 commands of their own, not by ``multiprocessing``: they get their thread settings before torch is
 imported, and a caller needs no ``if __name__ == "__main__"``, in a script or a notebook.
+
+Importing torch and transformers takes a worker seconds. One whose tasks are done waits a while for
+the next call from the same surroundings; what it holds that is large it lets go of (``at_rest``).
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import importlib
 import multiprocessing.connection as connections
@@ -14,16 +18,19 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 import traceback
 from collections.abc import Callable, Generator, Sequence
 from multiprocessing.connection import Connection
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from tqdm import tqdm
 
 T = TypeVar("T")
 Progress = Callable[[int, int], None]  # done, total
 Watcher = Callable[[int, int, int], None]  # task, done, total
+
+_PATIENCE = 60.0  # seconds that a worker waits for its next task
 
 
 class WorkerError(RuntimeError):
@@ -129,9 +136,9 @@ def _run_workers(
     try:
         waiting = iter(enumerate(arguments))
         for _ in range(workers):
-            worker = _Worker(name, threads)
+            worker = _take(threads)
             pool.append(worker)
-            worker.give(*next(waiting))
+            worker.give(name, *next(waiting))
         busy = {worker.pipe: worker for worker in pool}
         while busy:
             for pipe in connections.wait(list(busy)):
@@ -146,14 +153,60 @@ def _run_workers(
                 following = next(waiting, None)
                 if following is None:
                     del busy[worker.pipe]
+                    worker.rest()
                 else:
-                    worker.give(*following)
+                    worker.give(name, *following)
                 yield index, pickle.loads(content)
+        _resting.extend(pool)
+        pool = []
     finally:
-        for worker in pool:
-            worker.process.terminate()
-        for worker in pool:
-            worker.end()
+        _end(pool)
+
+
+def at_rest(forget: Callable[[], object]) -> None:
+    """Has workers call ``forget`` when they have no task left; for the module of a task to say."""
+    _at_rest.append(forget)
+
+
+_at_rest: list[Callable[[], object]] = []  # in a worker
+_resting: list[_Worker] = []  # in its caller
+
+
+def _take(threads: int) -> _Worker:
+    """A worker that rests, where there is one from the same surroundings, or a new one."""
+    surroundings = _Surroundings.now(threads)
+    while _resting:
+        worker = _resting.pop()
+        if worker.surroundings == surroundings and worker.is_fresh():
+            return worker
+        _end([worker])
+    return _Worker(surroundings)
+
+
+@atexit.register
+def _end_resting() -> None:
+    _end(_resting)
+
+
+def _end(workers: list[_Worker]) -> None:
+    for worker in workers:
+        worker.process.terminate()
+    for worker in workers:
+        worker.end()
+
+
+class _Surroundings(NamedTuple):
+    """What a worker takes over from its caller when it starts."""
+
+    process: int  # a fork of the caller has workers of its own
+    environment: dict[str, str]
+    path: list[str]
+    folder: str
+
+    @classmethod
+    def now(cls, threads: int) -> _Surroundings:
+        environment = os.environ | worker_environment(threads)
+        return cls(os.getpid(), environment, list(sys.path), os.getcwd())
 
 
 def worker_environment(threads: int) -> dict[str, str]:
@@ -173,9 +226,9 @@ def worker_environment(threads: int) -> dict[str, str]:
 class _Worker:
     """The calling process's end of one worker."""
 
-    def __init__(self, name: tuple[str, str], threads: int) -> None:
+    def __init__(self, surroundings: _Surroundings) -> None:
+        self.surroundings = surroundings
         self.pipe, theirs = connections.Pipe()
-        environment = os.environ | worker_environment(threads)
         command = (
             "import pickle, sys; from multiprocessing.connection import Connection; "
             f"pipe = Connection({theirs.fileno()}); sys.path[:] = pipe.recv(); "
@@ -186,17 +239,28 @@ class _Worker:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", command],
                 pass_fds=[theirs.fileno()],
-                env=environment,
+                env=surroundings.environment,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )
         finally:
             theirs.close()
-        self._send(sys.path)
-        self._send(name)
+        self._send(surroundings.path)
 
-    def give(self, index: int, arguments: tuple[Any, ...]) -> None:
-        self._send((index, pickle.dumps(arguments)))
+    def give(self, name: tuple[str, str], index: int, arguments: tuple[Any, ...]) -> None:
+        self._send((*name, index, pickle.dumps(arguments)))
+
+    def rest(self) -> None:
+        with contextlib.suppress(WorkerError):  # it has done what it had to do
+            self._send(_REST)
+
+    def is_fresh(self) -> bool:
+        """Whether it is alive and runs the code that it would run had it just been started."""
+        try:
+            self._send(_FRESH)
+            return bool(self.pipe.recv())
+        except (WorkerError, EOFError, OSError):
+            return False
 
     def receive(self) -> tuple[int, str, Any]:
         try:
@@ -228,13 +292,40 @@ class _Worker:
         return WorkerError(f"a worker {how} before its task was done (exit code {code}){hint}")
 
 
+_REST, _FRESH = "rest", "fresh?"  # what a worker hears besides tasks
+
+
 def _serve(pipe: Connection) -> None:
     """A worker's life: tasks come, progress and results go, until the caller closes the pipe."""
-    module, name = pipe.recv()
-    with contextlib.suppress(EOFError, BrokenPipeError):
-        while True:
-            index, arguments = pipe.recv()
-            pipe.send((index, *work(module, name, arguments, _sender(index, pipe))))
+    started = time.time()
+    with contextlib.suppress(EOFError, OSError):
+        while pipe.poll(_PATIENCE):
+            message = pipe.recv()
+            if message == _FRESH:
+                pipe.send(not _edited_since(started))
+            elif message == _REST:
+                for forget in _at_rest:
+                    forget()
+                if _on_gpu():
+                    return  # only its end gives back all of the GPU's memory
+            else:
+                module, name, index, arguments = message
+                pipe.send((index, *work(module, name, arguments, _sender(index, pipe))))
+
+
+def _edited_since(started: float) -> bool:
+    """Whether the file of a module that this process has imported has changed."""
+    for module in list(sys.modules.values()):
+        file = getattr(module, "__dict__", {}).get("__file__")
+        with contextlib.suppress(OSError, TypeError):
+            if file is not None and os.stat(file).st_mtime > started:
+                return True
+    return False
+
+
+def _on_gpu() -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and torch.cuda.is_initialized()
 
 
 def work(module: str, name: str, arguments: bytes, progress: Progress) -> tuple[str, Any]:

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from leakrepro import parallel
+
 Progress = Callable[[int, int], None]
 
 
@@ -21,6 +23,27 @@ def surroundings(_: int, progress: Progress) -> tuple[int, str, str]:
     import torch
 
     return torch.get_num_threads(), os.environ.get("OMP_WAIT_POLICY", ""), str(os.getpid())
+
+
+def hold(value: int, progress: Progress) -> tuple[int, int | None]:
+    """This process, and what the task before it has left here."""
+    before = next(iter(_held), None)
+    _held.append(value)
+    time.sleep(0.2)  # so that each worker gets one
+    return os.getpid(), before
+
+
+_held: list[int] = []
+parallel.at_rest(_held.clear)
+
+
+def initialise_gpu(_: int, progress: Progress) -> int:
+    """As far as its process can tell."""
+    import torch
+
+    torch.cuda.is_initialized = lambda: True
+    time.sleep(0.2)
+    return os.getpid()
 
 
 def fail_on_three(number: int, progress: Progress) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -16,6 +18,8 @@ from tasks import (
     die,
     fail_on_three,
     fail_stubbornly,
+    hold,
+    initialise_gpu,
     square,
     surroundings,
 )
@@ -89,6 +93,94 @@ def test_functions_that_a_worker_cannot_import_are_refused() -> None:
         parallel.run(local, [(), ()], workers=2)
     with pytest.raises(ValueError, match="at least 1"):
         parallel.run(square, [(1,)], workers=0)
+
+
+class TestResting:
+    def test_workers_are_kept_and_forget(self) -> None:
+        first = parallel.run(hold, [(i,) for i in range(4)], workers=2)
+        again = parallel.run(hold, [(i,) for i in range(4)], workers=2)
+        workers = {pid for pid, _ in first}
+        assert len(workers) == 2
+        assert {pid for pid, _ in again} == workers
+        # A worker holds what it likes from task to task of a call, and lets go of it after.
+        assert sorted(before is None for _, before in first) == [False, False, True, True]
+        assert sorted(before is None for _, before in again) == [False, False, True, True]
+
+    @pytest.mark.parametrize("change", ["environment", "folder", "path", "threads", "code"])
+    def test_other_surroundings_take_other_workers(
+        self, change: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.syspath_prepend(tmp_path)
+        module = tmp_path / "edited_task.py"
+        module.write_text(
+            "def task(_, progress):\n    import os, time\n    time.sleep(0.2)\n"
+            "    return os.getpid(), 'old'\n"
+        )
+        task = importlib.import_module("edited_task").task
+        try:
+            first = parallel.run(task, [(0,), (1,)], workers=2)
+            if change == "environment":
+                monkeypatch.setenv("LEAKREPRO_HOME", str(tmp_path))
+            elif change == "folder":
+                monkeypatch.chdir(tmp_path)
+            elif change == "path":
+                monkeypatch.syspath_prepend(tmp_path / "more")
+            elif change == "code":
+                module.write_text(module.read_text().replace("old", "new"))
+                # Written in the second in which it was compiled, it would count as unchanged.
+                os.utime(module, (time.time() + 5, time.time() + 5))
+            again = parallel.run(task, [(0,), (1,)], workers=2, threads=1 + (change == "threads"))
+        finally:
+            del sys.modules["edited_task"]
+        assert not {pid for pid, _ in first} & {pid for pid, _ in again}
+        assert {text for _, text in again} == {"new" if change == "code" else "old"}
+        assert not any(_lives(pid) for pid, _ in first)
+
+    def test_a_worker_that_died_while_it_rested_is_replaced(self) -> None:
+        first = parallel.run(hold, [(0,), (1,)], workers=2)
+        for pid, _ in first:
+            os.kill(pid, signal.SIGKILL)
+        again = parallel.run(hold, [(0,), (1,)], workers=2)
+        assert not {pid for pid, _ in first} & {pid for pid, _ in again}
+
+    def test_after_an_error_nobody_rests(self) -> None:
+        parallel.run(hold, [(0,), (1,)], workers=2)
+        with pytest.raises(ValueError, match="three is refused"):
+            parallel.run(fail_on_three, [(i,) for i in range(50)], workers=2)
+        assert parallel._resting == []
+
+    def test_a_worker_that_has_used_a_gpu_gives_it_back(self) -> None:
+        pids = parallel.run(initialise_gpu, [(0,), (1,)], workers=2)
+        for worker in parallel._resting:
+            worker.process.wait(timeout=60)
+        assert not set(parallel.run(initialise_gpu, [(0,), (1,)], workers=2)) & set(pids)
+
+    @pytest.mark.parametrize("end", ["", "os.kill(os.getpid(), signal.SIGKILL)"])
+    def test_workers_end_with_their_caller(self, end: str) -> None:
+        script = (
+            "import os, signal; from leakrepro import parallel; from tasks import hold\n"
+            "print(*(pid for pid, _ in parallel.run(hold, [(0,), (1,)], workers=2)), flush=True)\n"
+        )
+        command = [sys.executable, "-c", script + end]
+        done = subprocess.run(command, cwd=TESTS, capture_output=True, text=True, check=False)
+        pids = [int(pid) for pid in done.stdout.split()]
+        assert len(pids) == 2
+        for pid in pids:
+            _wait(lambda pid=pid: not _lives(pid))
+
+    def test_nobody_waits_for_ever(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(parallel, "_PATIENCE", 0.05)
+        ours, theirs = multiprocessing.Pipe()
+        with ours, theirs:
+            parallel._serve(theirs)  # returns
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def test_no_tasks_is_no_work() -> None:

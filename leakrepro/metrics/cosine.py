@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from leakrepro import parallel
 from leakrepro.errors import MissingExtra
 from leakrepro.extras import require
 from leakrepro.metrics.cache import ScoreCache
@@ -100,6 +101,7 @@ def _packaged() -> Path:
 
 
 _loaded: dict[str, Any] = {}
+parallel.at_rest(_loaded.clear)
 
 
 def _embed(

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
+from leakrepro import parallel
 from leakrepro.metrics.cache import ScoreCache
 from leakrepro.metrics.pairs import Distinct, Pair, Usage, named, read_shards, reader_key
 from leakrepro.metrics.rouge import rouge_l
@@ -201,6 +202,7 @@ class _Classifier:
 
 
 _loaded: dict[str, _Classifier] = {}
+parallel.at_rest(_loaded.clear)
 
 
 def _classifier(path: str) -> _Classifier:

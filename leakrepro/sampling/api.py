@@ -18,7 +18,7 @@ import pyarrow as pa
 import torch
 from tqdm import tqdm
 
-from leakrepro import __version__, ledger, paths
+from leakrepro import __version__, ledger, parallel, paths
 from leakrepro.adaptive import Plan
 from leakrepro.executors import check_executor, stream
 from leakrepro.metrics import CoreMetric
@@ -318,6 +318,9 @@ def _sampler(model: str, engine: Engine) -> Sampler:
 def _release() -> None:
     while _loaded:
         _loaded.popitem()[1].close()
+
+
+parallel.at_rest(_release)
 
 
 def _processor_id(processor: LogitsProcessor) -> str:
