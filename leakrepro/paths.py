@@ -7,7 +7,13 @@ from pathlib import Path
 
 
 def home() -> Path:
-    """Where runs are kept: ``LEAKREPRO_HOME``, by default ``./runs``."""
+    """Where runs are kept: ``LEAKREPRO_HOME``, by default ``./runs``.
+
+    A notebook that is opened in ``notebooks/`` runs in that folder; it finds what ``leakrepro
+    reproduce`` has made beside it.
+    """
+    if "LEAKREPRO_HOME" not in os.environ and Path.cwd().name == "notebooks":
+        return Path.cwd().parent / "runs"
     return Path(os.environ.get("LEAKREPRO_HOME", "runs"))
 
 
