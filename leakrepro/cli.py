@@ -73,7 +73,10 @@ def reproduce(
     only: Annotated[
         list[str], typer.Option(help="Notebook to run, by number or name; may be repeated.")
     ] = [],  # noqa: B006
-    jobs: Annotated[int, typer.Option(help="Notebooks at the same time.")] = 1,
+    jobs: Annotated[
+        int | None,
+        typer.Option(help="Notebooks at the same time; by default the profile's number."),
+    ] = None,
     parameter: Annotated[
         list[str],
         typer.Option("--parameter", "-p", metavar="KEY=VALUE", help="Notebook parameter, as YAML."),
@@ -135,7 +138,10 @@ def verify(
     only: Annotated[
         list[str], typer.Option(help="Notebook to verify, by number or name; may be repeated.")
     ] = [],  # noqa: B006
-    jobs: Annotated[int, typer.Option(help="Notebooks at the same time.")] = 1,
+    jobs: Annotated[
+        int | None,
+        typer.Option(help="Notebooks at the same time; by default the profile's number."),
+    ] = None,
     parameter: Annotated[
         list[str],
         typer.Option("--parameter", "-p", metavar="KEY=VALUE", help="As given to reproduce."),

@@ -161,6 +161,7 @@ class Profile(_Strict):
         engine_options: Fields of its options.
         executor: Where sampling and scoring run.
         workers: Sampling processes.
+        jobs: Notebooks that run at the same time.
         threads: CPU threads a process for torch; None for torch's own choice.
         studies: Name -> a study of another benchmark: the fields that differ. Of this profile it
             inherits what says how to run and how often to sample, nothing else.
@@ -189,6 +190,7 @@ class Profile(_Strict):
     engine_options: dict[str, Any] = {}
     executor: Literal["local", "ray"] = "local"
     workers: PositiveInt = 1
+    jobs: PositiveInt = 1
     threads: PositiveInt | None = None
     studies: dict[str, dict[str, Any]] = {}
     notebooks: tuple[str, ...] = Field(min_length=1)
@@ -381,6 +383,7 @@ _INHERITED = (
     "engine_options",
     "executor",
     "workers",
+    "jobs",
     "threads",
     "notebooks",
 )

@@ -36,7 +36,7 @@ def reproduce(
     profile: str | Path = "embedded",
     *,
     only: Sequence[str] = (),
-    jobs: int = 1,
+    jobs: int | None = None,
     parameters: Mapping[str, Any] | None = None,
     notebooks: str | Path | None = None,
     again: bool = False,
@@ -62,7 +62,7 @@ def reproduce(
     Args:
         profile: Name of a profile, or path of a profile file.
         only: Notebooks to run instead of the profile's, by stem or number (``"01"``).
-        jobs: Notebooks to run at the same time.
+        jobs: Notebooks at the same time; None for as many as the profile says.
         parameters: Other notebook parameters, plain values.
         notebooks: Folder with the ``NN_topic.ipynb`` files; None is ``./notebooks``.
         again: Run the notebooks whose results are unchanged too.
@@ -76,9 +76,10 @@ def reproduce(
         NotebookError: when all have run and some have failed; gives each one's cell and error.
     """
     parameters = dict(parameters or {})
-    if jobs < 1:
+    if jobs is not None and jobs < 1:
         raise ValueError(f"jobs must be at least 1, not {jobs}")
     settings = load_profile(profile, **overrides(parameters))
+    jobs = jobs or settings.jobs
     folder = Path("notebooks") if notebooks is None else Path(notebooks)
     chosen = _choose(folder, only or settings.notebooks)
     run = run_name(settings.name, parameters)

@@ -67,7 +67,7 @@ def verify(
     profile: str | Path = "embedded",
     *,
     only: Sequence[str] = (),
-    jobs: int = 1,
+    jobs: int | None = None,
     parameters: Mapping[str, Any] | None = None,
 ) -> Verification:
     """Verifies the results of a profile from the samples that they rest on.
@@ -87,17 +87,18 @@ def verify(
     Args:
         profile: As for ``leakrepro reproduce``.
         only: Notebooks to verify, by stem or number; all that have results by default.
-        jobs: Notebooks at the same time.
+        jobs: Notebooks at the same time; None for as many as the profile says.
         parameters: Those that the results were made with.
 
     Raises:
         ValueError: for an unknown profile or notebook, and when there are no results.
         StoreError: when the records of the results cannot be read.
     """
-    if jobs < 1:
+    if jobs is not None and jobs < 1:
         raise ValueError(f"jobs must be at least 1, not {jobs}")
     parameters = dict(parameters or {})
     settings = load_profile(profile, **overrides(parameters))
+    jobs = jobs or settings.jobs
     results = paths.results(run_name(settings.name, parameters))
     everything = read_records(results)
     if not everything:

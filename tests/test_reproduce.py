@@ -46,6 +46,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "retain_n": 4,
         "k": [1, 8],
         "threads": 1,
+        "jobs": 2,
         "notebooks": ["01_curves", "02_grid"],
     }
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(profile))
@@ -80,6 +81,17 @@ def test_a_profile_runs_whole(world: Path) -> None:
     assert "profile = small.yaml;" in page
     assert f'<td class="words">{__import__("torch").__version__}</td>' in page
     assert page.count('class="verdict nothing published"') == 4  # in the contents and the sections
+
+
+def test_the_profile_says_how_many_run_at_the_same_time(world: Path) -> None:
+    for stem, other in (("01_curves", "02_grid"), ("02_grid", "01_curves")):
+        wait = (
+            f"import pathlib, time\npathlib.Path('{stem}').touch()\nend = time.time() + 60\n"
+            f"while not pathlib.Path('{other}').exists():\n"
+            "    assert time.time() < end, 'alone'\n    time.sleep(0.05)"
+        )
+        notebook(world / "notebooks", stem, wait)
+    reproduce("small.yaml")
 
 
 def test_changed_parameters_go_elsewhere(world: Path) -> None:
@@ -120,13 +132,13 @@ def test_a_failing_notebook_is_kept_and_the_others_go_on(world: Path) -> None:
 
 
 def test_only_what_has_changed_runs_again(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    output = reproduce("small.yaml", jobs=2)
+    output = reproduce("small.yaml")
 
     def ran(**options: object) -> dict[str, str]:
         """Why each notebook that was executed was."""
         before = {path.name: path.read_bytes() for path in output.glob("*.ipynb")}
         capsys.readouterr()
-        reproduce("small.yaml", jobs=2, **options)
+        reproduce("small.yaml", **options)
         told = dict(line.split(": ", 1) for line in capsys.readouterr().err.splitlines())
         assert {path.name for path in output.glob("*.ipynb")} == before.keys()
         executed = {name for name in before if (output / name).read_bytes() != before[name]}
