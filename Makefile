@@ -49,7 +49,7 @@ test: .venv/.installed-test
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} OMP_WAIT_POLICY=passive \
-		$(BIN)/pytest -n $(TEST_JOBS) --dist loadfile
+		$(BIN)/pytest -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder
 
 # The settings that vLLM's CPU build reads when it is imported are in tests/engines/conftest.py.
 test-vllm: .vllm-venv/.installed
