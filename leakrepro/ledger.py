@@ -18,10 +18,10 @@ STORED_ONLY = "LEAKREPRO_STORED_ONLY"  # "1": no sampling, no training, no known
 
 
 def note(**entry: Any) -> None:
-    """Adds a line, where somebody wants to know."""
+    """Adds a line, where somebody wants to know; a ``Path`` in it is told as an absolute one."""
     path = os.environ.get(LEDGER)
     if path:
-        line = json.dumps(entry).encode() + b"\n"
+        line = json.dumps(entry, default=lambda each: str(each.absolute())).encode() + b"\n"
         # Appended in one write, so that the lines of several processes stay whole.
         with open(path, "ab", buffering=0) as file:
             file.write(line)

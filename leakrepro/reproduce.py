@@ -88,11 +88,11 @@ def reproduce(
 
     output = paths.results(run)
     output.mkdir(parents=True, exist_ok=True)
-    # A process each: event loops, working folders and Ctrl-C belong to processes.
     records, failures = read_records(output), []
     common = basis_of(settings)
     bases = {path: with_notebook(common, path, passed[path]) for path in chosen}
     due = [path for path in chosen if again or _is_due(path.stem, records, bases[path])]
+    # A process each: event loops, working folders and Ctrl-C belong to processes.
     run_one = partial(execute, output=output, threads=settings.threads, quiet=jobs > 1)
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         results = pool.map(run_one, due, [passed[path] for path in due])

@@ -38,7 +38,7 @@ class ScoreCache:
         readable = re.sub(r"[^A-Za-z0-9.]+", "-", metric)[:60]
         name = f"{readable}-{digest(metric)[:8]}.sqlite"
         self.path = (paths.scores() if folder is None else folder) / name
-        ledger.note(scores=str(self.path.absolute()))
+        ledger.note(scores=self.path)
 
     def get(self, contents: Sequence[tuple[str, ...]]) -> dict[int, float]:
         """Scores of those of the contents that are known, by position.
@@ -73,7 +73,7 @@ class ScoreCache:
     def _compare(self, key: str, made: float, kept: float) -> float:
         if abs(made - kept) <= _ROUNDING:
             return kept
-        ledger.note(score=str(self.path.absolute()), key=key, kept=kept, made=made)
+        ledger.note(score=self.path, key=key, kept=kept, made=made)
         return made
 
     def _kept(self, keys: Sequence[str]) -> dict[str, float]:

@@ -174,7 +174,7 @@ def fingerprint(path: str | Path) -> str:
         FileNotFoundError: when one of them is missing.
     """
     path = Path(path)
-    ledger.note(read=str(path.absolute()))
+    ledger.note(read=path)
     return _digest([path / "config.json", *_weights(path)])
 
 

@@ -73,7 +73,7 @@ def make_once(
     """
     key = keys.digest(recipe)
     path = _folder(name, key) if output_dir is None else Path(output_dir)
-    ledger.note(read=str(path.absolute()))
+    ledger.note(read=path)
     if resume and _holds(path, key):
         return path
     ledger.require_stored(f"the model {path}")

@@ -205,7 +205,7 @@ def sample(
     def fill(target: SampleStore) -> int:
         if target.is_complete():
             target.check()
-            ledger.note(store=str(target.path.absolute()), drawn=[])
+            ledger.note(store=target.path, drawn=[])
             return 0
         ledger.require_stored(f"samples in the store {target.path}")
         with target.writing():
@@ -215,7 +215,7 @@ def sample(
                 for i in missing
             ]
             drawn = _fill(target, missing, tasks, executor, workers, threads, options.gpus)
-        ledger.note(store=str(target.path.absolute()), drawn=missing)
+        ledger.note(store=target.path, drawn=missing)
         return drawn
 
     # The model stays loaded from shard to shard and round to round, and no longer.
@@ -230,7 +230,7 @@ def sample(
         asked = rounds.Asked(plan, core, identity, prompts, made_with)
         folder = Path(store) if store is not None else paths.samples() / asked.key[:16]
         stores, drawn = rounds.draw(asked, folder, fill)
-        ledger.note(read=str(folder.absolute()))
+        ledger.note(read=folder)
         most = decoding.replace(n=plan.cap)
         return Samples(prompts, most, folder, identity.weights, stores, drawn, plan)
 
@@ -242,7 +242,7 @@ def read_samples(path: str | Path) -> Samples:
         StoreError: when the folder is no store, or an unfinished or damaged one.
     """
     path = Path(path)
-    ledger.note(read=str(path.absolute()))
+    ledger.note(read=path)
     if (path / rounds.PLAN).exists():
         plan, prompts, stores = rounds.open_rounds(path)
         last = stores[-1].identity
