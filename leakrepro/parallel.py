@@ -5,7 +5,7 @@ commands of their own, not by ``multiprocessing``: they get their thread setting
 imported, and a caller needs no ``if __name__ == "__main__"``, in a script or a notebook.
 
 Importing torch and transformers takes a worker seconds. One whose tasks are done waits a while for
-the next call from the same surroundings; what it holds that is large it lets go of (``at_rest``).
+the next call from the same surroundings; what it holds that is large it lets go of (``Held``).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import time
 import traceback
 from collections.abc import Callable, Generator, Sequence
 from multiprocessing.connection import Connection
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from tqdm import tqdm
 
@@ -163,12 +163,33 @@ def _run_workers(
         _end(pool)
 
 
-def at_rest(forget: Callable[[], object]) -> None:
-    """Has workers call ``forget`` when they have no task left; for the module of a task to say."""
-    _at_rest.append(forget)
+class Held(Generic[T]):
+    """Opens a thing and keeps it, for the module of a task: a model stays loaded between tasks.
+
+    Called with a key, returns ``open(*key)``. Only what was asked for last is kept, what was before
+    is closed first, and a worker that has no task left closes it.
+    """
+
+    def __init__(
+        self, open: Callable[..., T], close: Callable[[T], object] = lambda thing: None
+    ) -> None:
+        self._open, self._close = open, close
+        self._things: dict[tuple[Any, ...], T] = {}  # one or none
+        _held.append(self)
+
+    def __call__(self, *key: Any) -> T:
+        if key not in self._things:
+            self.release()
+            self._things[key] = self._open(*key)
+        return self._things[key]
+
+    def release(self) -> None:
+        """Closes what is held."""
+        while self._things:
+            self._close(self._things.popitem()[1])
 
 
-_at_rest: list[Callable[[], object]] = []  # in a worker
+_held: list[Held[Any]] = []
 _resting: list[_Worker] = []  # in its caller
 
 
@@ -304,8 +325,8 @@ def _serve(pipe: Connection) -> None:
             if message == _FRESH:
                 pipe.send(not _edited_since(started))
             elif message == _REST:
-                for forget in _at_rest:
-                    forget()
+                for held in _held:
+                    held.release()
                 if _on_gpu():
                     return  # only its end gives back all of the GPU's memory
             else:

@@ -27,14 +27,14 @@ def surroundings(_: int, progress: Progress) -> tuple[int, str, str]:
 
 def hold(value: int, progress: Progress) -> tuple[int, int | None]:
     """This process, and what the task before it has left here."""
-    before = next(iter(_held), None)
-    _held.append(value)
+    values = _values()
+    before = next(iter(values), None)
+    values.append(value)
     time.sleep(0.2)  # so that each worker gets one
     return os.getpid(), before
 
 
-_held: list[int] = []
-parallel.at_rest(_held.clear)
+_values: parallel.Held[list[int]] = parallel.Held(list)
 
 
 def initialise_gpu(_: int, progress: Progress) -> int:

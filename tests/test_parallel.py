@@ -95,6 +95,32 @@ def test_functions_that_a_worker_cannot_import_are_refused() -> None:
         parallel.run(square, [(1,)], workers=0)
 
 
+class TestHeld:
+    def test_only_the_last_is_kept(self) -> None:
+        events: list[str] = []
+
+        def open_(name: str, size: int = 0) -> str:
+            events.append(f"open {name}")
+            return name
+
+        held = parallel.Held(open_, lambda name: events.append(f"close {name}"))
+        assert [held("a"), held("a"), held("b"), held("a", 1)] == ["a", "a", "b", "a"]
+        # The first is gone before the second takes its memory.
+        assert events == ["open a", "close a", "open b", "close b", "open a"]
+        held.release()
+        held.release()
+        assert events[-2:] == ["open a", "close a"]
+
+    def test_what_cannot_be_opened_leaves_nothing(self) -> None:
+        closed: list[int] = []
+        held = parallel.Held(int, closed.append)
+        held("7")
+        with pytest.raises(ValueError, match="seven"):
+            held("seven")
+        assert closed == [7]
+        assert held("8") == 8
+
+
 class TestResting:
     def test_workers_are_kept_and_forget(self) -> None:
         first = parallel.run(hold, [(i,) for i in range(4)], workers=2)

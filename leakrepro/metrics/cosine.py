@@ -100,20 +100,20 @@ def _packaged() -> Path:
     return Path(get_model_path())
 
 
-_loaded: dict[str, Any] = {}
-parallel.at_rest(_loaded.clear)
+def _open(model: str) -> Any:
+    from sentence_transformers import SentenceTransformer
+
+    return SentenceTransformer(model, device=str(resolve_device()))
+
+
+_encoder = parallel.Held(_open)
 
 
 def _embed(
     model: str, pairs: Sequence[tuple[str, ...]], progress: Callable[[int, int], None]
 ) -> tuple[list[float], Usage]:
-    if model not in _loaded:
-        from sentence_transformers import SentenceTransformer
-
-        _loaded.clear()
-        _loaded[model] = SentenceTransformer(model, device=str(resolve_device()))
     texts = list(dict.fromkeys(text for pair in pairs for text in pair))
-    vectors = _loaded[model].encode(
+    vectors = _encoder(model).encode(
         texts, batch_size=_BATCH, normalize_embeddings=True, show_progress_bar=False
     )
     place = {text: i for i, text in enumerate(texts)}

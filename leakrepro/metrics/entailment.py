@@ -102,7 +102,7 @@ class EntailmentScore:
         self.usage += read_shards(
             distinct,
             _classify,
-            (str(self.path), self._label),
+            (self.path, self._label),
             executor=self._executor,
             workers=self._workers,
             label="entailment",
@@ -138,7 +138,7 @@ def _pair(prompt: Prompt, candidate: str) -> Pair:
 
 
 def _classify(
-    model: str, label: int, pairs: Sequence[Pair], progress: Callable[[int, int], None]
+    model: Path, label: int, pairs: Sequence[Pair], progress: Callable[[int, int], None]
 ) -> tuple[list[float], Usage]:
     return _classifier(model).read(pairs, label, lambda done: progress(done, len(pairs)))
 
@@ -201,15 +201,7 @@ class _Classifier:
         return labels.tolist(), Usage(scored=len(pairs), tokens=tokens, padding=padding, cut=cut)
 
 
-_loaded: dict[str, _Classifier] = {}
-parallel.at_rest(_loaded.clear)
-
-
-def _classifier(path: str) -> _Classifier:
-    if path not in _loaded:
-        _loaded.clear()
-        _loaded[path] = _Classifier(Path(path))
-    return _loaded[path]
+_classifier = parallel.Held(_Classifier)
 
 
 def _entailment_label(path: Path) -> int:

@@ -220,7 +220,7 @@ def sample(
 
     # The model stays loaded from shard to shard and round to round, and no longer.
     with contextlib.ExitStack() as stack:
-        stack.callback(_release)
+        stack.callback(_sampler.release)
         if plan is None:
             folder = Path(store) if store is not None else paths.samples() / identity.key[:16]
             target = SampleStore(folder, identity, prompts, made_with)
@@ -304,23 +304,11 @@ def _draw_shard(
     return sampler.draw(requests, decoding, processors, lambda rows: progress(rows, total))
 
 
-_loaded: dict[tuple[str, Engine], Sampler] = {}
+def _open(model: str, engine: Engine) -> Sampler:
+    return engine.open(Path(model))
 
 
-def _sampler(model: str, engine: Engine) -> Sampler:
-    """The sampler that this process holds; another one is closed first."""
-    if (model, engine) not in _loaded:
-        _release()
-        _loaded[model, engine] = engine.open(Path(model))
-    return _loaded[model, engine]
-
-
-def _release() -> None:
-    while _loaded:
-        _loaded.popitem()[1].close()
-
-
-parallel.at_rest(_release)
+_sampler = parallel.Held(_open, lambda sampler: sampler.close())
 
 
 def _processor_id(processor: LogitsProcessor) -> str:

@@ -1,4 +1,4 @@
-"""A key-value cache that appends in place instead of copying all keys at every token."""
+"""A key-value cache that appends in place and moves only rows that have to move."""
 
 from __future__ import annotations
 
@@ -7,61 +7,67 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedConfig
 from transformers.cache_utils import DynamicLayer
 
-_STEP = 32  # positions by which a full layer grows
 
-
-class _GrowingLayer(DynamicLayer):
-    """Full attention over buffers with spare positions; ``keys`` and ``values`` are views."""
+class _RoomyLayer(DynamicLayer):
+    """Full attention over buffers with room to spare; ``keys`` and ``values`` are views."""
 
     _buffers: tuple[Tensor, Tensor]
-    _length = 0
+    _views: tuple[Tensor, Tensor]
+    _filled = 0  # positions
+
+    def __init__(self, rows: int, length: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._room = rows, length
 
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
     ) -> tuple[Tensor, Tensor]:
-        start, end = self._length, self._length + key_states.shape[-2]
+        rows, heads, more, _ = key_states.shape
         if not self.is_initialized:
             self.dtype, self.device = key_states.dtype, key_states.device
-            self._buffers = (_room(key_states, end), _room(value_states, end))
+            most, length = self._room
+            # The two may differ in width.
+            self._buffers = (
+                key_states.new_empty((most, heads, length, key_states.shape[-1])),
+                value_states.new_empty((most, heads, length, value_states.shape[-1])),
+            )
             self.is_initialized = True
-        elif end > self._buffers[0].shape[-2]:
-            wider = _room(self._buffers[0], end), _room(self._buffers[1], end)
-            for new, old in zip(wider, self._buffers, strict=True):
-                new[:, :, :start] = old[:, :, :start]
-            self._buffers = wider
-        self._buffers[0][:, :, start:end] = key_states
-        self._buffers[1][:, :, start:end] = value_states
-        return self._show(end)
-
-    def batch_select_indices(self, indices: Tensor) -> None:
-        """Keeps (or repeats) the given rows."""
-        if self.is_initialized:
-            # Twice as fast on CPU as indexing with brackets.
-            keys, values = self._buffers
-            self._buffers = keys.index_select(0, indices), values.index_select(0, indices)
-            self._show(self._length)
-
-    def _show(self, length: int) -> tuple[Tensor, Tensor]:
-        keys, values = (buffer[:, :, :length] for buffer in self._buffers)
-        self._length, self.keys, self.values = length, keys, values
+        start, self._filled = self._filled, self._filled + more
+        keys, values = self._show(rows)
+        keys[:, :, start:] = key_states
+        values[:, :, start:] = value_states
         return keys, values
 
+    def batch_select_indices(self, indices: Tensor) -> None:
+        """Keeps, repeats and reorders rows; one that stays in its place is not copied."""
+        if not self.is_initialized:
+            return
+        stay = torch.arange(len(indices), device=indices.device)
+        moved = (indices != stay).nonzero().squeeze(-1)
+        # index_select is twice as fast on CPU as indexing with brackets.
+        copies = [each.index_select(0, indices[moved]) for each in self._views]
+        for view, copy in zip(self._show(len(indices)), copies, strict=True):
+            view.index_copy_(0, moved, copy)
 
-def make_cache(config: PreTrainedConfig) -> DynamicCache:
+    def _show(self, rows: int) -> tuple[Tensor, Tensor]:
+        keys, values = (buffer[:rows, :, : self._filled] for buffer in self._buffers)
+        self.keys, self.values = self._views = keys, values
+        return self._views
+
+
+def make_cache(config: PreTrainedConfig, rows: int, length: int) -> DynamicCache:
     """The model's dynamic cache, its full-attention layers replaced by ones that append in place.
 
     Layers of other kinds (sliding window, recurrent) stay as transformers makes them.
+
+    Args:
+        config: The model's.
+        rows: Sequences at the same time at most.
+        length: Tokens of the longest one at most.
     """
     cache = DynamicCache(config=config)
     cache.layers = [
-        _GrowingLayer() if type(layer) is DynamicLayer else layer  # type: ignore[no-untyped-call]
+        _RoomyLayer(rows, length) if type(layer) is DynamicLayer else layer
         for layer in cache.layers
     ]
     return cache
-
-
-def _room(like: Tensor, length: int) -> Tensor:
-    """An empty buffer of ``like``'s rows and heads, with room for ``length`` positions and more."""
-    rows, heads, _, width = like.shape
-    room = (length // _STEP + 1) * _STEP
-    return torch.empty((rows, heads, room, width), dtype=like.dtype, device=like.device)

@@ -26,7 +26,6 @@ from leakrepro.types import Decoding
 SAMPLER_VERSION = 1
 _CPU_ROWS = 400  # measured on a 1 M-parameter model, one thread; flat from 200 to 800
 _CUDA_ROWS = 2048
-_COMPACT_AT = 0.9  # finished rows are dropped when no more than this share is left
 
 
 class LogitsProcessor(Protocol):
@@ -42,16 +41,17 @@ class LogitsProcessor(Protocol):
 class HFSampler:
     """Draws samples from a local model.
 
-    A prompt is prefilled once and its keys and values repeated for its samples. Every step takes
-    one uniform number a row, so that a sample depends on its seed alone; across batch sizes
+    A prompt is prefilled once, and samples of it that begin alike are computed once up to where
+    they part: a row of the forward pass stands for a beginning, not for a sample. Every step takes
+    one uniform number a sample, so that a sample depends on its seed alone; across batch sizes
     rounding may change one sample in a thousand.
 
     Args:
         model_path: A local model, see ``leakrepro.models.load.locate``.
         device: ``"auto"``: CUDA where there is one.
         dtype: ``"auto"``: bfloat16 on CUDA, float32 on CPU.
-        max_rows: Rows a forward pass at most. None: 400 on CPU; on CUDA up to 2048, as many as
-            a quarter of the memory holds keys and values for.
+        max_rows: Samples at the same time at most. None: 400 on CPU; on CUDA up to 2048, as many
+            as a quarter of the memory holds keys and values for.
         threads: CPU threads of torch; None leaves them as they are.
 
     Raises:
@@ -131,7 +131,7 @@ class HFSampler:
         return pa.concat_tables(tables).take(np.argsort(positions)).combine_chunks()
 
     def rows_per_batch(self, length: int) -> int:
-        """Rows a forward pass at most, for sequences of ``length`` tokens."""
+        """Samples at the same time at most, for sequences of ``length`` tokens."""
         if self.max_rows is not None:
             return self.max_rows
         if self.device.type != "cuda":
@@ -171,19 +171,18 @@ class HFSampler:
         total = len(seeds)
         draws = uniforms(seeds, 0 if decoding.is_greedy else steps)
         uniform = torch.from_numpy(draws).to(device)
-        owner = torch.repeat_interleave(torch.tensor([piece.rows for piece in batch])).to(device)
 
         ids, mask = _left_pad([piece.ids for piece in batch], device)
-        cache = make_cache(self.model.config)
+        cache = make_cache(self.model.config, total, ids.shape[-1] + steps)
         position = None if mask is None else (mask.cumsum(-1) - 1).clamp_(min=0)
-        logits = self._forward(ids, mask, position, cache)[owner]
-        cache.batch_select_indices(owner)
-        if mask is not None and position is not None:
-            mask, position = mask[owner], position[owner, -1:]
-        context = ids[owner] if logits_processors else None
+        logits = self._forward(ids, mask, position, cache)
+        if position is not None:
+            position = position[:, -1:]
 
-        rows = torch.arange(total, device=device)
-        alive = torch.ones(total, dtype=torch.bool, device=device)
+        rows = torch.arange(total, device=device)  # samples that are not finished
+        # Of each of these, the row of the forward pass that stands for it and others like it.
+        node = torch.repeat_interleave(torch.tensor([piece.rows for piece in batch])).to(device)
+        context = ids[node] if logits_processors else None
         tokens = torch.zeros((total, steps), dtype=torch.int64, device=device)
         lengths = torch.zeros(total, dtype=torch.int64, device=device)
         stopped = torch.zeros(total, dtype=torch.bool, device=device)
@@ -191,48 +190,37 @@ class HFSampler:
         logq = torch.zeros(total, dtype=torch.float64, device=device)
         eos = torch.tensor(self.eos, device=device)
         stops = Stops(self.tokenizer, decoding.stop) if decoding.stop else None
-        # Asking a GPU how many rows are left makes it wait, so it is asked less often.
-        check_every = 1 if device.type == "cpu" else 8
 
         for step in range(steps):
-            processed = logits
+            own = logits.index_select(0, node)
+            processed = own
             if context is not None:
-                processed = logits.clone()  # a processor may write into what it is given
+                processed = own.clone()  # a processor may write into what it is given
                 for processor in logits_processors:
                     processed = processor(context, processed)
             draw = uniform if decoding.is_greedy else uniform[rows, step]
-            token, p, q = choose(logits, processed, draw, decoding)
-            # A row that is finished but not dropped yet goes on, unrecorded.
+            token, p, q = choose(own, processed, draw, decoding)
             tokens[rows, step] = token
-            lengths[rows] += alive
-            logprob[rows] += p.where(alive, 0.0)
-            logq[rows] += q.where(alive, 0.0)
-            ends = alive & (token[:, None] == eos).any(-1)
-            stopped[rows] |= ends
-            alive &= ~ends
+            lengths[rows] += 1
+            logprob[rows] += p
+            logq[rows] += q
+            ends = (token[:, None] == eos).any(-1)
+            stopped[rows] = ends
             if stops is not None:
-                alive &= ~stops.reached(token, tokens[rows, : step + 1])
-            if step + 1 == steps:
+                ends = ends | stops.reached(token, tokens[rows, : step + 1])
+            keep = (~ends).nonzero().squeeze(-1)
+            progress(total - len(keep))
+            if step + 1 == steps or len(keep) == 0:
                 break
-            if (step + 1) % check_every == 0:
-                left = int(alive.sum())
-                progress(total - left)
-                if left == 0:
-                    break
-                if left <= _COMPACT_AT * len(rows):
-                    keep = alive.nonzero().squeeze(-1)
-                    cache.batch_select_indices(keep)
-                    rows, alive, token = rows[keep], alive[keep], token[keep]
-                    if mask is not None and position is not None:
-                        mask, position = mask[keep], position[keep]
-                    if context is not None:
-                        context = context[keep]
+            rows, node, token = rows[keep], node[keep], token[keep]
             if context is not None:
-                context = torch.cat([context, token[:, None]], dim=-1)
+                context = torch.cat([context[keep], token[:, None]], dim=-1)
+            parent, following, node = _branch(node, token)
+            cache.batch_select_indices(parent)
             if mask is not None and position is not None:
-                mask = torch.cat([mask, mask.new_ones((len(rows), 1))], dim=-1)
-                position = position + 1
-            logits = self._forward(token[:, None], mask, position, cache)
+                mask = torch.cat([mask[parent], mask.new_ones((len(parent), 1))], dim=-1)
+                position = position[parent] + 1
+            logits = self._forward(following[:, None], mask, position, cache)
         progress(total)
 
         kept = zip(tokens.cpu().tolist(), lengths.tolist(), strict=True)
@@ -297,6 +285,31 @@ def _batches(pieces: Sequence[_Piece], limit: int) -> Iterator[list[_Piece]]:
             batch.append(part)
     if batch:
         yield batch
+
+
+def _branch(node: Tensor, token: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The rows of the next forward pass, one for each beginning that samples have in common.
+
+    Args:
+        node: The row that each sample shares now, [samples].
+        token: What each has drawn there, [samples].
+
+    Returns:
+        The rows that they go on from and their tokens, [rows] each, and the new row of each
+        sample, [samples]. The first to go on from a row stays in its place, where there is one,
+        so that few keys and values are moved.
+    """
+    size = int(token.max()) + 1
+    pairs, inverse = torch.unique(node * size + token, return_inverse=True)  # sorted
+    parent = pairs // size
+    stays = parent < len(pairs)
+    stays[1:] &= parent[1:] != parent[:-1]
+    place = parent.clone()
+    free = torch.ones_like(stays)
+    free[parent[stays]] = False
+    place[~stays] = free.nonzero().squeeze(-1)
+    order = place.argsort()
+    return parent[order], pairs[order] % size, place[inverse]
 
 
 def _left_pad(prompts: Sequence[list[int]], device: torch.device) -> tuple[Tensor, Tensor | None]:

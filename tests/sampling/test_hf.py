@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,13 +13,14 @@ import pytest
 import torch
 from scipy.stats import chisquare
 from torch import Tensor
-from transformers import AutoModelForCausalLM, GenerationConfig
+from transformers import AutoModelForCausalLM, DynamicCache, GenerationConfig
 from worlds import Ban, make_prompts
 
 from leakrepro.models.chat import prompt_ids
 from leakrepro.models.load import load_model, load_tokenizer
-from leakrepro.sampling import cache
-from leakrepro.sampling.hf import HFSampler
+from leakrepro.sampling import hf
+from leakrepro.sampling.cache import make_cache
+from leakrepro.sampling.hf import HFSampler, _branch
 from leakrepro.sampling.seeds import sample_seed
 from leakrepro.sampling.store import SCHEMA, Request
 from leakrepro.types import Decoding, Prompt
@@ -183,9 +185,70 @@ def test_own_cache_equals_that_of_transformers(
 ) -> None:
     prompts, decoding = make_prompts(8), Decoding(n=20, max_new_tokens=80, seed=3)
     ours = draw(HFSampler(tiny_llama), prompts, decoding)
-    monkeypatch.setattr(cache, "_GrowingLayer", cache.DynamicLayer)
+    monkeypatch.setattr(hf, "make_cache", lambda config, *room: DynamicCache(config=config))
     theirs = draw(HFSampler(tiny_llama), prompts, decoding)
     assert same_share(ours, theirs) >= 0.99
+
+
+@pytest.mark.parametrize("temperature", [0.05, 0.3, 1])
+def test_beginnings_in_common_are_computed_once(
+    tiny_llama: Path, monkeypatch: pytest.MonkeyPatch, temperature: float
+) -> None:
+    sampler = HFSampler(tiny_llama)
+    answers = record_ids(sampler, monkeypatch)
+    rows: list[int] = []
+    forward = sampler._forward
+
+    def counting(ids: Tensor, *rest: Any) -> Tensor:
+        rows.append(len(ids))
+        return forward(ids, *rest)
+
+    monkeypatch.setattr(sampler, "_forward", counting)
+    prompts, steps = make_prompts(4), 12
+    decoding = Decoding(temperature=temperature, n=30, max_new_tokens=steps, seed=6)
+    table = draw(sampler, prompts, decoding)
+    goes_on = table["n_tokens"].to_pylist()
+    distinct = [len(prompts)]
+    for step in range(1, steps):
+        begun = zip(table["prompt_id"].to_pylist(), answers, goes_on, strict=True)
+        distinct.append(len({(name, *ids[:step]) for name, ids, length in begun if length > step}))
+    assert rows == [count for count in distinct if count]
+    assert sum(rows) < sum(goes_on) or temperature == 1
+
+
+def test_samples_branch_into_one_row_a_beginning() -> None:
+    random = np.random.default_rng(0)
+    for _ in range(300):
+        before, samples = random.integers(1, 12), random.integers(1, 40)
+        node = torch.from_numpy(random.integers(0, before, samples))
+        token = torch.from_numpy(random.integers(0, random.integers(1, 30), samples))
+        parent, following, new = _branch(node, token)
+        pairs = list(zip(node.tolist(), token.tolist(), strict=True))
+        rows = list(zip(parent.tolist(), following.tolist(), strict=True))
+        assert [rows[i] for i in new.tolist()] == pairs
+        assert sorted(rows) == sorted(set(pairs))
+        # Each parent that is in use and has a place there keeps one row where it is.
+        in_place = {row for row, source in enumerate(parent.tolist()) if row == source}
+        assert in_place == {i for i in set(node.tolist()) if i < len(rows)}
+
+
+def test_rows_of_the_cache_follow_any_selection(tiny_llama: Path) -> None:
+    config = load_model(tiny_llama).config
+    ours, theirs = make_cache(config, 9, 20), DynamicCache(config=config)
+    generator = torch.Generator().manual_seed(0)
+    rows = 2
+    for more in [3, 1, 1, 5, 1, 2, 1, 6]:
+        keys, values = torch.randn(2, rows, 4, more, 8, generator=generator)
+        for a, b in zip(ours.update(keys, values, 0), theirs.update(keys, values, 0), strict=True):
+            assert torch.equal(a, b)
+        following = int(torch.randint(1, 10, (), generator=generator))
+        chosen = torch.randint(0, rows, (following,), generator=generator)
+        for each in (ours, theirs):
+            each.batch_select_indices(chosen)
+        rows = following
+        assert torch.equal(ours.layers[0].keys, theirs.layers[0].keys)
+        assert torch.equal(ours.layers[0].values, theirs.layers[0].values)
+    assert ours.get_seq_length() == 20
 
 
 def test_a_larger_n_only_adds_samples(tiny_llama: Path) -> None:
