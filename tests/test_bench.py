@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import json
 import os
 
@@ -11,7 +13,18 @@ from tqdm import tqdm
 from typer.testing import CliRunner
 
 import leakrepro as lr
-from leakrepro.bench import SHAPES, bench, cell, contestants, memory, readable, run, shapes, timing
+from leakrepro.bench import (
+    SHAPES,
+    bench,
+    bench_sampling,
+    cell,
+    contestants,
+    memory,
+    readable,
+    run,
+    shapes,
+    timing,
+)
 from leakrepro.bench.contestants import Contestant
 from leakrepro.cli import app
 
@@ -186,6 +199,27 @@ def test_wrong_requests():
     with pytest.raises(ValueError, match="rounds must be at least 1"):
         bench(["tofu"], rounds=0)
     assert set(SHAPES) == {"tofu", "knowmem", "verbmem", "cell", "memory", "sampling"}
+
+
+def test_samplers_are_timed_on_each_model(tiny_llama, monkeypatch):
+    world = dataclasses.replace(
+        lr.load_benchmark("fictional"), decoding=lr.Decoding(max_new_tokens=3, seed=0)
+    )
+    models = {"One": tiny_llama, "Other": tiny_llama}
+    timed = functools.partial(bench_sampling, models=models, benchmark=world)
+    monkeypatch.setattr(run, "bench_sampling", timed)
+    result = bench(["sampling"], quick=True, rounds=2)
+    found = result["shapes"]["sampling"]
+    assert [each["model"] for each in found] == ["One", "Other"]
+    for each in found:
+        tokens = {row["name"]: row["tokens"] for row in each["rows"]}
+        names = ["leakrepro, hf", "generate, 32 copies", "generate, 200 copies"]
+        assert [name for name in tokens if "vllm" not in name] == names
+        # Up to three tokens of 4 prompts' samples; at most one in ten is shorter by chance.
+        assert 0.9 * tokens["generate, 200 copies"] < tokens["leakrepro, hf"] <= 3 * 4 * 200
+        assert all(len(row["per_cpu_second"]) == 2 for row in each["rows"])
+    assert json.loads(json.dumps(result)) == result
+    assert "Other, cpu" in readable(result) or found[0]["device"] == "cuda"
 
 
 def test_the_command(monkeypatch, result, tmp_path):

@@ -144,7 +144,7 @@ def readable(result: dict[str, Any]) -> str:
         f"{settings['rounds']} rounds, medians; stems {'on' if settings['stem'] else 'off'}",
     ]
     for name, found in result["shapes"].items():
-        lines += ["", *_TABLES.get(name, _table)(name, found)]
+        lines += ["", *_TABLES[name](name, found)]
     return "\n".join(lines)
 
 
@@ -188,7 +188,11 @@ def _memory(name: str, found: dict[str, Any]) -> list[str]:
     ]
 
 
-def _sampling(name: str, found: dict[str, Any]) -> list[str]:
+def _sampling(name: str, models: Sequence[dict[str, Any]]) -> list[str]:
+    return [line for found in models for line in _sampling_from(name, found)]
+
+
+def _sampling_from(name: str, found: dict[str, Any]) -> list[str]:
     seconds = "CPU second" if found["device"] == "cpu" else "second"
     key = "per_cpu_second" if found["device"] == "cpu" else "per_second"
     lines = [
@@ -205,7 +209,12 @@ def _sampling(name: str, found: dict[str, Any]) -> list[str]:
     return lines
 
 
-_TABLES = {"cell": _cell, "memory": _memory, "sampling": _sampling}
+_TABLES: dict[str, Callable[[str, Any], list[str]]] = {
+    **dict.fromkeys(_TEXTS, _table),
+    "cell": _cell,
+    "memory": _memory,
+    "sampling": _sampling,
+}
 
 
 def _short(number: float) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from leakrepro.sampling.store import Request
 from leakrepro.subjects import make_models
 from leakrepro.types import Decoding, Prompt
 
+# Answers of the one have much in common, of the other little: how the reference fares lies between.
+_SUBJECTS = ("Original", "RMU")
 _COPIES = 32  # the authors sample in batches of so many copies of one prompt
 
 Draw = Callable[[], int]  # draws, and returns the number of tokens
@@ -29,9 +31,9 @@ def bench_sampling(
     *,
     rounds: int,
     prompts: int = 8,
-    model: Path | None = None,
+    models: Mapping[str, Path] | None = None,
     benchmark: Benchmark | None = None,
-) -> dict[str, Any]:
+) -> list[dict[str, Any]]:
     """Times the samplers side by side in each round, after one run that warms up.
 
     CPU seconds count all threads; where there is a GPU, seconds of the clock are what counts.
@@ -39,20 +41,36 @@ def bench_sampling(
     Args:
         rounds: How often each runs.
         prompts: Prompts of one run, 200 samples each (``generate``: 192 or 200).
-        model: Folder of the model; None for the embedded world's Original, trained if need be.
+        models: Folders of models, by name; None for the embedded world's Original and RMU,
+            trained if need be.
         benchmark: Gives the prompts and the decoding; None for the embedded world.
 
     Returns:
-        ``rows``: contestant, tokens of a run, tokens per CPU second and per second in each round.
+        Of each model, ``rows``: contestant, tokens of a run, tokens per CPU second and per second
+        in each round.
     """
     profile = load_profile("embedded")
     if benchmark is None:
         benchmark = load_benchmark(profile.benchmark, **profile.benchmark_options)
-    path = model or make_models(profile, benchmark, ["Original"])["Original"]
+    models = models or make_models(profile, benchmark, _SUBJECTS)
     chosen = benchmark.forget[:: max(1, len(benchmark.forget) // prompts)][:prompts]
+    return [
+        {
+            "model": name,
+            "device": "cuda" if torch.cuda.is_available() else "cpu",
+            "prompts": len(chosen),
+            "rows": _time(path, chosen, benchmark.decoding, rounds),
+        }
+        for name, path in models.items()
+    ]
+
+
+def _time(
+    path: Path, prompts: Sequence[Prompt], decoding: Decoding, rounds: int
+) -> list[dict[str, Any]]:
     names: list[str] = []
     found: list[list[tuple[int, float, float]]] = []
-    everyone = list(_contestants(path, chosen, benchmark.decoding))
+    everyone = list(_contestants(path, prompts, decoding))
     for name, draw in everyone:
         names.append(name)
         found.append([])
@@ -63,20 +81,15 @@ def bench_sampling(
             cpu, clock = time.process_time(), time.perf_counter()
             tokens = everyone[place][1]()
             found[place].append((tokens, time.process_time() - cpu, time.perf_counter() - clock))
-    return {
-        "model": path.name,
-        "device": "cuda" if torch.cuda.is_available() else "cpu",
-        "prompts": len(chosen),
-        "rows": [
-            {
-                "name": name,
-                "tokens": int(np.median([tokens for tokens, *_ in runs])),
-                "per_cpu_second": [tokens / cpu for tokens, cpu, _ in runs],
-                "per_second": [tokens / clock for tokens, _, clock in runs],
-            }
-            for name, runs in zip(names, found, strict=True)
-        ],
-    }
+    return [
+        {
+            "name": name,
+            "tokens": int(np.median([tokens for tokens, *_ in runs])),
+            "per_cpu_second": [tokens / cpu for tokens, cpu, _ in runs],
+            "per_second": [tokens / clock for tokens, _, clock in runs],
+        }
+        for name, runs in zip(names, found, strict=True)
+    ]
 
 
 def _contestants(
