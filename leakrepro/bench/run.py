@@ -20,6 +20,8 @@ from leakrepro.bench.timing import time_all
 from leakrepro.info import cpu_model
 from leakrepro.metrics._implementations import usable_threads
 
+# Answers of the one have much in common, of the other little.
+_SAMPLED = ("Original", "RMU")
 _TEXTS: dict[str, Callable[..., Shape]] = {"tofu": tofu, "knowmem": knowmem, "verbmem": verbmem}
 SHAPES = (*_TEXTS, "cell", "memory", "sampling")
 
@@ -67,7 +69,10 @@ def bench(
         if name == "cell":
             results[name] = {"seconds": bench_cell(rounds=rounds), "samples": 80_000}
         elif name == "sampling":
-            results[name] = bench_sampling(rounds=rounds, prompts=4 if quick else 8)
+            prompts = 4 if quick else 8
+            results[name] = [
+                bench_sampling(rounds=rounds, prompts=prompts, model=model) for model in _SAMPLED
+            ]
         elif name == "memory":
             pairs, beyond = bench_memory(1_000_000) if quick else bench_memory()
             results[name] = {"pairs": pairs, "bytes_beyond_input": beyond}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,6 @@ from leakrepro.sampling.store import Request
 from leakrepro.subjects import make_models
 from leakrepro.types import Decoding, Prompt
 
-# Answers of the one have much in common, of the other little: how the reference fares lies between.
-_SUBJECTS = ("Original", "RMU")
 _COPIES = 32  # the authors sample in batches of so many copies of one prompt
 
 Draw = Callable[[], int]  # draws, and returns the number of tokens
@@ -31,9 +29,9 @@ def bench_sampling(
     *,
     rounds: int,
     prompts: int = 8,
-    models: Mapping[str, Path] | None = None,
+    model: str | Path = "Original",
     benchmark: Benchmark | None = None,
-) -> list[dict[str, Any]]:
+) -> dict[str, Any]:
     """Times the samplers side by side in each round, after one run that warms up.
 
     CPU seconds count all threads; where there is a GPU, seconds of the clock are what counts.
@@ -41,28 +39,23 @@ def bench_sampling(
     Args:
         rounds: How often each runs.
         prompts: Prompts of one run, 200 samples each (``generate``: 192 or 200).
-        models: Folders of models, by name; None for the embedded world's Original and RMU,
-            trained if need be.
+        model: A model's folder, or the name of one of the embedded world, trained if need be.
         benchmark: Gives the prompts and the decoding; None for the embedded world.
 
     Returns:
-        Of each model, ``rows``: contestant, tokens of a run, tokens per CPU second and per second
-        in each round.
+        ``rows``: contestant, tokens of a run, tokens per CPU second and per second in each round.
     """
     profile = load_profile("embedded")
     if benchmark is None:
         benchmark = load_benchmark(profile.benchmark, **profile.benchmark_options)
-    models = models or make_models(profile, benchmark, _SUBJECTS)
+    path = model if isinstance(model, Path) else make_models(profile, benchmark, [model])[model]
     chosen = benchmark.forget[:: max(1, len(benchmark.forget) // prompts)][:prompts]
-    return [
-        {
-            "model": name,
-            "device": "cuda" if torch.cuda.is_available() else "cpu",
-            "prompts": len(chosen),
-            "rows": _time(path, chosen, benchmark.decoding, rounds),
-        }
-        for name, path in models.items()
-    ]
+    return {
+        "model": path.name,
+        "device": "cuda" if torch.cuda.is_available() else "cpu",
+        "prompts": len(chosen),
+        "rows": _time(path, chosen, benchmark.decoding, rounds),
+    }
 
 
 def _time(

@@ -19,7 +19,7 @@ from worlds import Ban, make_prompts
 from leakrepro.models.chat import prompt_ids
 from leakrepro.models.load import load_model, load_tokenizer
 from leakrepro.sampling import hf
-from leakrepro.sampling.cache import make_cache
+from leakrepro.sampling.cache import Room, make_cache
 from leakrepro.sampling.hf import HFSampler, _branch
 from leakrepro.sampling.seeds import sample_seed
 from leakrepro.sampling.store import SCHEMA, Request
@@ -185,7 +185,7 @@ def test_own_cache_equals_that_of_transformers(
 ) -> None:
     prompts, decoding = make_prompts(8), Decoding(n=20, max_new_tokens=80, seed=3)
     ours = draw(HFSampler(tiny_llama), prompts, decoding)
-    monkeypatch.setattr(hf, "make_cache", lambda config, *room: DynamicCache(config=config))
+    monkeypatch.setattr(hf, "make_cache", lambda config, room: DynamicCache(config=config))
     theirs = draw(HFSampler(tiny_llama), prompts, decoding)
     assert same_share(ours, theirs) >= 0.99
 
@@ -234,7 +234,7 @@ def test_samples_branch_into_one_row_a_beginning() -> None:
 
 def test_rows_of_the_cache_follow_any_selection(tiny_llama: Path) -> None:
     config = load_model(tiny_llama).config
-    ours, theirs = make_cache(config, 9, 20), DynamicCache(config=config)
+    ours, theirs = make_cache(config, Room(9, 20)), DynamicCache(config=config)
     generator = torch.Generator().manual_seed(0)
     rows = 2
     for more in [3, 1, 1, 5, 1, 2, 1, 6]:
