@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedConfig
-from transformers.cache_utils import DynamicLayer
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 
 class Room:
@@ -20,16 +20,15 @@ class Room:
     """
 
     def __init__(self, rows: int, length: int) -> None:
-        self._size = rows, length
+        self.rows, self.length = rows, length
         self._buffers: dict[int, tuple[Tensor, Tensor]] = {}
 
     def of_layer(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Buffers for states like these, [rows, heads, length, width]; the two may differ."""
         if layer not in self._buffers:
-            rows, length = self._size
             self._buffers[layer] = (
-                keys.new_empty((rows, keys.shape[1], length, keys.shape[-1])),
-                values.new_empty((rows, values.shape[1], length, values.shape[-1])),
+                keys.new_empty((self.rows, keys.shape[1], self.length, keys.shape[-1])),
+                values.new_empty((self.rows, values.shape[1], self.length, values.shape[-1])),
             )
         return self._buffers[layer]
 
@@ -78,11 +77,12 @@ class _RoomyLayer(DynamicLayer):
 def make_cache(config: PreTrainedConfig, room: Room) -> DynamicCache:
     """The model's dynamic cache, its full-attention layers replaced by ones that append in place.
 
-    Layers of other kinds (sliding window, recurrent) stay as transformers makes them.
+    A sliding window that all of ``room`` fits into is full attention. Other layers (narrower
+    windows, recurrent ones) stay as transformers makes them.
     """
     cache = DynamicCache(config=config)
-    cache.layers = [
-        _RoomyLayer(room, index) if type(layer) is DynamicLayer else layer
-        for index, layer in enumerate(cache.layers)
-    ]
+    for index, layer in enumerate(cache.layers):
+        fits = type(layer) is DynamicSlidingWindowLayer and layer.sliding_window >= room.length
+        if fits or type(layer) is DynamicLayer:
+            cache.layers[index] = _RoomyLayer(room, index)
     return cache

@@ -13,7 +13,13 @@ import pytest
 import torch
 from scipy.stats import chisquare
 from torch import Tensor
-from transformers import AutoModelForCausalLM, DynamicCache, GenerationConfig
+from transformers import (
+    AutoModelForCausalLM,
+    DynamicCache,
+    GenerationConfig,
+    MistralConfig,
+    MistralForCausalLM,
+)
 from worlds import Ban, make_prompts
 
 from leakrepro.models.chat import prompt_ids
@@ -188,6 +194,24 @@ def test_own_cache_equals_that_of_transformers(
     monkeypatch.setattr(hf, "make_cache", lambda config, room: DynamicCache(config=config))
     theirs = draw(HFSampler(tiny_llama), prompts, decoding)
     assert same_share(ours, theirs) >= 0.99
+
+
+@pytest.mark.parametrize("window", [12, 4096])
+def test_sliding_windows_narrow_and_wide(
+    tiny_llama: Path, monkeypatch: pytest.MonkeyPatch, window: int
+) -> None:
+    like = load_model(tiny_llama)
+    config = MistralConfig(**{**like.config.to_dict(), "sliding_window": window})
+    model = MistralForCausalLM(config).eval()
+    model.load_state_dict(like.state_dict())
+    sampler = HFSampler.around(model, load_tokenizer(tiny_llama))
+    prompts, decoding = make_prompts(6), Decoding(n=20, max_new_tokens=40, seed=3)
+    ours = draw(sampler, prompts, decoding)
+    monkeypatch.setattr(hf, "make_cache", lambda config, room: DynamicCache(config=config))
+    assert same_share(ours, draw(sampler, prompts, decoding)) >= 0.99
+    # The wide one is full attention, the narrow one is not.
+    full = draw(HFSampler(tiny_llama), prompts, decoding)
+    assert (same_share(ours, full) >= 0.99) == (window == 4096)
 
 
 @pytest.mark.parametrize("temperature", [0.05, 0.3, 1])
