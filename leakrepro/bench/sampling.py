@@ -50,20 +50,9 @@ def bench_sampling(
         benchmark = load_benchmark(profile.benchmark, **profile.benchmark_options)
     path = model if isinstance(model, Path) else make_models(profile, benchmark, [model])[model]
     chosen = benchmark.forget[:: max(1, len(benchmark.forget) // prompts)][:prompts]
-    return {
-        "model": path.name,
-        "device": "cuda" if torch.cuda.is_available() else "cpu",
-        "prompts": len(chosen),
-        "rows": _time(path, chosen, benchmark.decoding, rounds),
-    }
-
-
-def _time(
-    path: Path, prompts: Sequence[Prompt], decoding: Decoding, rounds: int
-) -> list[dict[str, Any]]:
     names: list[str] = []
     found: list[list[tuple[int, float, float]]] = []
-    everyone = list(_contestants(path, prompts, decoding))
+    everyone = list(_contestants(path, chosen, benchmark.decoding))
     for name, draw in everyone:
         names.append(name)
         found.append([])
@@ -74,15 +63,20 @@ def _time(
             cpu, clock = time.process_time(), time.perf_counter()
             tokens = everyone[place][1]()
             found[place].append((tokens, time.process_time() - cpu, time.perf_counter() - clock))
-    return [
-        {
-            "name": name,
-            "tokens": int(np.median([tokens for tokens, *_ in runs])),
-            "per_cpu_second": [tokens / cpu for tokens, cpu, _ in runs],
-            "per_second": [tokens / clock for tokens, _, clock in runs],
-        }
-        for name, runs in zip(names, found, strict=True)
-    ]
+    return {
+        "model": path.name,
+        "device": "cuda" if torch.cuda.is_available() else "cpu",
+        "prompts": len(chosen),
+        "rows": [
+            {
+                "name": name,
+                "tokens": int(np.median([tokens for tokens, *_ in runs])),
+                "per_cpu_second": [tokens / cpu for tokens, cpu, _ in runs],
+                "per_second": [tokens / clock for tokens, _, clock in runs],
+            }
+            for name, runs in zip(names, found, strict=True)
+        ],
+    }
 
 
 def _contestants(

@@ -43,7 +43,7 @@ class HFOptions:
     Attributes:
         device: ``"auto"``: CUDA where there is one.
         dtype: ``"auto"``: bfloat16 on CUDA, float32 on CPU.
-        max_rows: Rows a forward pass at most; None for what fits.
+        max_rows: Samples at the same time at most; None for what fits.
     """
 
     name: ClassVar = "hf"

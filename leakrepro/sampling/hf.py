@@ -212,7 +212,7 @@ class HFSampler:
             ends = (token[:, None] == eos).any(-1)
             stopped[rows] = ends
             if stops is not None:
-                ends = ends | stops.reached(token, tokens[rows, : step + 1])
+                ends |= stops.reached(token, tokens[rows, : step + 1])
             keep = (~ends).nonzero().squeeze(-1)
             progress(total - len(keep))
             if step + 1 == steps or len(keep) == 0:
