@@ -1,16 +1,14 @@
-from . import models, paths, report, unlearning
-from .adaptive import AdaptivePlan, PilotPlan
+from . import models, report, unlearning
 from .benchmarks import Benchmark, load_benchmark, read_prompts
-from .evaluation import evaluate, load_metrics, score_samples
-from .extrapolation import LeakCounts, extrapolate_leak, leak_counts
-from .leak import LeakCurve, LeakDifference, chance_curve, compare_leak, leak_at_k
+from .evaluation.evaluator import evaluate, load_metrics, score_samples
+from .evaluation.leak_report import LeakReport
+from .evaluation.rule_runs import rule
 from .metrics import CoreMetric, load_metric
 from .metrics.choice import choice_likelihood_accuracy
-from .metrics.ids import TokenIds, lcs_length, rouge_l_ids
-from .metrics.rouge import RougeL, rouge_l
-from .metrics.scorer import RougeScorer
-from .profiles import Profile, load_profile
-from .report import LeakReport
+from .profiles import Profile, load_profile, make_engine, make_models, method_options
+from .reproduction.rules import make_rules
+from .reproduction.verification import Verification, verify
+from .rouge import RougeL, RougeScorer, TokenIds, lcs_length, rouge_l, rouge_l_ids
 from .sampling import (
     HFOptions,
     Samples,
@@ -21,11 +19,21 @@ from .sampling import (
     read_samples,
     sample,
 )
-from .subjects import make_engine, make_models, method_options
-from .trajectory import make_rules, rule
+from .stats import (
+    AdaptivePlan,
+    LeakCounts,
+    LeakCurve,
+    LeakDifference,
+    PilotPlan,
+    chance_curve,
+    compare_leak,
+    extrapolate_leak,
+    leak_at_k,
+    leak_counts,
+)
+from .storage import paths
 from .types import Decoding, Prompt, Scores
 from .unlearning import RuleOptions, unlearn
-from .verification import Verification, verify
 
 __all__ = [
     "AdaptivePlan",

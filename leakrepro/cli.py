@@ -103,7 +103,7 @@ def reproduce(
     Example: leakrepro reproduce --profile scratch-cpu --only 01 -p n=32 -p "k=[1, 32]"
     """
     if dry_run:
-        from leakrepro.dryrun import dry_run as plan
+        from leakrepro.reproduction.dry_run import dry_run as plan
 
         typer.echo(
             plan(
@@ -117,7 +117,7 @@ def reproduce(
         return
     if tokens_per_second is not None or judge_price is not None:
         raise ValueError("--tokens-per-second and --judge-price belong to --dry-run")
-    from leakrepro.reproduce import reproduce as run
+    from leakrepro.reproduction.runner import reproduce as run
 
     output = run(
         profile,
@@ -190,7 +190,7 @@ def evaluate(
     Example: leakrepro evaluate ./my-model --benchmark tofu -o forget=forget05 --n 200
     """
     import leakrepro as lr
-    from leakrepro.report import readable, summary, table
+    from leakrepro.evaluation.frames import readable, summary, table
 
     bench = _benchmark(benchmark, option)
     given = {
@@ -250,7 +250,7 @@ def unlearn(
     Example: leakrepro unlearn ./my-model --benchmark tofu --method NPO -m beta=0.5 -m epochs=5
     """
     import leakrepro.unlearning as methods
-    from leakrepro.profiles import fill
+    from leakrepro.profiles.schema import fill
 
     kind = methods.find_method(method).options
     options = fill(kind, _pairs(method_option, "-m"), f"-m for {method}")
@@ -309,8 +309,9 @@ def rule(
     Example: leakrepro rule Original --benchmark fictional --base NPO -r steps=80 --rule-option n=64
     """
     import leakrepro as lr
-    from leakrepro.profiles import fill
-    from leakrepro.report import readable, rule_table
+    from leakrepro.evaluation.frames import readable
+    from leakrepro.evaluation.rule_result import rule_table
+    from leakrepro.profiles.schema import fill
     from leakrepro.unlearning import RuleOptions, find_method
 
     kind = find_method(base).options
@@ -491,7 +492,7 @@ def _benchmark(name: str, options: Sequence[str]) -> Benchmark:
 def _pairs(given: Sequence[str], flag: str) -> dict[str, Any]:
     import yaml
 
-    from leakrepro.profiles import parse_yaml
+    from leakrepro.profiles.schema import parse_yaml
 
     pairs: dict[str, Any] = {}
     for text in given:

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import leakrepro
-from leakrepro.extras import installed
+from leakrepro.errors import installed
 
 _LIBRARIES = ("torch", "transformers", "tokenizers", "datasets", "numpy", "pyarrow")
 _EXTRAS = {
@@ -44,7 +44,7 @@ def describe() -> dict[str, str]:
     """One line a topic: versions, processors, kernel implementations, CUDA, optional parts."""
     import torch
 
-    from leakrepro.metrics import rouge
+    from leakrepro.rouge import texts as rouge
 
     lines = versions()
     lines["cpus"] = f"{len(os.sched_getaffinity(0))} usable of {os.cpu_count()}, {cpu_model()}"

@@ -20,8 +20,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from leakrepro import extrapolation
-from leakrepro.leak import compare_leak, leak_at_k
+from leakrepro.stats import extrapolation
+from leakrepro.stats.estimator import compare_leak, leak_at_k
 
 Floats = NDArray[np.float64]
 Draw = Callable[[np.random.Generator, int], Floats]

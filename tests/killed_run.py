@@ -12,7 +12,8 @@ import torch
 from worlds import make_prompts
 
 import leakrepro as lr
-from leakrepro.metrics import EntailmentScore, pairs
+from leakrepro.metrics import EntailmentScore
+from leakrepro.metrics import model_scored as pairs
 from leakrepro.sampling import store
 
 

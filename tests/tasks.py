@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from leakrepro import parallel
+from leakrepro.execution import local
 
 Progress = Callable[[int, int], None]
 
@@ -34,7 +34,7 @@ def hold(value: int, progress: Progress) -> tuple[int, int | None]:
     return os.getpid(), before
 
 
-_values: parallel.Held[list[int]] = parallel.Held(list)
+_values: local.Held[list[int]] = local.Held(list)
 
 
 def initialise_gpu(_: int, progress: Progress) -> int:

@@ -72,7 +72,7 @@ def test_new_words_are_as_many_as_was_asked_for():
 def test_made_up_answers_are_like_the_real_ones():
     from pathlib import Path
 
-    from leakrepro.metrics._rouge_python import tokenise
+    from leakrepro.rouge._python import tokenise
 
     lines = (Path(os.environ["LEAKREPRO_DATA"]) / "tofu/forget10.json").read_text().splitlines()
     real = [json.loads(line)["answer"] for line in lines]

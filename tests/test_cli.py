@@ -14,10 +14,10 @@ from worlds import make_prompts
 
 import leakrepro as lr
 from leakrepro.cli import app
-from leakrepro.leak import leak_at_k
 from leakrepro.metrics import load_metric
 from leakrepro.models import load
 from leakrepro.sampling import read_samples, sample
+from leakrepro.stats.estimator import leak_at_k
 from leakrepro.types import Decoding
 
 COMMANDS = sorted(command.name or command.callback.__name__ for command in app.registered_commands)

@@ -11,7 +11,7 @@ import yaml
 import leakrepro as lr
 from leakrepro.benchmarks import _BENCHMARKS
 from leakrepro.cli import app
-from leakrepro.profiles import profile_names
+from leakrepro.profiles.schema import profile_names
 from leakrepro.unlearning import METHODS
 
 ROOT = Path(__file__).parents[1]

@@ -11,8 +11,9 @@ import pyarrow as pa
 
 import leakrepro as lr
 from leakrepro.bench.shapes import tofu
+from leakrepro.evaluation.frames import readable, summary
+from leakrepro.evaluation.leak_report import digest_texts
 from leakrepro.metrics import load_metric
-from leakrepro.report import digest_texts, readable, summary
 from leakrepro.sampling.store import SHARD_ROWS, Identity, SampleStore, prompts_hash
 
 STAGES = ("read", "texts", "score", "estimate", "table")

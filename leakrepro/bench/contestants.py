@@ -20,8 +20,8 @@ from rapidfuzz.process import cdist
 
 import leakrepro as lr
 from leakrepro.bench.shapes import Shape
-from leakrepro.metrics._implementations import implementations
-from leakrepro.metrics.rouge import RougeL, arrays_of
+from leakrepro.rouge._kernel import implementations
+from leakrepro.rouge.texts import RougeL, arrays_of
 from leakrepro.types import Scores
 
 # Pairs that a slow contestant scores in one go, so that a round stays short.

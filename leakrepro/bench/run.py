@@ -18,7 +18,7 @@ from leakrepro.bench.sampling import bench_sampling
 from leakrepro.bench.shapes import Shape, knowmem, tofu, verbmem
 from leakrepro.bench.timing import time_all
 from leakrepro.info import cpu_model
-from leakrepro.metrics._implementations import usable_threads
+from leakrepro.rouge._kernel import usable_threads
 
 # Answers of the one have much in common, of the other little.
 _SAMPLED = ("Original", "RMU")

@@ -12,12 +12,12 @@ import torch
 from transformers import GenerationConfig
 
 from leakrepro.benchmarks import Benchmark, load_benchmark
-from leakrepro.extras import installed
+from leakrepro.errors import installed
 from leakrepro.models.chat import pad_id, prompt_ids
-from leakrepro.profiles import load_profile
+from leakrepro.profiles.models import make_models
+from leakrepro.profiles.schema import load_profile
 from leakrepro.sampling import HFSampler, VLLMOptions
 from leakrepro.sampling.store import Request
-from leakrepro.subjects import make_models
 from leakrepro.types import Decoding, Prompt
 
 _COPIES = 32  # the authors sample in batches of so many copies of one prompt

@@ -12,7 +12,7 @@ from string import ascii_lowercase
 import numpy as np
 from numpy.typing import NDArray
 
-from leakrepro.metrics._rouge_python import tokenise
+from leakrepro.rouge._python import tokenise
 
 # The commonest words of English, most frequent first, then made-up ones take over.
 _COMMON = (

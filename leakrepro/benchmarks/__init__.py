@@ -7,12 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 from leakrepro.benchmarks.base import Benchmark
-from leakrepro.benchmarks.chemistry import fictional_chemistry
-from leakrepro.benchmarks.fictional import fictional
+from leakrepro.benchmarks.fictional.authors import fictional
+from leakrepro.benchmarks.fictional.chemistry import fictional_chemistry
+from leakrepro.benchmarks.fictional.news import fictional_news
 from leakrepro.benchmarks.muse import muse_books, muse_news
-from leakrepro.benchmarks.news import fictional_news
-from leakrepro.benchmarks.own import read_prompts
 from leakrepro.benchmarks.tofu import tofu
+from leakrepro.benchmarks.user_file import read_prompts
 from leakrepro.benchmarks.wmdp import wmdp
 
 _BENCHMARKS: dict[str, Callable[..., Benchmark]] = {

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Literal
 
-from leakrepro import paths
 from leakrepro.benchmarks.base import Benchmark
-from leakrepro.benchmarks.rows import read_rows, read_text
+from leakrepro.benchmarks.files import read_rows, read_text
 from leakrepro.errors import DataError
+from leakrepro.storage import paths
 from leakrepro.types import Decoding, Prompt, Side
 
 _REPOSITORY = "muse-bench/MUSE-{}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from leakrepro.benchmarks.base import Benchmark
-from leakrepro.benchmarks.rows import Row, read_rows
+from leakrepro.benchmarks.files import Row, read_rows
 from leakrepro.errors import DataError
 from leakrepro.types import Decoding, Prompt, Side
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from leakrepro.benchmarks.base import Benchmark
-from leakrepro.benchmarks.rows import Row, read_rows
+from leakrepro.benchmarks.files import Row, read_rows
 from leakrepro.types import Decoding, Prompt, Side
 
 REPOSITORY, RETAIN_REPOSITORY = "cais/wmdp", "cais/mmlu"

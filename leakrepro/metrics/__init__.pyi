@@ -1,9 +1,11 @@
+from .base import CoreMetric
 from .choice import ChoiceAccuracy, choice_likelihood_accuracy, choice_log_likelihoods
-from .core import CoreMetric, RougeRecall, load_metric
 from .cosine import CosineSimilarity
 from .entailment import EntailmentScore
 from .judge import JudgeCost, LLMJudge
-from .pairs import Usage
+from .model_scored import Usage
+from .registry import load_metric
+from .rouge_recall import RougeRecall
 from .text import ExactMatch, FactMatch, normalise
 
 __all__ = [

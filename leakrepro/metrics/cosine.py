@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from leakrepro import parallel
-from leakrepro.errors import MissingExtra
-from leakrepro.extras import require
-from leakrepro.metrics.cache import ScoreCache
-from leakrepro.metrics.pairs import Distinct, Usage, named, read_shards, reader_key
+from leakrepro.errors import MissingExtra, require
+from leakrepro.execution import local
+from leakrepro.metrics.model_scored import Distinct, Usage, named, read_shards, reader_key
+from leakrepro.metrics.score_cache import ScoreCache
 from leakrepro.metrics.text import check_candidates
 from leakrepro.models.load import locate, resolve_device
 from leakrepro.types import Prompt, Scores
@@ -106,7 +105,7 @@ def _open(model: str) -> Any:
     return SentenceTransformer(model, device=str(resolve_device()))
 
 
-_encoder = parallel.Held(_open)
+_encoder = local.Held(_open)
 
 
 def _embed(

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
-from leakrepro import parallel
-from leakrepro.metrics.cache import ScoreCache
-from leakrepro.metrics.pairs import Distinct, Pair, Usage, named, read_shards, reader_key
-from leakrepro.metrics.rouge import rouge_l
+from leakrepro.execution import local
+from leakrepro.metrics.model_scored import Distinct, Pair, Usage, named, read_shards, reader_key
+from leakrepro.metrics.score_cache import ScoreCache
 from leakrepro.metrics.text import check_candidates
 from leakrepro.models.load import locate, no_progress_bars, resolve_device
+from leakrepro.rouge.texts import rouge_l
 from leakrepro.types import Prompt, Scores
 
 GATE = 0.1  # the authors': below this ROUGE-L recall an answer scores 0
@@ -201,7 +201,7 @@ class _Classifier:
         return labels.tolist(), Usage(scored=len(pairs), tokens=tokens, padding=padding, cut=cut)
 
 
-_classifier = parallel.Held(_Classifier)
+_classifier = local.Held(_Classifier)
 
 
 def _entailment_label(path: Path) -> int:

@@ -14,12 +14,11 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from leakrepro import ledger
-from leakrepro.errors import IncompleteScores
-from leakrepro.extras import require
-from leakrepro.metrics.cache import ScoreCache
-from leakrepro.metrics.pairs import Distinct, Pair, Usage
+from leakrepro.errors import IncompleteScores, require
+from leakrepro.metrics.model_scored import Distinct, Pair, Usage
+from leakrepro.metrics.score_cache import ScoreCache
 from leakrepro.metrics.text import check_candidates
+from leakrepro.storage import provenance
 from leakrepro.types import Prompt, Scores
 
 _VERSION = 1  # grows when a rubric's wording changes
@@ -192,7 +191,7 @@ class LLMJudge:
         distinct = self._distinct(prompts, candidates)
         asked = distinct.unknown()
         if asked:
-            ledger.require_stored(f"{len(asked)} answers of {self.id}")
+            provenance.require_stored(f"{len(asked)} answers of {self.id}")
             tqdm.write(f"{self.id}: {self._cost(asked)}", file=sys.stderr)
         usage, reasons = self._ask(asked, distinct)
         self.usage += distinct.usage + usage

@@ -23,8 +23,8 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from leakrepro import ledger
-from leakrepro.files import MARKER, is_sealed, seal, sync, temporary
+from leakrepro.storage import provenance
+from leakrepro.storage.atomic import MARKER, is_sealed, seal, sync, temporary
 
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 _TOKENIZER = (
@@ -174,7 +174,7 @@ def fingerprint(path: str | Path) -> str:
         FileNotFoundError: when one of them is missing.
     """
     path = Path(path)
-    ledger.note(read=path)
+    provenance.note(read=path)
     return _digest([path / "config.json", *_weights(path)])
 
 

@@ -20,10 +20,10 @@ from transformers import (
     Trainer,
 )
 
-from leakrepro.benchmarks.entailment import KINDS, Pair, entailment_pairs
+from leakrepro.benchmarks.fictional.entailment_pairs import KINDS, Pair, entailment_pairs
 from leakrepro.models import chat, train
-from leakrepro.models.recipe import Made, make_once
 from leakrepro.models.tiny import train_tokenizer
+from leakrepro.models.train_once import Made, make_once
 
 # Changes whenever the same recipe would give other weights.
 _VERSION = 2

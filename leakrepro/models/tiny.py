@@ -13,9 +13,9 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, Trainer
 
-from leakrepro import keys
 from leakrepro.models import chat, train
-from leakrepro.models.recipe import Made, find, make_once
+from leakrepro.models.train_once import Made, find, make_once
+from leakrepro.storage import keys
 from leakrepro.types import Prompt
 
 if TYPE_CHECKING:

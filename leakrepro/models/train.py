@@ -25,9 +25,9 @@ from transformers import (
     TrainingArguments,
 )
 
-from leakrepro.files import is_sealed, seal
+from leakrepro.execution.distributed import processes
 from leakrepro.models.load import no_progress_bars
-from leakrepro.processes import processes
+from leakrepro.storage.atomic import is_sealed, seal
 
 Progress = Callable[[int, int], None]
 Log = list[dict[str, float]]

@@ -1,6 +1,15 @@
 """Tables, figures and captions of leak reports, and the published values beside them."""
 
+from leakrepro.evaluation.frames import readable, summary, table
+from leakrepro.evaluation.leak_report import (
+    LeakReport,
+    check_reports,
+    describe_decoding,
+    digest_texts,
+)
+from leakrepro.evaluation.rule_result import RuleResult, RuleRound, rule_means, rule_table
 from leakrepro.report.agreement import agreement, disagreements, metrics_figure
+from leakrepro.report.captions import caption
 from leakrepro.report.cost import adaptive_table, cost_table, width_figure, width_table
 from leakrepro.report.counts import counts_figure, counts_table, published_counts
 from leakrepro.report.examples import (
@@ -13,13 +22,6 @@ from leakrepro.report.examples import (
 )
 from leakrepro.report.figures import curve_figure, leak_figure, save_figure, split_figure
 from leakrepro.report.grid import grid_figure
-from leakrepro.report.leakreport import (
-    LeakReport,
-    caption,
-    check_reports,
-    describe_decoding,
-    digest_texts,
-)
 from leakrepro.report.published import (
     compare_published,
     measured,
@@ -28,16 +30,9 @@ from leakrepro.report.published import (
     reference_values,
 )
 from leakrepro.report.retain import retain_figure, retain_table, retain_wide
-from leakrepro.report.rulereport import (
-    RuleResult,
-    RuleRound,
-    before_after_figure,
-    rule_means,
-    rule_table,
-    trajectory_figure,
-)
+from leakrepro.report.rule import before_after_figure, trajectory_figure
 from leakrepro.report.spread import published_spread, spread_figure, spread_table
-from leakrepro.report.tables import latex, readable, summary, table
+from leakrepro.report.tables import latex
 from leakrepro.report.training import training_figure
 
 __all__ = [

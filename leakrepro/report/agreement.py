@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from leakrepro.evaluation.leak_report import LeakReport, check_reports
+from leakrepro.report.captions import labels
 from leakrepro.report.figures import draw_curve, draw_legend, finish_axes
-from leakrepro.report.leakreport import LeakReport, check_reports, labels
 from leakrepro.report.style import line_styles, style
 from leakrepro.types import Scores
 

@@ -11,11 +11,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from leakrepro.leak import LeakCurve, check_scores, leak_at_k
-from leakrepro.posterior import Posterior
+from leakrepro.evaluation.frames import add_estimate
 from leakrepro.report.figures import count_axis
 from leakrepro.report.style import line_styles, style
-from leakrepro.report.tables import add_estimate
+from leakrepro.stats.checks import check_scores
+from leakrepro.stats.estimator import LeakCurve, leak_at_k
+from leakrepro.stats.posterior import Posterior
 from leakrepro.types import Scores
 
 if TYPE_CHECKING:
@@ -106,9 +107,10 @@ def width_table(
     """Expected width of the 95 % interval of leak@k for other numbers of samples and prompts.
 
     From 0/1 scores of a pilot: each prompt's leak probability has its posterior
-    (``leakrepro.posterior``); samples add the variance of the estimate under new draws, prompts the
-    variance of leak@k between prompts. Widths are those of normal intervals, 2 x 1.96 standard
-    errors, and leave out the phantom prompt, which adds a little where leaks are rare.
+    (``leakrepro.stats.posterior``); samples add the variance of the estimate under new draws,
+    prompts the variance of leak@k between prompts. Widths are those of normal intervals, 2 x
+    1.96 standard errors, and leave out the phantom prompt, which adds a little where leaks are
+    rare.
 
     Columns: k, prompts, n, samples (drawn in all), width over prompts, width for new draws.
 

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from leakrepro.extrapolation import LeakCounts
+from leakrepro.evaluation.frames import add_estimate
 from leakrepro.report.published import reference_values
 from leakrepro.report.style import style
-from leakrepro.report.tables import add_estimate
+from leakrepro.stats.counts import LeakCounts
 
 
 def counts_table(

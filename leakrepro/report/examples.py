@@ -15,10 +15,12 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from rapidfuzz.distance import LCSseq
 
-from leakrepro.leak import check_scores, leak_at_k
+from leakrepro.evaluation.frames import add_estimate
 from leakrepro.metrics.text import normalise
 from leakrepro.report.style import style
-from leakrepro.report.tables import add_estimate, escape_latex
+from leakrepro.report.tables import escape_latex
+from leakrepro.stats.checks import check_scores
+from leakrepro.stats.estimator import leak_at_k
 from leakrepro.types import Prompt, Scores
 
 if TYPE_CHECKING:

@@ -14,9 +14,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator
 from numpy.typing import NDArray
 
-from leakrepro.leak import LeakCurve
-from leakrepro.report.leakreport import LeakReport, check_reports, labels
+from leakrepro.evaluation.leak_report import LeakReport, check_reports
+from leakrepro.report.captions import labels
 from leakrepro.report.style import LineStyle, line_styles, style
+from leakrepro.stats.estimator import LeakCurve
 
 _GREEDY = (0, (3.2, 2.2))
 _CHANCE = Line2D([], [], color="0.35", linestyle=":", linewidth=1.4)

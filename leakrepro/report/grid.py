@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from leakrepro.report.leakreport import LeakReport, check_reports, describe_decoding
+from leakrepro.evaluation.leak_report import LeakReport, check_reports, describe_decoding
 from leakrepro.report.style import style
 
 

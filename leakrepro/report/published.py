@@ -14,8 +14,8 @@ from typing import cast
 
 import pandas as pd
 
-from leakrepro.report.leakreport import LeakReport
-from leakrepro.report.tables import table
+from leakrepro.evaluation.frames import table
+from leakrepro.evaluation.leak_report import LeakReport
 
 # Our ids of the metrics that the authors published, without the revision.
 _METRICS = {
@@ -116,7 +116,7 @@ def compare_published(reports: Iterable[LeakReport]) -> pd.DataFrame:
     Columns: model, metric, temperature, top_p, n, k, leak@k, low, high, draws_stderr, published,
     precision, difference (ours less theirs), checkpoint, source, note. Models are matched by name,
     so this is for reports on the authors' checkpoints (profile ``paper``); no rows when nothing
-    matches. ``leakrepro.report.verdict`` says which differences draws alone explain.
+    matches. ``leakrepro.reproduction.verdict`` says which differences draws alone explain.
 
     Raises:
         ValueError: as ``check_reports``.

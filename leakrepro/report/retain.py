@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from leakrepro.leak import compare_leak, leak_at_k
+from leakrepro.evaluation.frames import HIGH, LOW, add_estimate
+from leakrepro.evaluation.leak_report import describe_decoding
 from leakrepro.report.figures import draw_arrow
-from leakrepro.report.leakreport import describe_decoding
 from leakrepro.report.style import line_styles, style
-from leakrepro.report.tables import HIGH, LOW, add_estimate
+from leakrepro.stats.estimator import compare_leak, leak_at_k
 from leakrepro.types import Decoding, Scores
 
 _SCORE = "retain score"

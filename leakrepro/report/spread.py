@@ -10,10 +10,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy import stats
 
-from leakrepro.leak import LeakCurve
 from leakrepro.report.figures import count_axis
 from leakrepro.report.published import reference_values
 from leakrepro.report.style import style
+from leakrepro.stats.estimator import LeakCurve
 
 
 def spread_table(curves: Sequence[LeakCurve]) -> pd.DataFrame:

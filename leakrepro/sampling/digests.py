@@ -13,8 +13,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from leakrepro.errors import StoreError
-from leakrepro.files import write_atomically
 from leakrepro.sampling.store import SCHEMA, SampleStore
+from leakrepro.storage.atomic import write_atomically
 
 
 class ChangedSample(NamedTuple):

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from leakrepro import paths
 from leakrepro.errors import DataError
-from leakrepro.files import write_atomically
-from leakrepro.sampling.api import Samples
+from leakrepro.sampling.samples import Samples
 from leakrepro.sampling.store import SCHEMA, Identity, Request, SampleStore, prompts_hash
+from leakrepro.storage import paths
+from leakrepro.storage.atomic import write_atomically
 from leakrepro.types import Decoding, Prompt, Scores
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from leakrepro.errors import StoreError
-from leakrepro.files import locked, write_atomically
-from leakrepro.keys import digest, fields
+from leakrepro.storage.atomic import locked, write_atomically
+from leakrepro.storage.keys import digest, fields
 from leakrepro.types import Decoding, Prompt, check_prompts
 
 SCHEMA_VERSION = 2

@@ -1,21 +1,14 @@
-from .api import estimate_unlearning, find_unlearned, unlearn
 from .curves import LeakWatch
-from .methods import (
-    METHODS,
-    BLURNPOOptions,
-    GradAscentOptions,
-    GradDiffOptions,
-    IdkDPOOptions,
-    LoRAOptions,
-    Method,
-    NPOENTOptions,
-    NPOOptions,
-    RMUOptions,
-    SimNPOOptions,
-    UnlearnOptions,
-    find_method,
-)
+from .methods.blur_npo import BLURNPOOptions
+from .methods.grad_diff import GradAscentOptions, GradDiffOptions
+from .methods.idk_dpo import IdkDPOOptions
+from .methods.npo import NPOENTOptions, NPOOptions
+from .methods.options import LoRAOptions, UnlearnOptions
+from .methods.rmu import RMUOptions
+from .methods.simnpo import SimNPOOptions
+from .methods.table import METHODS, Method, find_method
 from .rule import RuleOptions
+from .run import estimate_unlearning, find_unlearned, unlearn
 
 __all__ = [
     "METHODS",

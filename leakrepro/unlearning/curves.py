@@ -20,11 +20,11 @@ from transformers import (
 )
 
 from leakrepro.benchmarks.base import Benchmark
-from leakrepro.files import write_atomically
-from leakrepro.leak import leak_at_k
 from leakrepro.metrics import load_metric
-from leakrepro.sampling.hf import HFSampler
+from leakrepro.sampling.engines.hf import HFSampler
 from leakrepro.sampling.store import Request
+from leakrepro.stats.estimator import leak_at_k
+from leakrepro.storage.atomic import write_atomically
 
 _LOSSES = ("loss", "forget_loss", "retain_loss", "grad_norm", "learning_rate")
 _SECONDS = 1.0  # between two writings of the file

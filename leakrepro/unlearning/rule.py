@@ -21,8 +21,9 @@ from leakrepro.benchmarks.base import Benchmark
 from leakrepro.metrics import load_metric
 from leakrepro.sampling import sample
 from leakrepro.types import Decoding, Prompt
-from leakrepro.unlearning.api import unlearn
-from leakrepro.unlearning.methods import UnlearnOptions, find_method
+from leakrepro.unlearning.methods.options import UnlearnOptions
+from leakrepro.unlearning.methods.table import find_method
+from leakrepro.unlearning.run import unlearn
 
 # Run seeds from here on belong to the search for leaks, those below to evaluation.
 SEARCH_SEEDS = 1 << 62

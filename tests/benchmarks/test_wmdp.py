@@ -13,8 +13,8 @@ from wmdp_files import SUBJECTS, item, write, write_files
 from leakrepro.benchmarks.base import Benchmark
 from leakrepro.benchmarks.wmdp import multiple_choice, wmdp
 from leakrepro.errors import DataError
-from leakrepro.leak import chance_curve
 from leakrepro.metrics import load_metric
+from leakrepro.stats.estimator import chance_curve
 
 # The package's attribute of this name is the function.
 module = sys.modules[wmdp.__module__]

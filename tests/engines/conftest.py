@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from worlds import make_model
 
-from leakrepro.extras import installed
-from leakrepro.sampling.hf import HFSampler
+from leakrepro.errors import installed
+from leakrepro.sampling.engines.hf import HFSampler
 
 # Read by vLLM when it is imported; one gibibyte holds all keys and values of these models.
 os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")

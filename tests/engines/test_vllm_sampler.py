@@ -21,8 +21,8 @@ from worlds import Ban, make_model, make_prompts
 from leakrepro.errors import StoreError
 from leakrepro.models.chat import prompt_ids
 from leakrepro.sampling import VLLMOptions, read_samples, sample
-from leakrepro.sampling.decode import decoding_logits
-from leakrepro.sampling.hf import HFSampler
+from leakrepro.sampling.engines.decode import decoding_logits
+from leakrepro.sampling.engines.hf import HFSampler
 from leakrepro.sampling.seeds import sample_seed
 from leakrepro.sampling.store import SCHEMA, Request
 from leakrepro.types import Decoding, Prompt

@@ -12,7 +12,7 @@ from worlds import make_prompts
 
 from leakrepro.models.chat import pair
 from leakrepro.models.load import load_model, load_tokenizer
-from leakrepro.sampling.hf import HFSampler
+from leakrepro.sampling.engines.hf import HFSampler
 from leakrepro.sampling.store import Request
 from leakrepro.types import Decoding
 from leakrepro.unlearning.trainer import answer_nll

@@ -11,7 +11,6 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from leakrepro.leak import chance_curve, leak_at_k
 from leakrepro.metrics import (
     ChoiceAccuracy,
     choice_likelihood_accuracy,
@@ -22,6 +21,7 @@ from leakrepro.metrics import choice as module
 from leakrepro.metrics.choice import Calibration, named_choice
 from leakrepro.models.chat import prompt_ids
 from leakrepro.models.load import load_model, load_tokenizer
+from leakrepro.stats.estimator import chance_curve, leak_at_k
 from leakrepro.types import Prompt
 
 CHOICES = ("elm oak", "pine", "yew", "a rowan")

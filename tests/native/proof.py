@@ -36,7 +36,7 @@ from tqdm import tqdm
 import leakrepro as lr
 from leakrepro import _native
 from leakrepro.info import commit, cpu_model
-from leakrepro.metrics.rouge import arrays_of
+from leakrepro.rouge.texts import arrays_of
 
 HERE = Path(__file__).parent
 SEED = 20240229

@@ -57,7 +57,7 @@ def test_without_a_compiler_the_package_works_in_python(checkout):
         "import sys, warnings\n"
         # An editable installation would lend the copy its own extension.
         "sys.meta_path[:] = [f for f in sys.meta_path if '__editable__' not in f.__module__]\n"
-        "from leakrepro.metrics.rouge import rouge_l\n"
+        "from leakrepro.rouge.texts import rouge_l\n"
         "with warnings.catch_warnings(record=True) as caught:\n"
         "    warnings.simplefilter('always')\n"
         "    for _ in range(2):\n"

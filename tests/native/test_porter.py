@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nltk.stem.porter import PorterStemmer
 
-from leakrepro import paths
+from leakrepro.storage import paths
 
 _native = pytest.importorskip("leakrepro._native", reason="the native kernel is not built")
 

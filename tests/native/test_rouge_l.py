@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rouge_score.rouge_scorer import RougeScorer
 
-from leakrepro.metrics.rouge import RougeL
+from leakrepro.rouge.texts import RougeL
 from leakrepro.types import Scores
 
 PEERS = {stem: RougeScorer(["rougeL"], use_stemmer=stem) for stem in (False, True)}
@@ -29,10 +29,10 @@ def peer(references, candidates, stem):
 
 
 def twin(references, candidates, stem):
-    from leakrepro.metrics import _rouge_python
+    from leakrepro.rouge import _python
 
     result = np.full((3, sum(map(len, candidates))), np.nan)
-    _rouge_python.rouge_l(references, candidates, *result, stem=stem)
+    _python.rouge_l(references, candidates, *result, stem=stem)
     return result.T
 
 

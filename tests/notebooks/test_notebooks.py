@@ -16,8 +16,8 @@ import pytest
 import small_world as small
 import yaml
 
-from leakrepro.benchmarks.chemistry import ATTRIBUTES
-from leakrepro.reproduce import reproduce
+from leakrepro.benchmarks.fictional.chemistry import ATTRIBUTES
+from leakrepro.reproduction.runner import reproduce
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))

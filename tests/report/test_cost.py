@@ -9,11 +9,11 @@ import pytest
 import torch
 from worlds import make_prompts
 
-from leakrepro.adaptive import AdaptivePlan
-from leakrepro.leak import leak_at_k
 from leakrepro.metrics import ExactMatch, Usage
 from leakrepro.report import adaptive_table, cost_table, width_figure, width_table
 from leakrepro.sampling import sample
+from leakrepro.stats.adaptive import AdaptivePlan
+from leakrepro.stats.estimator import leak_at_k
 from leakrepro.types import Decoding
 
 

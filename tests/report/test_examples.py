@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from worlds import make_prompts
 
-from leakrepro.leak import leak_at_k
 from leakrepro.report import (
     curve_figure,
     examples_html,
@@ -22,6 +21,7 @@ from leakrepro.report import (
 )
 from leakrepro.report.examples import shared_words
 from leakrepro.sampling import Samples
+from leakrepro.stats.estimator import leak_at_k
 from leakrepro.types import Decoding, Prompt, Scores
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from example_reports import report
 
-from leakrepro.leak import leak_at_k
 from leakrepro.report import compare_published, published, reference_values
+from leakrepro.stats.estimator import leak_at_k
 from leakrepro.types import Decoding
 
 ES, LJ = "entailment/sileod/deberta-v3-base-tasksource-nli", "judge/gpt-4o-mini"

@@ -10,8 +10,6 @@ import torch
 from example_reports import report as make_report
 from worlds import make_prompts
 
-from leakrepro.extrapolation import leak_counts
-from leakrepro.leak import leak_at_k
 from leakrepro.report import (
     agreement,
     counts_figure,
@@ -25,6 +23,8 @@ from leakrepro.report import (
     spread_table,
 )
 from leakrepro.sampling import sample
+from leakrepro.stats.counts import leak_counts
+from leakrepro.stats.estimator import leak_at_k
 from leakrepro.types import Decoding, Scores
 
 

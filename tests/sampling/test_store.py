@@ -19,7 +19,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from worlds import make_prompts
 
-from leakrepro import files
 from leakrepro.errors import StoreError
 from leakrepro.sampling import store as stores
 from leakrepro.sampling.store import (
@@ -32,6 +31,7 @@ from leakrepro.sampling.store import (
     plan_shards,
     prompts_hash,
 )
+from leakrepro.storage import atomic
 from leakrepro.types import Decoding, Prompt
 
 PROMPTS = make_prompts(5)
@@ -291,7 +291,7 @@ def test_disk_full_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(files, "sync", full)
+        patch.setattr(atomic, "sync", full)
         with pytest.raises(StoreError, match=r"No space left.*2 of 4 shards are safe") as caught:
             fill(store)
     assert str(store.path) in str(caught.value)

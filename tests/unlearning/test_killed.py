@@ -18,8 +18,8 @@ import pytest
 
 import leakrepro as lr
 from leakrepro.benchmarks import Benchmark
-from leakrepro.files import MARKER, is_sealed
 from leakrepro.models import load, train
+from leakrepro.storage.atomic import MARKER, is_sealed
 
 SOAK = int(os.environ.get("LEAKREPRO_SOAK", "0"))
 STEPS = 48  # of both methods of the job together

@@ -126,7 +126,7 @@ def test_a_second_call_trains_and_samples_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("leakrepro.models.train.run", lambda *args, **kwargs: 1 / 0)
-    monkeypatch.setattr("leakrepro.sampling.api._fill", lambda *args, **kwargs: 1 / 0)
+    monkeypatch.setattr("leakrepro.sampling.draw._fill", lambda *args, **kwargs: 1 / 0)
     assert rule_rounds(small_original, small_world, "NPO", 2, OPTIONS) == rounds
 
 

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from leakrepro.models import chat, load, train
 from leakrepro.unlearning import losses
-from leakrepro.unlearning.methods import GradDiffOptions, find_method
+from leakrepro.unlearning.methods.grad_diff import GradDiffOptions, GradDiffTrainer
+from leakrepro.unlearning.methods.table import find_method
 from leakrepro.unlearning.trainer import (
-    GradDiffTrainer,
     UnlearnItem,
     UnlearnTrainer,
     answer_nll,

@@ -33,7 +33,7 @@ from leakrepro.unlearning import (
     RMUOptions,
     find_method,
 )
-from leakrepro.unlearning.api import pairing
+from leakrepro.unlearning.run import pairing
 from leakrepro.unlearning.trainer import reference_nll
 
 SIZES: dict[str, Any] = {"batch_size": 10, "accumulation": 1, "warmup_epochs": 0}

@@ -15,8 +15,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from leakrepro.models import chat, load, train
-from leakrepro.unlearning.api import _blank
-from leakrepro.unlearning.methods import find_method
+from leakrepro.unlearning.methods.table import find_method
+from leakrepro.unlearning.run import _blank
 from leakrepro.unlearning.trainer import UnlearnItem, collate
 
 # Forget answers of 1 to 29 tokens, so that a mean of batch means is not the mean.

@@ -1,0 +1,128 @@
+"""Reading benchmark files: a local copy (``LEAKREPRO_DATA``) or the hub, with the same errors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from leakrepro.errors import DataError
+from leakrepro.storage import paths, provenance
+
+Row = Mapping[str, Any]
+
+
+def read_rows(
+    repo: str,
+    folder: str,
+    config: str,
+    columns: Sequence[str],
+    *,
+    split: str = "train",
+    revision: str | None = None,
+    file: str | None = None,
+    check: Callable[[Row], str | None] | None = None,
+) -> list[Row]:
+    """The rows of one split of a benchmark, in order.
+
+    ``LEAKREPRO_DATA/<folder>/<file>.json`` (JSON Lines) where that variable is set, else from the
+    hub.
+
+    Args:
+        repo: Dataset id on the hub.
+        folder: The benchmark's folder in a local copy.
+        config: Name of the configuration.
+        columns: Columns that every row must have, as text.
+        split: The split on the hub.
+        revision: Commit of the hub's repository.
+        file: Stem of the local file; None for the configuration's name.
+        check: What else is wrong with a row, such as with its columns that are no text; None for
+            nothing.
+
+    Raises:
+        DataError: a file or row that cannot be read (named), or a hub that cannot be reached.
+    """
+    root = paths.data()
+    if root is None:
+        rows = _from_hub(repo, config, split, revision)
+        return _check(rows, columns, check, f"{repo} {config} {split}, row")
+    path = root / folder / f"{file or config}.json"
+    return _check(_from_file(path), columns, check, f"{path}, line")
+
+
+def read_text(folder: str, name: str) -> str:
+    """A text file of a local copy, ``LEAKREPRO_DATA/<folder>/<name>``.
+
+    Raises:
+        DataError: when it cannot be read, or there is no local copy.
+    """
+    root = paths.data()
+    if root is None:
+        raise DataError(f"{folder}/{name} is a file of a local copy, and LEAKREPRO_DATA is not set")
+    path = root / folder / name
+    try:
+        return _read(path).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 ({error.reason})") from error
+
+
+def _read(path: Path) -> bytes:
+    provenance.note(read=path)
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(
+            f"{path}: {error.strerror}; LEAKREPRO_DATA must name a folder with the hub's files, "
+            "or be unset to download them"
+        ) from error
+
+
+def _from_file(path: Path) -> Iterable[tuple[int, Any]]:
+    for number, line in enumerate(_read(path).splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            yield number, json.loads(line.decode("utf-8"))
+        except UnicodeDecodeError as error:
+            raise DataError(f"{path}, line {number}: not UTF-8 ({error.reason})") from error
+        except json.JSONDecodeError as error:
+            raise DataError(f"{path}, line {number}: not JSON ({error})") from error
+
+
+def _from_hub(
+    repo: str, config: str, split: str, revision: str | None
+) -> Iterable[tuple[int, Any]]:
+    import datasets
+
+    try:
+        rows = datasets.load_dataset(repo, config, split=split, revision=revision)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(
+            f"cannot load {repo} ({config}) from the hub: {reason}; "
+            "set LEAKREPRO_DATA to a folder that holds its files to work without the hub"
+        ) from error
+    yield from enumerate(rows, 1)
+
+
+def _check(
+    rows: Iterable[tuple[int, Any]],
+    columns: Sequence[str],
+    check: Callable[[Row], str | None] | None,
+    where: str,
+) -> list[Row]:
+    checked: list[Row] = []
+    for number, row in rows:
+        if not isinstance(row, Mapping):
+            raise DataError(f"{where} {number}: expected an object, found {type(row).__name__}")
+        for column in columns:
+            if not isinstance(row.get(column), str):
+                problem = "is not text" if column in row else "is missing"
+                raise DataError(f"{where} {number}: {column!r} {problem}")
+        if check is not None and (wrong := check(row)):
+            raise DataError(f"{where} {number}: {wrong}")
+        checked.append(row)
+    if not checked:
+        raise DataError(f"{where.rpartition(',')[0]}: no rows")
+    return checked

@@ -1,0 +1,111 @@
+"""Questions of your own, from a CSV or JSON Lines file."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+
+from leakrepro.errors import DataError
+from leakrepro.storage import provenance
+from leakrepro.types import Prompt
+
+_Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(coerce_numbers_to_str=True)
+
+    question: _Text
+    answer: _Text
+    cluster: _Text | None = None
+    fact: _Text | None = None
+
+
+def read_prompts(path: str | Path) -> tuple[Prompt, ...]:
+    """Forget prompts from a file: what was to be forgotten, asked in your own words.
+
+    A ``.csv`` file has a header; a ``.jsonl`` (or ``.json``) file has one object a line; both are
+    UTF-8. Columns: ``question``; ``answer``, the true one; if you like ``cluster``, which is the
+    same for questions that depend on each other (one person, one article), so that intervals count
+    them as one; if you like ``fact``, the part of the answer that gives the secret away, for the
+    metric ``fact_match``. Other columns are ignored.
+
+    A prompt's id is the file's stem with the row's number, from 1: rows added at the end leave the
+    samples of the others as they are.
+
+    Args:
+        path: The file.
+
+    Raises:
+        DataError: for a file that cannot be read or has no rows; for a value that is missing,
+            empty or not text, naming its line and column.
+        ValueError: for another ending.
+    """
+    path = Path(path)
+    readers = {".csv": _csv_rows, ".jsonl": _json_rows, ".json": _json_rows}
+    if path.suffix not in readers:
+        raise ValueError(f"{path}: a file of questions ends in {', '.join(readers)}")
+    provenance.note(read=path)
+    try:
+        # utf-8-sig: Excel puts a byte order mark in front.
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 ({error.reason})") from error
+    prompts = tuple(
+        _prompt(f"{path.stem}/{i:04d}", row, f"{path}, line {line}")
+        for i, (line, row) in enumerate(readers[path.suffix](path, text), 1)
+    )
+    if not prompts:
+        raise DataError(f"{path}: no rows")
+    return prompts
+
+
+def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, Any]]:
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    try:
+        for row in reader:
+            # An empty cell says nothing; cells beyond the header stand under None.
+            if None in row:
+                raise DataError(f"{path}, line {reader.line_num}: more cells than the header has")
+            yield reader.line_num, {name: cell for name, cell in row.items() if cell}
+    except csv.Error as error:
+        raise DataError(f"{path}, line {reader.reader.line_num}: not CSV ({error})") from error
+
+
+def _json_rows(path: Path, text: str) -> Iterator[tuple[int, Any]]:
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            try:
+                yield number, json.loads(line)
+            except json.JSONDecodeError as error:
+                raise DataError(f"{path}, line {number}: not JSON ({error})") from error
+
+
+def _prompt(id: str, row: Any, where: str) -> Prompt:
+    if not isinstance(row, Mapping):
+        raise DataError(f"{where}: expected an object, found {type(row).__name__}")
+    try:
+        read = _Row.model_validate(row)
+    except ValidationError as error:
+        (first, *_) = error.errors()
+        column = first["loc"][0]
+        raise DataError(
+            f"{where}, column {column!r}: {first['msg'].lower()}; columns with a value there: "
+            f"{', '.join(map(str, row)) or 'none'}"
+        ) from error
+    return Prompt(
+        id,
+        ({"role": "user", "content": read.question},),
+        read.answer,
+        cluster=read.cluster or id,
+        side="forget",
+        facts=(read.fact,) if read.fact else (),
+    )

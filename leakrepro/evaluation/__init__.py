@@ -1,0 +1,1 @@
+"""Evaluating models: samples, scores and leak@k in one result."""

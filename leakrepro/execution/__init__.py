@@ -1,0 +1,1 @@
+"""Where independent tasks run: in this process, in workers of this machine, on a Ray cluster."""

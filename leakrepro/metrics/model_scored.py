@@ -1,0 +1,181 @@
+"""What metrics that read answers with a model share: each distinct pair is read once."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from leakrepro.execution.executors import stream
+from leakrepro.metrics.score_cache import ScoreCache
+from leakrepro.models.load import fingerprint, tokenizer_fingerprint
+from leakrepro.storage.keys import digest
+from leakrepro.types import Prompt, Scores
+
+Pair = tuple[str, ...]
+SHARD = 2000  # pairs that are lost at most when a run is killed
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What scoring some candidates took.
+
+    Attributes:
+        candidates: Candidates that were asked for.
+        gated: Of these, decided by a cheap rule without the model.
+        repeated: Of these, equal to another one of the same prompt.
+        cached: Distinct pairs that were scored before.
+        scored: Distinct pairs that the model has read now.
+        tokens: Tokens that the model has read, without padding.
+        padding: Tokens of padding that it has read too.
+        cut: Of the pairs read, those longer than the model reads, which saw their beginning alone.
+    """
+
+    candidates: int = 0
+    gated: int = 0
+    repeated: int = 0
+    cached: int = 0
+    scored: int = 0
+    tokens: int = 0
+    padding: int = 0
+    cut: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
+        return Usage(*(a + b for a, b in pairs))
+
+
+class Distinct:
+    """The distinct pairs of some prompts' candidates, and the way back to scores.
+
+    Args:
+        pairs: One list a prompt, a pair or None for a candidate that scores 0 unread.
+        cache: Where known scores are; None to score all.
+    """
+
+    def __init__(self, pairs: Iterable[Sequence[Pair | None]], cache: ScoreCache | None) -> None:
+        self._number: dict[Pair, int] = {}
+        self._rows = [
+            [-1 if p is None else self._number.setdefault(p, len(self._number)) for p in row]
+            for row in pairs
+        ]
+        self._pairs = list(self._number)
+        self._cache = cache
+        self._values = np.full(len(self._pairs) + 1, np.nan)
+        self._values[-1] = 0.0
+        known = cache.get(self._pairs) if cache is not None else {}
+        for i, value in known.items():
+            self._values[i] = value
+        flat = [i for row in self._rows for i in row]
+        self.usage = Usage(
+            candidates=len(flat),
+            gated=flat.count(-1),
+            repeated=len(flat) - flat.count(-1) - len(self._pairs),
+            cached=len(known),
+        )
+
+    def unknown(self) -> list[Pair]:
+        """Pairs without a score yet, in order of appearance."""
+        return [pair for i, pair in enumerate(self._pairs) if np.isnan(self._values[i])]
+
+    def put(self, pairs: Sequence[Pair], values: Sequence[float]) -> None:
+        """Takes scores of some pairs, and keeps them on disk first."""
+        if self._cache is not None:
+            values = self._cache.put(dict(zip(pairs, values, strict=True)))
+        for pair, value in zip(pairs, values, strict=True):
+            self._values[self._number[pair]] = value
+
+    def missing(self, prompts: Sequence[Prompt]) -> Iterator[tuple[str, int]]:
+        """Prompts whose candidates are not all scored, with how many are not."""
+        for prompt, row in zip(prompts, self._rows, strict=True):
+            if count := int(np.isnan(self._values[row]).sum()):
+                yield prompt.id, count
+
+    def scores(self, *, allow_missing: bool = False) -> Scores:
+        """The scores of all candidates; those without one are left out when that is allowed."""
+        rows = [self._values[row] if row else np.empty(0) for row in self._rows]
+        if allow_missing:
+            rows = [row[~np.isnan(row)] for row in rows]
+        return Scores.from_rows(rows)
+
+
+def read_shards(
+    distinct: Distinct,
+    function: Callable[..., tuple[list[float], Usage]],
+    settings: tuple[Any, ...],
+    *,
+    executor: str,
+    workers: int,
+    label: str,
+) -> Usage:
+    """Has a model read what is not known yet, in order of length, and keeps each finished shard.
+
+    A killed run leaves whole shards, so that the next one cuts the rest as this one would have.
+
+    Args:
+        distinct: The pairs; takes the scores.
+        function: ``function(*settings, pairs, progress) -> scores, usage``, importable.
+        settings: Its first arguments.
+        executor: Where it runs.
+        workers: How many at the same time.
+        label: On the progress bar.
+
+    Returns:
+        What it took, with what was decided without reading.
+    """
+    import torch
+
+    pairs = sorted(distinct.unknown(), key=lambda pair: (sum(map(len, pair)), pair))
+    shards = [pairs[i : i + SHARD] for i in range(0, len(pairs), SHARD)]
+    usage = distinct.usage
+    if not shards:
+        return usage
+    with contextlib.ExitStack() as stack:
+        bar = stack.enter_context(tqdm(total=len(pairs), unit="pair", desc=label, leave=False))
+        read = stream(
+            executor,
+            function,
+            [(*settings, shard) for shard in shards],
+            workers=workers,
+            gpus=1,
+            threads=max(1, torch.get_num_threads() // workers),
+        )
+        for i, (values, spent) in stack.enter_context(contextlib.closing(read)):
+            distinct.put(shards[i], values)
+            usage += spent
+            bar.update(len(shards[i]))
+    if usage.cut:
+        warnings.warn(
+            f"{label}: {usage.cut} pairs are longer than the model reads and were cut",
+            stacklevel=3,
+        )
+    return usage
+
+
+def reader_key(path: Path) -> str:
+    """Hash of all that changes what a reading model says: weights, tokenizer, modules.
+
+    Raises:
+        FileNotFoundError: when weights or tokenizer are missing.
+    """
+    parts = sorted([*path.glob("*/config.json"), *path.glob("modules.json")])
+    parts += sorted(path.glob("sentence_*.json"))
+    return digest(
+        [fingerprint(path), tokenizer_fingerprint(path), [part.read_text() for part in parts]]
+    )
+
+
+def named(model: str | Path, path: Path, key: str, name: str | None = None) -> str:
+    """A model's ``<name>@<revision>`` in an id; of a folder the last part is its name.
+
+    Without a revision the first digits of its key stand there.
+    """
+    if name is None:
+        name = path.name if Path(str(model).partition("@")[0]).is_dir() else str(model)
+    return name if "@" in name else f"{name}@{key[:12]}"

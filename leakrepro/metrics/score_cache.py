@@ -1,0 +1,108 @@
+"""Scores by content, kept on disk: what a model has read once it never reads again.
+
+A run that only reads what is stored (``leakrepro.storage.provenance``) has every score made anew
+and holds it against the kept one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from leakrepro.errors import StoreError
+from leakrepro.storage import paths, provenance
+from leakrepro.storage.keys import digest
+
+_CHUNK = 500  # variables of one statement; SQLite's oldest limit is 999
+# A model rounds differently when it reads a pair among others: by some 1e-7 in float32.
+_ROUNDING = 1e-5
+
+
+class ScoreCache:
+    """Scores of one metric by the content that was scored, in an SQLite file.
+
+    What was put stays when the process is killed a moment later. Several processes may share it.
+
+    Args:
+        metric: The metric's id with all that changes its scores; it names the file.
+        folder: None for ``LEAKREPRO_HOME/scores``.
+        remade: Whether the scores can be made again. A judge's answers cannot: they are read as
+            they are, whatever the run.
+    """
+
+    def __init__(self, metric: str, folder: Path | None = None, *, remade: bool = True) -> None:
+        self._anew = remade and provenance.stored_only()
+        readable = re.sub(r"[^A-Za-z0-9.]+", "-", metric)[:60]
+        name = f"{readable}-{digest(metric)[:8]}.sqlite"
+        self.path = (paths.scores() if folder is None else folder) / name
+        provenance.note(scores=self.path)
+
+    def get(self, contents: Sequence[tuple[str, ...]]) -> dict[int, float]:
+        """Scores of those of the contents that are known, by position.
+
+        Raises:
+            StoreError: when the file is damaged.
+        """
+        if self._anew:
+            return {}
+        keys = [digest(content) for content in contents]
+        known = self._kept(keys)
+        return {i: known[key] for i, key in enumerate(keys) if key in known}
+
+    def put(self, scores: Mapping[tuple[str, ...], float]) -> list[float]:
+        """Keeps scores by content and returns those that hold: of two processes, the first one's.
+
+        In a run that only reads, nothing is kept. A kept score holds there when the new one is the
+        same but for rounding; one that is not goes into the ledger, and the new one holds.
+
+        Raises:
+            StoreError: when the file is damaged or cannot be written.
+        """
+        made = {digest(content): float(score) for content, score in scores.items()}
+        if self._anew:
+            kept = self._kept(list(made))
+            return [self._compare(key, score, kept.get(key, score)) for key, score in made.items()]
+        with self._open() as connection, connection:
+            connection.executemany("INSERT OR IGNORE INTO scores VALUES (?, ?)", made.items())
+        kept = self._kept(list(made))
+        return [kept[key] for key in made]
+
+    def _compare(self, key: str, made: float, kept: float) -> float:
+        if abs(made - kept) <= _ROUNDING:
+            return kept
+        provenance.note(score=self.path, key=key, kept=kept, made=made)
+        return made
+
+    def _kept(self, keys: Sequence[str]) -> dict[str, float]:
+        known: dict[str, float] = {}
+        if not self.path.exists():
+            return known
+        with self._open() as connection:
+            for start in range(0, len(keys), _CHUNK):
+                part = keys[start : start + _CHUNK]
+                marks = ",".join("?" * len(part))
+                known |= connection.execute(
+                    f"SELECT key, score FROM scores WHERE key IN ({marks})", part
+                )
+        return known
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.closing(sqlite3.connect(self.path, timeout=60)) as connection:
+                # Readers go on while one writes, and a commit is on the disk.
+                connection.execute("PRAGMA journal_mode=WAL")
+                connection.execute(
+                    "CREATE TABLE IF NOT EXISTS scores (key TEXT PRIMARY KEY, score REAL NOT NULL)"
+                    " WITHOUT ROWID"
+                )
+                yield connection
+        except (sqlite3.Error, OSError) as error:
+            raise StoreError(
+                f"{self.path}: {error}. It holds nothing but scores that can be made again: if it "
+                "is damaged, delete it"
+            ) from error

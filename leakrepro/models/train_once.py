@@ -1,0 +1,132 @@
+"""Trained models are made once: the folder's name and its recipe say from what."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from accelerate import PartialState
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from leakrepro.execution.distributed import processes
+from leakrepro.models import load
+from leakrepro.models.train import Checkpoints, Log
+from leakrepro.storage import keys, paths, provenance
+from leakrepro.storage.atomic import is_sealed, locked
+
+RECIPE, LOG = "recipe.json", "log.json"
+
+
+class Made(NamedTuple):
+    """A trained model and what is saved with it.
+
+    Attributes:
+        model: The model.
+        tokenizer: Its tokenizer.
+        log: The training log.
+        files: Further text files, name to content.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    log: Log
+    files: Mapping[str, str] = {}
+
+
+def find(name: str, recipe: Mapping[str, Any]) -> Path | None:
+    """The folder under ``LEAKREPRO_HOME/models`` of a finished model, or None."""
+    key = keys.digest(recipe)
+    path = _folder(name, key)
+    return path if _holds(path, key) else None
+
+
+def make_once(
+    name: str,
+    recipe: Mapping[str, Any],
+    make: Callable[[Checkpoints], Made],
+    *,
+    output_dir: str | Path | None = None,
+    resume: bool = True,
+    checkpoint_every: int = 50,
+) -> Path:
+    """Returns the folder of the model that ``recipe`` describes, made now or before.
+
+    A second process that asks for the same model waits for the first. The processes of one
+    ``accelerate launch`` make it together, and the first of them saves.
+
+    Args:
+        name: First part of the folder's name under ``LEAKREPRO_HOME/models``.
+        recipe: Everything that the weights depend on, as JSON.
+        make: Trains, going on from the checkpoints that it is given.
+        output_dir: Another folder.
+        resume: Reuse a finished model of the same recipe, or the checkpoints of an unfinished one;
+            False makes it from the start.
+        checkpoint_every: Steps between two checkpoints.
+
+    Raises:
+        ValueError: when ``output_dir`` holds a model of another recipe, or something else.
+        StoreError: for a model that is not there, in a run that only reads what is stored.
+    """
+    key = keys.digest(recipe)
+    path = _folder(name, key) if output_dir is None else Path(output_dir)
+    provenance.note(read=path)
+    if resume and _holds(path, key):
+        return path
+    provenance.require_stored(f"the model {path}")
+    if path.exists() and _key(path) != key and (not path.is_dir() or any(path.iterdir())):
+        raise ValueError(
+            f"{path} holds something else than this recipe's model; name another folder or "
+            "remove it"
+        )
+    everyone = processes()
+    work = path.with_name(f".{path.name}-{key[:12]}.checkpoints")
+    with _alone(work, everyone):
+        if everyone.is_main_process:
+            for leftover in work.iterdir():
+                if not resume or not leftover.name.startswith("checkpoint-"):
+                    shutil.rmtree(leftover, ignore_errors=True)
+        everyone.wait_for_everyone()
+        if not (resume and _holds(path, key)):  # not made by another while this one waited
+            made = make(Checkpoints(work, checkpoint_every))
+            if everyone.is_main_process:
+                content = {"key": key, "name": name, **recipe}
+                files = {
+                    **made.files,
+                    RECIPE: json.dumps(content, default=keys.fields, indent=1),
+                    LOG: json.dumps(made.log, indent=1),
+                }
+                load.save_model(made.model, made.tokenizer, path, extra=files, replace=True)
+                shutil.rmtree(work, ignore_errors=True)
+                provenance.note(trained=path.name)
+        everyone.wait_for_everyone()
+    return path
+
+
+@contextlib.contextmanager
+def _alone(folder: Path, everyone: PartialState) -> Iterator[None]:
+    """Keeps other runs of the same recipe out; the processes of this run enter together."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder) if everyone.is_main_process else contextlib.nullcontext():
+        everyone.wait_for_everyone()
+        folder.mkdir(parents=True, exist_ok=True)  # whoever held it may have removed it
+        yield
+
+
+def _folder(name: str, key: str) -> Path:
+    return paths.models() / f"{name}-{key[:12]}"
+
+
+def _holds(path: Path, key: str) -> bool:
+    return _key(path) == key and is_sealed(path)
+
+
+def _key(path: Path) -> str | None:
+    try:
+        found = json.loads((path / RECIPE).read_text(encoding="utf-8"))["key"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return str(found)

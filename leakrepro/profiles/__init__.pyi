@@ -1,0 +1,35 @@
+from .models import make_engine, make_entailment, make_models, method_options, resolve
+from .schema import (
+    Base,
+    Hosted,
+    ModelSpec,
+    Profile,
+    Rule,
+    Trained,
+    Tuning,
+    Unlearned,
+    fill,
+    load_profile,
+    parse_yaml,
+    profile_names,
+)
+
+__all__ = [
+    "Base",
+    "Hosted",
+    "ModelSpec",
+    "Profile",
+    "Rule",
+    "Trained",
+    "Tuning",
+    "Unlearned",
+    "fill",
+    "load_profile",
+    "make_engine",
+    "make_entailment",
+    "make_models",
+    "method_options",
+    "parse_yaml",
+    "profile_names",
+    "resolve",
+]

@@ -1,0 +1,433 @@
+"""Profiles: every number that a run depends on, in one YAML file (``leakrepro/profiles/``)."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PositiveInt,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+
+from leakrepro.errors import DataError
+from leakrepro.types import Decoding
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+
+T = TypeVar("T", bound="DataclassInstance")
+
+
+# The decodings of the paper's grid but greedy, which every report holds anyway.
+GRID = tuple((t, p) for t in (0.2, 0.8, 1.0) for p in (0.2, 0.8, 1.0))
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Trained(_Strict):
+    """A model trained from random weights: on everything, or without the forget set."""
+
+    train: Literal["full", "retain"]
+
+
+class Unlearned(_Strict):
+    """A method of ``leakrepro.unlearning`` applied to the model that is trained on everything."""
+
+    unlearn: str
+    options: dict[str, Any] = {}
+
+
+class Hosted(_Strict):
+    """A checkpoint of the hub, or of a folder."""
+
+    hub: str
+    revision: str | None = None
+
+
+def _kind(spec: Any) -> str | None:
+    kinds = ("train", "unlearn", "hub")
+    given = spec if isinstance(spec, Mapping) else vars(spec) if isinstance(spec, _Strict) else ()
+    return next((kind for kind in kinds if kind in given), None)
+
+
+class Tuning(_Strict):
+    """How the options of the unlearning methods were chosen, by ``leakrepro tune``.
+
+    Attributes:
+        worlds: Changes to ``benchmark_options``, one a tuning world; never a reported world.
+        grids: Model name -> option -> values to try.
+        min_retain: Share of Original's greedy retain score that a choice must keep.
+        rule_grids: Base method -> option of its rounds -> values to try, for RULE.
+        max_retain_loss: What RULE may cost of the base method's retain score, greedy or sampled.
+    """
+
+    worlds: tuple[dict[str, Any], ...] = Field(min_length=1)
+    grids: dict[str, dict[str, tuple[Any, ...]]]
+    min_retain: float = Field(gt=0, le=1)
+    rule_grids: dict[str, dict[str, tuple[Any, ...]]] = {}
+    max_retain_loss: float = Field(default=0.03, ge=0, lt=1)
+
+    def __str__(self) -> str:
+        return (
+            f"Options of {', '.join(self.grids)} were chosen on other worlds "
+            f"({', '.join(map(str, self.worlds))}) by greedy answers alone: closest to Retrain's "
+            f"greedy leak with at least {self.min_retain:.0%} of Original's greedy retain score."
+        )
+
+
+class Base(_Strict):
+    """A method that RULE wraps.
+
+    Attributes:
+        options: Of the method; None: those of the profile's unlearned model of this name.
+        round: What changes of them in a round.
+    """
+
+    options: dict[str, Any] | None = None
+    round: dict[str, Any] = {}
+
+
+class Rule(_Strict):
+    """RULE around some methods.
+
+    Attributes:
+        rounds: Rounds after the base method.
+        options: Of ``leakrepro.unlearning.RuleOptions``, but ``base``, ``round`` and ``added``.
+        bases: Method -> its options in RULE.
+        controls: Names among ``bases`` that get both controls too.
+    """
+
+    rounds: PositiveInt
+    options: dict[str, Any] = {}
+    bases: dict[str, Base] = Field(min_length=1)
+    controls: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _controls_fit(self) -> Rule:
+        if unknown := [name for name in self.controls if name not in self.bases]:
+            raise ValueError(f"controls of {', '.join(unknown)}, which is none of the bases")
+        return self
+
+
+ModelSpec = Annotated[
+    Annotated[Trained, Tag("train")]
+    | Annotated[Unlearned, Tag("unlearn")]
+    | Annotated[Hosted, Tag("hub")],
+    Discriminator(
+        _kind,
+        custom_error_type="model",
+        custom_error_message="a model is one of {train: full|retain}, {unlearn: METHOD}, {hub: ID}",
+    ),
+]
+
+
+class Profile(_Strict):
+    """What one run of the notebooks is made of.
+
+    Attributes:
+        name: The file's stem; results go to ``runs/<name>/``.
+        benchmark: Name for ``leakrepro.load_benchmark``.
+        benchmark_options: Its options.
+        worlds: Changes to ``benchmark_options``, one a world that the RULE notebooks show.
+        models: Name in tables -> how to get it, in the order of the table.
+        rule: RULE around some of them, where the profile has it.
+        training: Recipe of models that are trained from random weights.
+        decoding: How forget prompts are sampled.
+        retain_n: Samples a retain prompt under the same decoding.
+        k: Values of k in tables; none above ``decoding.n``.
+        metrics: Ids of the core metrics, headline first; None for the benchmark's own.
+        core_metrics: Ids of those that notebook 06 sets side by side.
+        judge: Id of the LLM judge that notebook 06 asks too; None where there is none.
+        studied: Models that notebooks 05 to 09 look at, the last most closely; None for all.
+        grid: Pairs of temperature and top_p of notebook 05.
+        grid_n: Samples a forget prompt in each cell of the grid; None for ``decoding.n``.
+        seeds: Generation seeds of notebook 08.
+        engine: Sampling engine.
+        engine_options: Fields of its options.
+        executor: Where sampling and scoring run.
+        workers: Sampling processes.
+        jobs: Notebooks that run at the same time.
+        threads: CPU threads a process for torch; None for torch's own choice.
+        studies: Name -> a study of another benchmark: the fields that differ. Of this profile it
+            inherits what says how to run and how often to sample, nothing else.
+        notebooks: Stems of the notebooks that ``leakrepro reproduce`` runs.
+        tuning: How the options of the methods were chosen, where they were.
+    """
+
+    name: str
+    benchmark: str
+    benchmark_options: dict[str, Any] = {}
+    worlds: tuple[dict[str, Any], ...] = Field(default=({},), min_length=1)
+    models: dict[str, ModelSpec] = Field(min_length=1)
+    rule: Rule | None = None
+    training: dict[str, Any] = {}
+    decoding: Decoding
+    retain_n: PositiveInt
+    k: tuple[PositiveInt, ...] = Field(min_length=1)
+    metrics: tuple[str, ...] | None = None
+    core_metrics: tuple[str, ...] = ("rougeL_recall/stem", "exact_match")
+    judge: str | None = None
+    studied: tuple[str, ...] | None = None
+    grid: tuple[tuple[float, float], ...] = GRID
+    grid_n: PositiveInt | None = None
+    seeds: PositiveInt = 24
+    engine: Literal["hf", "vllm"] = "hf"
+    engine_options: dict[str, Any] = {}
+    executor: Literal["local", "ray"] = "local"
+    workers: PositiveInt = 1
+    jobs: PositiveInt = 1
+    threads: PositiveInt | None = None
+    studies: dict[str, dict[str, Any]] = {}
+    notebooks: tuple[str, ...] = Field(min_length=1)
+    tuning: Tuning | None = None
+
+    @model_validator(mode="after")
+    def _studied_are_models(self) -> Profile:
+        if unknown := [name for name in self.studied or () if name not in self.models]:
+            raise ValueError(f"studied: no model {', '.join(unknown)}")
+        return self
+
+    @model_validator(mode="after")
+    def _k_fits(self) -> Profile:
+        n = self.decoding.n
+        if max(self.k) > n:
+            fitting = [k for k in self.k if k <= n]
+            raise ValueError(
+                f"k = {max(self.k)} needs as many samples a prompt, but n is {n}: "
+                f"raise n or pass k={fitting}"
+            )
+        return self
+
+
+def load_profile(
+    name: str | Path,
+    *,
+    study: str | None = None,
+    models: Sequence[str] | None = None,
+    n: int | None = None,
+    retain_n: int | None = None,
+    seed: int | None = None,
+    temperature: float | None = None,
+    top_p: float | None = None,
+    top_k: int | Literal["all"] | None = None,
+    max_new_tokens: int | None = None,
+    k: Sequence[int] | None = None,
+    bases: Sequence[str] | None = None,
+    rounds: int | None = None,
+) -> Profile:
+    """A profile of the package by name, or one of your own by its path, with some values changed.
+
+    Everything that is None keeps the profile's value, so that a notebook can hand over its
+    parameters as they are.
+
+    >>> load_profile("paper", n=8, k=[1, 8], models=["Retrain"]).decoding.n
+    8
+
+    Args:
+        name: ``"embedded"``, ``"scratch-cpu"``, ``"paper"`` ..., or a path that ends in ``.yaml``.
+        study: One of the profile's studies instead of the profile's own.
+        models: Names to keep, in this order.
+        n: Samples a forget prompt.
+        retain_n: Samples a retain prompt.
+        seed: Run seed of the sampler.
+        temperature: 0 is greedy, which needs ``n=1``.
+        top_p: Nucleus.
+        top_k: This many most likely tokens; ``"all"`` keeps all, since None means no change.
+        max_new_tokens: Longest answer.
+        k: Values of k.
+        bases: Methods that RULE wraps, in this order; their controls go with them.
+        rounds: Rounds of RULE.
+
+    Raises:
+        DataError: for a file that is missing or not YAML.
+        ValueError: for an unknown profile, study, model or base, or a value that does not fit.
+    """
+    content = _read(name)
+    if study is not None:
+        content = _study(content, study)
+    known = content.get("models")
+    if models is not None and isinstance(known, Mapping):
+        if unknown := [model for model in models if model not in known]:
+            raise ValueError(
+                f"profile {content['name']!r} has no model {', '.join(map(repr, unknown))}; "
+                f"it has: {', '.join(known)}"
+            )
+        content["models"] = {model: known[model] for model in models}
+        if content.get("studied"):
+            kept = [model for model in content["studied"] if model in models]
+            content["studied"] = kept or None
+    changes = {
+        "n": n,
+        "seed": seed,
+        "temperature": temperature,
+        "top_p": top_p,
+        "top_k": top_k,
+        "max_new_tokens": max_new_tokens,
+    }
+    decoding = content.get("decoding")
+    if isinstance(decoding, Mapping):
+        changed = {key: value for key, value in changes.items() if value is not None}
+        content["decoding"] = {**decoding, **changed}
+        if content["decoding"].get("top_k") == "all":
+            content["decoding"]["top_k"] = None
+    if k is not None:
+        content["k"] = k
+    if retain_n is not None:
+        content["retain_n"] = retain_n
+    if bases is not None or rounds is not None:
+        content["rule"] = _rule(content, bases, rounds)
+    try:
+        return Profile.model_validate(content)
+    except ValidationError as error:
+        raise ValueError(f"profile {content['name']!r}: {_problems(error)}") from error
+
+
+def profile_names() -> list[str]:
+    """Names of the package's own profiles."""
+    folder = resources.files("leakrepro") / "profiles"
+    return sorted(Path(f.name).stem for f in folder.iterdir() if f.name.endswith(".yaml"))
+
+
+def fill(options: type[T], values: Mapping[str, Any], what: str) -> T:
+    """An options dataclass from plain values, as a profile or a command line gives them.
+
+    >>> fill(Decoding, {"n": 8}, "decoding").n
+    8
+
+    Args:
+        options: The dataclass.
+        values: Its fields; those left out keep their defaults.
+        what: Where the values come from, for the error.
+
+    Raises:
+        ValueError: for an unknown field, a value of another type, or one that the class refuses.
+    """
+    known = [field.name for field in dataclasses.fields(options)]
+    if unknown := values.keys() - set(known):
+        raise ValueError(
+            f"{what}: unknown {', '.join(map(repr, sorted(unknown)))}; known: {', '.join(known)}"
+        )
+    try:
+        return TypeAdapter(options).validate_python(dict(values))
+    except ValidationError as error:
+        raise ValueError(f"{what}: {_problems(error)}") from error
+
+
+def parse_yaml(text: str) -> Any:
+    """YAML to plain values, with ``1e-5`` a number, as in YAML 1.2, and dates left as text.
+
+    Raises:
+        yaml.YAMLError: for text that is not YAML.
+    """
+    return yaml.load(text, _Loader)
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML follows YAML 1.1, where a float needs a dot: 1e-5 would be a string."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+_Loader.add_constructor("tag:yaml.org,2002:timestamp", lambda loader, node: str(node.value))
+
+
+def _read(name: str | Path) -> dict[str, Any]:
+    path = Path(name)
+    try:
+        if path.suffix == ".yaml":
+            text = path.read_text(encoding="utf-8")
+        elif str(name) in profile_names():
+            packaged = resources.files("leakrepro") / "profiles" / f"{name}.yaml"
+            text = packaged.read_text(encoding="utf-8")
+        else:
+            raise ValueError(
+                f"unknown profile {str(name)!r}; known: {', '.join(profile_names())}, "
+                "or the path of a .yaml file"
+            )
+        content = parse_yaml(text)
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        raise DataError(f"{path}{where}: not YAML ({getattr(error, 'problem', error)})") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: a profile is a mapping, not {type(content).__name__}")
+    return {**content, "name": path.stem}
+
+
+# What a study takes from its profile.
+_INHERITED = (
+    "name",
+    "k",
+    "retain_n",
+    "engine",
+    "engine_options",
+    "executor",
+    "workers",
+    "jobs",
+    "threads",
+    "notebooks",
+)
+
+
+def _study(content: Mapping[str, Any], study: str) -> dict[str, Any]:
+    """A profile's content with one of its studies in place of its own."""
+    studies = content.get("studies") or {}
+    if study not in studies:
+        raise ValueError(
+            f"profile {content['name']!r} has no study {study!r}; it has: "
+            f"{', '.join(studies) or 'none'}"
+        )
+    inherited = {key: content[key] for key in _INHERITED if key in content}
+    return {**inherited, **studies[study]}
+
+
+def _rule(
+    content: Mapping[str, Any], bases: Sequence[str] | None, rounds: int | None
+) -> dict[str, Any]:
+    """The section ``rule`` with fewer bases or other rounds."""
+    rule = content.get("rule")
+    if not isinstance(rule, Mapping):
+        raise ValueError(f"profile {content['name']!r} has no section `rule`")
+    rule = dict(rule)
+    if bases is not None:
+        known = rule.get("bases", {})
+        if unknown := [base for base in bases if base not in known]:
+            raise ValueError(
+                f"profile {content['name']!r} has no RULE around {', '.join(unknown)}; it has: "
+                f"{', '.join(known)}"
+            )
+        rule["bases"] = {base: known[base] for base in bases}
+        rule["controls"] = [base for base in rule.get("controls", ()) if base in bases]
+    if rounds is not None:
+        rule["rounds"] = rounds
+    return rule
+
+
+def _problems(error: ValidationError) -> str:
+    return "; ".join(
+        ": ".join(
+            filter(None, [".".join(map(str, e["loc"])), e["msg"].removeprefix("Value error, ")])
+        )
+        for e in error.errors()
+    )

@@ -1,0 +1,1 @@
+"""Running the notebooks of a profile, and verifying and tuning what they rest on."""

@@ -1,0 +1,103 @@
+"""RULE around the base methods of a profile."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from leakrepro.benchmarks.base import Benchmark
+from leakrepro.evaluation.rule_result import Added, RuleResult, rule_name
+from leakrepro.evaluation.rule_runs import rule
+from leakrepro.execution import local
+from leakrepro.models.train import Progress
+from leakrepro.profiles.models import method_options
+from leakrepro.profiles.schema import Profile, fill
+from leakrepro.unlearning.rule import RuleOptions
+
+
+def make_rules(
+    profile: Profile | Sequence[Profile], benchmark: Benchmark, models: Mapping[str, Path]
+) -> list[RuleResult]:
+    """RULE around each base method of a profile, and the controls that it asks for.
+
+    They run side by side in ``profile.workers`` processes, and what is there is reused.
+
+    Args:
+        profile: With a section ``rule``; several of one benchmark are run together.
+        benchmark: One world of the profile.
+        models: ``Original`` and ``Retrain``, as ``make_models`` returns them.
+
+    Returns:
+        The results, base methods in the profile's order, each followed by its controls.
+
+    Raises:
+        ValueError: for a profile without the section, and as ``rule``.
+    """
+    profiles = [profile] if isinstance(profile, Profile) else list(profile)
+    wanted: list[tuple[Profile, str, Added]] = []
+    for each in profiles:
+        if each.rule is None:
+            raise ValueError(f"profile {each.name!r} has no section `rule`")
+        for base in each.rule.bases:
+            wanted.append((each, base, "leaks"))
+            if base in each.rule.controls:
+                wanted += [(each, base, "none"), (each, base, "non_leaks")]
+    made: dict[int, RuleResult] = {}
+    # A control follows RULE's own rounds, so it waits for them.
+    for controls in (False, True):
+        group = [i for i, (_, _, added) in enumerate(wanted) if (added != "leaks") is controls]
+        results = local.run(
+            _rule_of,
+            [(models["Original"], models["Retrain"], benchmark, *wanted[i]) for i in group],
+            workers=profiles[0].workers,
+            threads=profiles[0].threads or 1,
+            labels=[rule_name(*wanted[i][1:]) for i in group],
+            unit="stage",
+        )
+        made |= dict(zip(group, results, strict=True))
+    return [made[i] for i in range(len(wanted))]
+
+
+def rule_options(profile: Profile, base: str, added: Added = "leaks") -> RuleOptions:
+    """The options of RULE around one base method as a profile gives them.
+
+    Raises:
+        ValueError: for a base that the profile does not unlearn, and an unknown or wrong option.
+    """
+    assert profile.rule is not None
+    common = fill(RuleOptions, profile.rule.options, f"profile {profile.name!r}, rule")
+    return dataclasses.replace(
+        common,
+        base=method_options(profile, base),
+        round=method_options(profile, base, profile.rule.bases[base].round),
+        # What is searched for is what is reported.
+        metric=common.metric or (profile.metrics[0] if profile.metrics else None),
+        added=added,
+    )
+
+
+def _rule_of(
+    original: Path,
+    retrain: Path,
+    benchmark: Benchmark,
+    profile: Profile,
+    base: str,
+    added: Added,
+    progress: Progress,
+) -> RuleResult:
+    """One task of ``make_rules``, in a worker."""
+    assert profile.rule is not None
+    return rule(
+        original,
+        benchmark,
+        base,
+        profile.rule.rounds,
+        rule_options(profile, base, added),
+        retrain=retrain,
+        decoding=profile.decoding,
+        metric=profile.metrics,
+        k=profile.k,
+        retain_n=profile.retain_n,
+        progress=progress,
+    )

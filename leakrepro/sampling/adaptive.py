@@ -1,0 +1,214 @@
+"""Adaptive sampling: one store a round, each for the prompts that the plan still asks."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leakrepro.errors import StoreError
+from leakrepro.metrics import CoreMetric, load_metric
+from leakrepro.sampling.store import Identity, SampleStore, open_store, prompts_hash
+from leakrepro.stats.adaptive import AdaptivePlan, PilotPlan, Plan
+from leakrepro.storage.atomic import locked, write_atomically
+from leakrepro.storage.keys import digest
+from leakrepro.types import Prompt
+
+if TYPE_CHECKING:
+    from leakrepro.benchmarks.base import Benchmark
+
+
+PLAN = "plan.json"
+_PLANS: Mapping[str, type[AdaptivePlan] | type[PilotPlan]] = {
+    kind.__name__: kind for kind in (AdaptivePlan, PilotPlan)
+}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What adaptive sampling is asked for.
+
+    Args:
+        plan: The plan.
+        metric: What it decides by.
+        identity: Of the samples, as without a plan.
+        prompts: The prompts, in order.
+        made_with: Versions and host facts.
+    """
+
+    plan: Plan
+    metric: CoreMetric
+    identity: Identity
+    prompts: tuple[Prompt, ...]
+    made_with: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """All that decides which samples are drawn; scores depend on references and facts too."""
+        identity = dataclasses.replace(
+            self.identity, decoding=self.identity.decoding.replace(n=self.plan.cap)
+        )
+        content = {
+            "plan": {"kind": type(self.plan).__name__, **dataclasses.asdict(self.plan)},
+            "metric": self.metric.id,
+            "answers": digest([[p.reference, p.facts] for p in self.prompts]),
+            "prompts": [p.id for p in self.prompts],
+            "asked": identity.to_json(),
+        }
+        return dict(json.loads(json.dumps(content)))
+
+    @property
+    def key(self) -> str:
+        return digest(self.to_json())
+
+    def store(self, folder: Path, prompts: Sequence[Prompt], first: int, n: int) -> SampleStore:
+        """The store of samples ``first`` to ``n - 1`` of some of the prompts."""
+        identity = dataclasses.replace(
+            self.identity,
+            prompts=prompts_hash(prompts),
+            decoding=self.identity.decoding.replace(n=n),
+            first=first,
+        )
+        return SampleStore(folder, identity, tuple(prompts), self.made_with)
+
+    def scores(self, store: SampleStore) -> list[NDArray[np.float64]]:
+        """Scores of a store's samples, one array a prompt."""
+        texts, n = store.read(["text"])["text"].to_pylist(), len(store.each)
+        rows = [texts[i : i + n] for i in range(0, len(texts), n)]
+        return list(self.metric.score(store.prompts, rows))
+
+
+def metric_of(metric: CoreMetric | str | None, benchmark: Benchmark | None) -> CoreMetric:
+    """The metric that a plan decides by.
+
+    Raises:
+        ValueError: when neither a metric nor a benchmark was given.
+    """
+    if metric is None:
+        if benchmark is None:
+            raise ValueError("a plan decides by a metric: pass metric=, or a benchmark")
+        metric = benchmark.metrics[0]
+    if isinstance(metric, str):
+        return load_metric(metric, subjects=benchmark.subjects if benchmark else None)
+    return metric
+
+
+def draw(
+    asked: Asked, folder: Path, fill: Callable[[SampleStore], int]
+) -> tuple[tuple[SampleStore, ...], int]:
+    """Draws the rounds of a plan, or goes on with them.
+
+    Args:
+        asked: What for.
+        folder: Of the rounds.
+        fill: Completes one store and returns the rows that it drew.
+
+    Returns:
+        The stores of the rounds, without the pilot, and the number of samples drawn now.
+
+    Raises:
+        StoreError: when the folder belongs to something else.
+        ValueError: for scores that do not fit the plan.
+    """
+    with _claimed(asked, folder):
+        if isinstance(asked.plan, PilotPlan):
+            return _draw_after_pilot(asked, asked.plan, folder, fill)
+        return _draw_until_hits(asked, asked.plan, folder, fill)
+
+
+def open_rounds(folder: Path) -> tuple[Plan, tuple[Prompt, ...], tuple[SampleStore, ...]]:
+    """A finished plan's folder: the plan, the prompts in order, and the stores.
+
+    Raises:
+        StoreError: when a round is missing or damaged.
+    """
+    try:
+        content = json.loads((folder / PLAN).read_text(encoding="utf-8"))
+        fields = dict(content["plan"])
+        plan = _PLANS[fields.pop("kind")](**fields)
+        order = {prompt_id: i for i, prompt_id in enumerate(content["prompts"])}
+        rounds = list(content["rounds"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(
+            f"{folder / PLAN} is damaged, or the plan unfinished ({error}): sample again to go on"
+        ) from error
+    stores = tuple(open_store(folder / name) for name in rounds)
+    for store in stores:
+        store.check()
+    prompts = {prompt.id: prompt for store in stores for prompt in store.prompts}
+    if prompts.keys() != order.keys():
+        raise StoreError(f"{folder} holds other prompts than its plan")
+    return plan, tuple(sorted(prompts.values(), key=lambda p: order[p.id])), stores
+
+
+@contextlib.contextmanager
+def _claimed(asked: Asked, folder: Path) -> Iterator[None]:
+    """Keeps other runs out of a folder that is this plan's or new."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder):
+        path = folder / PLAN
+        if path.exists():
+            content = json.loads(path.read_text(encoding="utf-8"))
+            content.pop("rounds", None)
+            if content != asked.to_json():
+                raise StoreError(f"{path} belongs to other samples; choose another folder")
+        elif any(not file.name.startswith(".") for file in folder.iterdir()):
+            raise StoreError(f"{folder} holds something else than an adaptive plan's rounds")
+        else:
+            _write(asked, folder, None)
+        yield
+
+
+def _write(asked: Asked, folder: Path, rounds: Sequence[str] | None) -> None:
+    content = asked.to_json() | ({} if rounds is None else {"rounds": list(rounds)})
+    write_atomically(folder / PLAN, (json.dumps(content, indent=1) + "\n").encode())
+
+
+def _draw_until_hits(
+    asked: Asked, plan: AdaptivePlan, folder: Path, fill: Callable[[SampleStore], int]
+) -> tuple[tuple[SampleStore, ...], int]:
+    stores: list[SampleStore] = []
+    left, first, drawn = list(asked.prompts), 0, 0
+    hits = {prompt.id: 0 for prompt in left}
+    for look in plan.looks:
+        store = asked.store(folder / f"round-{look:06d}", left, first, look)
+        drawn += fill(store)
+        stores.append(store)
+        for prompt, scores in zip(left, asked.scores(store), strict=True):
+            if not np.isin(scores, (0.0, 1.0)).all():
+                raise ValueError(
+                    f"{asked.metric.id} gives scores other than 0 and 1, {prompt.id!r} first: an "
+                    "AdaptivePlan cannot count them; use a PilotPlan"
+                )
+            hits[prompt.id] += int(scores.sum())
+        left = [prompt for prompt in left if not plan.stops(hits[prompt.id], look)]
+        first = look
+        if not left:
+            break
+    _write(asked, folder, [store.path.name for store in stores])
+    return tuple(stores), drawn
+
+
+def _draw_after_pilot(
+    asked: Asked, plan: PilotPlan, folder: Path, fill: Callable[[SampleStore], int]
+) -> tuple[tuple[SampleStore, ...], int]:
+    # The pilot takes indices that no prompt reaches, and with them seeds of its own.
+    pilot = asked.store(folder / "pilot", asked.prompts, plan.cap, plan.cap + plan.pilot)
+    drawn = fill(pilot)
+    counts = plan.counts(asked.scores(pilot))
+    stores: list[SampleStore] = []
+    first = 0
+    for count in np.unique(counts).tolist():
+        left = [p for p, n in zip(asked.prompts, counts, strict=True) if n >= count]
+        store = asked.store(folder / f"round-{count:06d}", left, first, count)
+        drawn += fill(store)
+        stores.append(store)
+        first = count
+    _write(asked, folder, [store.path.name for store in stores])
+    return tuple(stores), drawn

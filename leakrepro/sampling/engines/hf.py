@@ -1,0 +1,372 @@
+"""The reference sampler: an own loop over ``model.forward`` of a transformers model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
+
+from leakrepro.models.chat import prompt_ids
+from leakrepro.models.load import eos_ids, load_model, load_tokenizer, resolve_device, resolve_dtype
+from leakrepro.sampling.engines.base import LogitsProcessor
+from leakrepro.sampling.engines.decode import choose
+from leakrepro.sampling.engines.kv_cache import Room, make_cache
+from leakrepro.sampling.engines.rows import answers_table, check_length
+from leakrepro.sampling.engines.stops import Stops
+from leakrepro.sampling.seeds import sample_seed, uniforms
+from leakrepro.sampling.store import Request
+from leakrepro.types import Decoding
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from leakrepro.sampling.store import Request
+from leakrepro.sampling.engines.base import Sampler
+
+# Grows when the same request gives other samples.
+SAMPLER_VERSION = 1
+_CPU_ROWS = (
+    800  # measured on a 1 M-parameter model, one thread: .8 to .9 of the time of 400; flat above
+)
+_CUDA_ROWS = 2048
+
+
+class HFSampler:
+    """Draws samples from a local model.
+
+    A prompt is prefilled once, and samples of it that begin alike are computed once up to where
+    they part: a row of the forward pass stands for a beginning, not for a sample. Every step takes
+    one uniform number a sample, so that a sample depends on its seed alone; across batch sizes
+    rounding may change one sample in a thousand.
+
+    Args:
+        model_path: A local model, see ``leakrepro.models.load.locate``.
+        device: ``"auto"``: CUDA where there is one.
+        dtype: ``"auto"``: bfloat16 on CUDA, float32 on CPU.
+        max_rows: Samples at the same time at most. None: 800 on CPU; on CUDA up to 2048, as many
+            as a quarter of the memory holds keys and values for.
+        threads: CPU threads of torch; None leaves them as they are.
+
+    Raises:
+        FileNotFoundError: when the folder has no weights.
+        ValueError: for ``max_rows`` below 1, or weights that lack a part of the model.
+    """
+
+    def __init__(
+        self,
+        model_path: str | Path,
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        max_rows: int | None = None,
+        threads: int | None = None,
+    ) -> None:
+        if max_rows is not None and max_rows < 1:
+            raise ValueError(f"max_rows must be at least 1, not {max_rows}")
+        if threads is not None:
+            torch.set_num_threads(threads)
+        self.path = Path(model_path)
+        self.device = resolve_device(device)
+        self.model = load_model(self.path, str(self.device), dtype)
+        self.tokenizer = load_tokenizer(self.path)
+        self.eos = eos_ids(self.path)
+        self.max_rows = max_rows
+
+    @classmethod
+    def around(cls, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> HFSampler:
+        """A sampler of a model that is in memory, such as one that is being trained."""
+        sampler = cls.__new__(cls)
+        sampler.path = Path(tokenizer.name_or_path)
+        sampler.model, sampler.tokenizer = model, tokenizer
+        sampler.device = model.device
+        sampler.eos = eos_ids(sampler.path)
+        sampler.max_rows = None
+        return sampler
+
+    def draw(
+        self,
+        requests: Sequence[Request],
+        decoding: Decoding,
+        logits_processors: Sequence[LogitsProcessor] = (),
+        progress: Callable[[int], None] | None = None,
+    ) -> pa.Table:
+        """Draws the requested samples.
+
+        Args:
+            requests: What to draw; one table row a sample, in this order.
+            decoding: How to draw.
+            logits_processors: Applied in order before temperature, top-k and top-p.
+            progress: Called now and then with the number of samples finished so far.
+
+        Returns:
+            A table with the columns of ``leakrepro.sampling.store.SCHEMA``.
+
+        Raises:
+            ValueError: when a prompt and its answer exceed the model's context, or the model's
+                logits are not finite; the message names the prompt.
+        """
+        context = getattr(self.model.config, "max_position_embeddings", None)
+        pieces, position = [], 0
+        for request in requests:
+            ids = prompt_ids(self.tokenizer, request.prompt.messages)
+            check_length(request.prompt, len(ids), decoding, context)
+            pieces.append(_Piece(request.prompt.id, ids, request.start, request.stop, position))
+            position += request.stop - request.start
+        length = max(len(p.ids) for p in pieces) + decoding.max_new_tokens
+        batches = list(_batches(pieces, self.rows_per_batch(length)))
+        room = Room(max(sum(piece.rows for piece in batch) for batch in batches), length)
+        tables: list[pa.Table] = []
+        positions: list[int] = []
+        for batch in batches:
+            done = len(positions)
+            report = _offset(progress, done)
+            tables.append(self._generate(batch, decoding, logits_processors, report, room))
+            for piece in batch:
+                positions.extend(range(piece.position, piece.position + piece.rows))
+        return pa.concat_tables(tables).take(np.argsort(positions)).combine_chunks()
+
+    def rows_per_batch(self, length: int) -> int:
+        """Samples at the same time at most, for sequences of ``length`` tokens."""
+        if self.max_rows is not None:
+            return self.max_rows
+        if self.device.type != "cuda":
+            return _CPU_ROWS
+        config = self.model.config.get_text_config(decoder=True)
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        width = getattr(config, "head_dim", None) or (
+            config.hidden_size // config.num_attention_heads
+        )
+        size = torch.finfo(self.model.dtype).bits // 8
+        row = 2 * config.num_hidden_layers * heads * width * size * length
+        memory = torch.cuda.get_device_properties(self.device).total_memory
+        return int(max(1, min(_CUDA_ROWS, memory // 4 // row)))
+
+    def close(self) -> None:
+        """Lets go of the model; the sampler cannot be used afterwards."""
+        del self.model
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    @torch.inference_mode()
+    def _generate(
+        self,
+        batch: Sequence[_Piece],
+        decoding: Decoding,
+        logits_processors: Sequence[LogitsProcessor],
+        progress: Callable[[int], None],
+        room: Room,
+    ) -> pa.Table:
+        """Draws one batch; a table row a sample, in the order of the pieces."""
+        device = self.device
+        steps = decoding.max_new_tokens
+        seeds = [
+            sample_seed(decoding.seed, piece.prompt_id, index)
+            for piece in batch
+            for index in range(piece.start, piece.stop)
+        ]
+        total = len(seeds)
+        draws = uniforms(seeds, 0 if decoding.is_greedy else steps)
+        uniform = torch.from_numpy(draws).to(device)
+
+        ids, mask = _left_pad([piece.ids for piece in batch], device)
+        cache = make_cache(self.model.config, room)
+        position = None if mask is None else (mask.cumsum(-1) - 1).clamp_(min=0)
+        logits = self._forward(ids, mask, position, cache)
+        if position is not None:
+            position = position[:, -1:]
+
+        rows = torch.arange(total, device=device)  # samples that are not finished
+        # Of each of these, the row of the forward pass that stands for it and others like it.
+        node = torch.repeat_interleave(torch.tensor([piece.rows for piece in batch])).to(device)
+        context = ids[node] if logits_processors else None
+        tokens = torch.zeros((total, steps), dtype=torch.int64, device=device)
+        lengths = torch.zeros(total, dtype=torch.int64, device=device)
+        stopped = torch.zeros(total, dtype=torch.bool, device=device)
+        logprob = torch.zeros(total, dtype=torch.float64, device=device)
+        logq = torch.zeros(total, dtype=torch.float64, device=device)
+        eos = torch.tensor(self.eos, device=device)
+        stops = Stops(self.tokenizer, decoding.stop) if decoding.stop else None
+
+        for step in range(steps):
+            own = logits.index_select(0, node)
+            processed = own
+            if context is not None:
+                processed = own.clone()  # a processor may write into what it is given
+                for processor in logits_processors:
+                    processed = processor(context, processed)
+            draw = uniform if decoding.is_greedy else uniform[rows, step]
+            token, p, q = choose(own, processed, draw, decoding)
+            tokens[rows, step] = token
+            lengths[rows] += 1
+            logprob[rows] += p
+            logq[rows] += q
+            ends = (token[:, None] == eos).any(-1)
+            stopped[rows] = ends
+            if stops is not None:
+                ends |= stops.reached(token, tokens[rows, : step + 1])
+            keep = (~ends).nonzero().squeeze(-1)
+            progress(total - len(keep))
+            if step + 1 == steps or len(keep) == 0:
+                break
+            rows, node, token = rows[keep], node[keep], token[keep]
+            if context is not None:
+                context = torch.cat([context[keep], token[:, None]], dim=-1)
+            parent, following, node = _branch(node, token)
+            cache.batch_select_indices(parent)
+            if mask is not None and position is not None:
+                mask = torch.cat([mask[parent], mask.new_ones((len(parent), 1))], dim=-1)
+                position = position[parent] + 1
+            logits = self._forward(following[:, None], mask, position, cache)
+        progress(total)
+
+        kept = zip(tokens.cpu().tolist(), lengths.tolist(), strict=True)
+        return answers_table(
+            self.tokenizer,
+            prompt_ids=[piece.prompt_id for piece in batch for _ in range(piece.rows)],
+            samples=[i for piece in batch for i in range(piece.start, piece.stop)],
+            tokens=[row[:n] for row, n in kept],
+            stopped=stopped.cpu().numpy(),
+            seeds=seeds,
+            logprob=logprob.cpu().numpy(),
+            logq=logq.cpu().numpy(),
+            stop=decoding.stop,
+        )
+
+    def _forward(
+        self, ids: Tensor, mask: Tensor | None, position: Tensor | None, cache: Cache
+    ) -> Tensor:
+        """Logits of the token after the last, [rows, vocabulary], float32."""
+        output = self.model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=position,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        logits: Tensor = output.logits[:, -1]
+        return logits.float()
+
+
+class _Piece(NamedTuple):
+    """Samples of one prompt that are drawn in one batch."""
+
+    prompt_id: str
+    ids: list[int]
+    start: int
+    stop: int
+    position: int  # of its first sample in the table that was asked for
+
+    @property
+    def rows(self) -> int:
+        return self.stop - self.start
+
+
+def _batches(pieces: Sequence[_Piece], limit: int) -> Iterator[list[_Piece]]:
+    """Packs prompts of similar length into batches of at most ``limit`` rows.
+
+    Only a prompt with more rows than that is split, so that few prompts are prefilled twice.
+    """
+    batch: list[_Piece] = []
+    for piece in sorted(pieces, key=lambda piece: len(piece.ids)):
+        for offset in range(0, piece.rows, limit):
+            part = piece._replace(
+                start=piece.start + offset,
+                stop=min(piece.stop, piece.start + offset + limit),
+                position=piece.position + offset,
+            )
+            if batch and sum(p.rows for p in batch) + part.rows > limit:
+                yield batch
+                batch = []
+            batch.append(part)
+    if batch:
+        yield batch
+
+
+def _branch(node: Tensor, token: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The rows of the next forward pass, one for each beginning that samples have in common.
+
+    Args:
+        node: The row that each sample shares now, [samples].
+        token: What each has drawn there, [samples].
+
+    Returns:
+        The rows that they go on from and their tokens, [rows] each, and the new row of each
+        sample, [samples]. The first to go on from a row stays in its place, where there is one,
+        so that few keys and values are moved.
+    """
+    size = int(token.max()) + 1
+    pairs, inverse = torch.unique(node * size + token, return_inverse=True)  # sorted
+    parent = pairs // size
+    stays = parent < len(pairs)
+    stays[1:] &= parent[1:] != parent[:-1]
+    place = parent.clone()
+    free = torch.ones_like(stays)
+    free[parent[stays]] = False
+    place[~stays] = free.nonzero().squeeze(-1)
+    order = place.argsort()
+    return parent[order], pairs[order] % size, place[inverse]
+
+
+def _left_pad(prompts: Sequence[list[int]], device: torch.device) -> tuple[Tensor, Tensor | None]:
+    """Token ids [prompts, longest] and the attention mask, None when no padding was needed."""
+    longest = max(len(ids) for ids in prompts)
+    padded = torch.tensor([[0] * (longest - len(ids)) + ids for ids in prompts], device=device)
+    if all(len(ids) == longest for ids in prompts):
+        return padded, None
+    pads = torch.tensor([longest - len(ids) for ids in prompts], device=device)
+    return padded, (torch.arange(longest, device=device) >= pads[:, None]).long()
+
+
+def _offset(progress: Callable[[int], None] | None, done: int) -> Callable[[int], None]:
+    def report(rows: int) -> None:
+        if progress is not None:
+            progress(done + rows)
+
+    return report
+
+
+@dataclass(frozen=True)
+class HFOptions:
+    """The reference engine: transformers' models under this package's own sampling loop.
+
+    Attributes:
+        device: ``"auto"``: CUDA where there is one.
+        dtype: ``"auto"``: bfloat16 on CUDA, float32 on CPU.
+        max_rows: Samples at the same time at most; None for what fits.
+    """
+
+    name: ClassVar = "hf"
+    version: ClassVar = SAMPLER_VERSION
+    packages: ClassVar = ("torch", "transformers")
+
+    device: str = "auto"
+    dtype: str = "auto"
+    max_rows: int | None = None
+
+    @property
+    def gpus(self) -> int:
+        """GPUs that a sampler takes where there are some."""
+        return 1
+
+    def resolved_dtype(self) -> str:
+        """Type of the weights while sampling; it is part of the store's key."""
+        return dtype_name(self.dtype, self.device)
+
+    def check(self, processors: Sequence[LogitsProcessor]) -> None:
+        """Raises unless the engine is installed and can do what is asked."""
+
+    def open(self, model: Path) -> Sampler:
+        """Loads a model."""
+        return HFSampler(model, device=self.device, dtype=self.dtype, max_rows=self.max_rows)
+
+
+def dtype_name(dtype: str, device: str) -> str:
+    return str(resolve_dtype(dtype, resolve_device(device))).removeprefix("torch.")
