@@ -28,14 +28,15 @@ def extrapolate_leak(
 ) -> LeakCurve:
     """Estimates leak@k for k above the number of samples, with intervals over prompts.
 
-    No estimate without assumptions reaches beyond n samples: a prompt that never leaked in 200 may
-    leak once in 300 or never. The assumption is that prompts are of two kinds whose score
-    distributions vary as Dirichlet processes (``leakrepro.stats.posterior``), fitted to the scores
-    of all prompts; leak@k is the mean over prompts of its posterior mean, moved so that it meets
-    the unbiased estimate at the number of samples. The interval spans the bootstrap over clusters
-    of ``leak_at_k`` around two such fits, with one kind of prompts and with two, and the estimates of
-    fits to resampled clusters: where the data do not tell the fits apart it is wide. Its lower end
-    is never below that of the largest unbiased k, since leak@k rises with k.
+    No estimate without assumptions reaches beyond n samples: a prompt that never leaked in 200
+    may leak once in 300 or never. The assumption is that prompts are of two kinds whose score
+    distributions vary as Dirichlet processes (``leakrepro.stats.posterior``), fitted to the
+    scores of all prompts; leak@k is the mean over prompts of its posterior mean, moved so that
+    it meets the unbiased estimate at the number of samples. The interval spans the bootstrap
+    over clusters of ``leak_at_k`` around two such fits, with one kind of prompts and with two,
+    and the estimates of fits to resampled clusters: where the data do not tell the fits apart
+    it is wide. Its lower end is never below that of the largest unbiased k, since leak@k rises
+    with k.
 
     Simulated (``make coverage``; 80 prompts, 400 runs a cell), the nominal 95 % covered .945 to
     .995 up to k = 2 n. Further out it depends on how rare leaks are: at k = 4 n from 50 samples .94
