@@ -7,8 +7,12 @@
 
 import lazy_loader
 
+from leakrepro.models.named import register
+
 __version__ = "0.1.0"
 
+# Models are made by name in a room above those that ask for them; see leakrepro/models/named.py.
 # Public names are listed in __init__.pyi and load on first use: `import leakrepro`, the kernel and
 # the estimator need no torch, and the command's help is quick.
+register("leakrepro.profiles.models")
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

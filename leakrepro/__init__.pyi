@@ -1,9 +1,10 @@
 from . import models, report, unlearning
 from .benchmarks import Benchmark, load_benchmark, read_prompts
-from .evaluation.evaluator import evaluate, load_metrics, score_samples
+from .evaluation.evaluator import evaluate, make_reports, score_samples
 from .evaluation.leak_report import LeakReport
 from .evaluation.rule_runs import rule
-from .metrics import CoreMetric, load_metric
+from .execution.backend import Backend
+from .metrics import CoreMetric, load_metric, load_metrics
 from .metrics.choice import choice_likelihood_accuracy
 from .profiles import Profile, load_profile, make_engine, make_models, method_options
 from .reproduction.rules import make_rules
@@ -37,6 +38,7 @@ from .unlearning import RuleOptions, unlearn
 
 __all__ = [
     "AdaptivePlan",
+    "Backend",
     "Benchmark",
     "CoreMetric",
     "Decoding",
@@ -73,6 +75,7 @@ __all__ = [
     "load_profile",
     "make_engine",
     "make_models",
+    "make_reports",
     "make_rules",
     "method_options",
     "models",

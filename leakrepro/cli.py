@@ -190,8 +190,8 @@ def evaluate(
     Example: leakrepro evaluate ./my-model --benchmark tofu -o forget=forget05 --n 200
     """
     import leakrepro as lr
-    from leakrepro.evaluation.frames import readable, summary, table
 
+    backend = lr.Backend(engine, executor, workers)
     bench = _benchmark(benchmark, option)
     given = {
         "n": n,
@@ -208,14 +208,12 @@ def evaluate(
         decoding=bench.decoding.replace(**changes),
         metric=metric or None,
         k=k or None,
-        engine=engine,
-        executor=executor,
-        workers=workers,
+        backend=backend,
     )
-    typer.echo(readable(summary([report])).T.to_string(header=False))
-    typer.echo(f"samples: {report.samples}")
+    typer.echo(report)
+    typer.echo(f"samples: {report.samples_path}")
     if csv is not None:
-        table([report]).to_csv(csv, index=False)
+        report.to_frame().to_csv(csv, index=False)
         typer.echo(f"table: {csv}")
 
 
@@ -250,11 +248,13 @@ def unlearn(
     Example: leakrepro unlearn ./my-model --benchmark tofu --method NPO -m beta=0.5 -m epochs=5
     """
     import leakrepro.unlearning as methods
-    from leakrepro.profiles.schema import fill
+    from leakrepro.profiles import fill, options_for
 
-    kind = methods.find_method(method).options
-    options = fill(kind, _pairs(method_option, "-m"), f"-m for {method}")
+    given = _pairs(method_option, "-m")
+    fill(methods.find_method(method).options, given, f"-m for {method}")  # errors come first
     bench = _benchmark(benchmark, option)
+    options, source = options_for(model, bench, method, given)
+    typer.echo(f"{method}: {source}", err=True)
     estimate = methods.estimate_unlearning(model, bench, method, options)
     typer.echo(f"memory: {estimate}", err=True)
     path = methods.unlearn(
@@ -295,8 +295,10 @@ def rule(
     retrain: Annotated[
         str | None, typer.Option(help="Model that never saw the forget set, to compare with.")
     ] = None,
-    n: Annotated[int | None, typer.Option(help="Samples a prompt of the evaluation.")] = None,
-    workers: Annotated[int, typer.Option(help="Sampling processes.")] = 1,
+    n: Annotated[int | None, typer.Option(help="Samples per prompt of the evaluation.")] = None,
+    engine: Annotated[str, typer.Option(help="hf or vllm.")] = "hf",
+    executor: Annotated[str, typer.Option(help="local or ray.")] = "local",
+    workers: Annotated[int, typer.Option(help="Processes or actors.")] = 1,
     output_dir: Annotated[
         Path | None, typer.Option(help="Models and table; by default under LEAKREPRO_HOME.")
     ] = None,
@@ -309,35 +311,37 @@ def rule(
     Example: leakrepro rule Original --benchmark fictional --base NPO -r steps=80 --rule-option n=64
     """
     import leakrepro as lr
-    from leakrepro.evaluation.frames import readable
-    from leakrepro.evaluation.rule_result import rule_table
-    from leakrepro.profiles.schema import fill
+    from leakrepro.profiles import fill, options_for
     from leakrepro.unlearning import RuleOptions, find_method
 
     kind = find_method(base).options
-    given = _pairs(method_option, "-m")
+    given, changes = _pairs(method_option, "-m"), _pairs(round_option, "-r")
     rule_given = _pairs(rule_option, "--rule-option")
     if taken := rule_given.keys() & {"base", "round"}:
         raise ValueError(f"--rule-option {taken.pop()} is given by -m and -r")
     options = fill(RuleOptions, rule_given, "--rule-option")
-    options = dataclasses.replace(
-        options,
-        base=fill(kind, given, f"-m for {base}"),
-        round=fill(kind, given | _pairs(round_option, "-r"), f"-r for {base}"),
-    )
+    fill(kind, given, f"-m for {base}")  # errors come before the benchmark is read
+    fill(kind, given | changes, f"-r for {base}")
+    backend = lr.Backend(engine, executor, workers)
     bench = _benchmark(benchmark, option)
+    if given or changes:
+        options = dataclasses.replace(
+            options,
+            base=options_for(model, bench, base, given)[0],
+            round=options_for(model, bench, base, given | changes)[0],
+        )
     result = lr.rule(
         model,
         bench,
         base,
         rounds,
-        options,
+        options if given or changes or rule_given else None,
         retrain=retrain,
         decoding=None if n is None else bench.decoding.replace(n=n),
-        workers=workers,
+        backend=backend,
         output_dir=output_dir,
     )
-    typer.echo(readable(rule_table([result])).T.to_string(header=False))
+    typer.echo(result)
     for each in result.rounds:
         typer.echo(f"round {each.index}: {each.checkpoint}")
 
@@ -366,14 +370,14 @@ def score(
 
     if benchmark is None and metric.startswith("fact_match"):
         raise ValueError(f"{metric} refuses answers about others, so it needs --benchmark")
-    subjects = _benchmark(benchmark, option).subjects if benchmark is not None else None
-    core = lr.load_metric(metric, subjects=subjects)
+    bench = _benchmark(benchmark, option) if benchmark is not None else None
+    core = lr.load_metric(metric, bench)
     samples = lr.read_samples(store)
     scores = lr.score_samples(samples, core)
     curve = lr.leak_at_k(
         scores,
         interval="samples" if new_draws else "prompts",
-        clusters=[prompt.cluster for prompt in samples.prompts],
+        clusters=samples.clusters,
         plan=samples.plan,
     )
     typer.echo(f"{'k':>5}  leak@k  {100 * curve.confidence:g} % interval ({core.id})")

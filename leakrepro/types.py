@@ -179,6 +179,13 @@ class Decoding:
                 f"greedy decoding (temperature 0) is one row a prompt: n must be 1, not {self.n}"
             )
 
+    def __str__(self) -> str:
+        """The field's short form, such as ``T = 1, top-p 1``."""
+        if self.is_greedy:
+            return "greedy"
+        top_k = "" if self.top_k is None else f", top-k {self.top_k}"
+        return f"T = {self.temperature:g}, top-p {self.top_p:g}{top_k}"
+
     @property
     def is_greedy(self) -> bool:
         return self.temperature == 0

@@ -51,7 +51,7 @@ def test_every_public_class_and_function_is_described(room: ModuleType) -> None:
 def test_no_function_is_named_as_a_module() -> None:
     # Importing leakrepro.x puts the module in the place of a function lr.x.
     modules = {module.name for module in pkgutil.iter_modules(lr.__path__)}
-    assert modules & set(lr.__all__) == {"models", "paths", "report", "unlearning"}
+    assert modules & set(lr.__all__) == {"models", "report", "unlearning"}
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

@@ -11,8 +11,8 @@ import pyarrow as pa
 
 import leakrepro as lr
 from leakrepro.bench.shapes import tofu
-from leakrepro.evaluation.frames import readable, summary
-from leakrepro.evaluation.leak_report import digest_texts
+from leakrepro.evaluation.frames import readable
+from leakrepro.evaluation.leak_report import digest_texts, summary
 from leakrepro.metrics import load_metric
 from leakrepro.sampling.store import SHARD_ROWS, Identity, SampleStore, prompts_hash
 

@@ -26,8 +26,6 @@ class Benchmark:
         subjects: Cluster -> full name of its subject; empty where the benchmark has none.
         pool_sizes: Prompt id -> number of values that its fact is drawn from uniformly. Prompts
             listed here are *easy*: a guesser hits with 1 / pool. The others are *hard*.
-        profile: The profile that says how the benchmark's named models are made ...
-        study: ... and which of its studies, where it is one of these.
     """
 
     name: str
@@ -41,8 +39,6 @@ class Benchmark:
     fresh: tuple[Prompt, ...] = field(default=(), repr=False)
     subjects: Mapping[str, str] = field(default_factory=dict, repr=False)
     pool_sizes: Mapping[str, int] = field(default_factory=dict, repr=False)
-    profile: str = ""
-    study: str | None = None
 
     def __post_init__(self) -> None:
         check_prompts(self.forget + self.retain + self.held_out)

@@ -210,8 +210,6 @@ def _muse(
         train_forget=trained["forget"],
         train_retain=trained["retain"],
         fresh=_chunks(corpus, "retain", fresh, chunk_words, chunks, "fresh"),
-        profile="scratch-cpu" if train_questions else "paper",
-        study=f"muse-{corpus}",
     )
 
 

@@ -85,7 +85,6 @@ def tofu(
 
     options = {"authors": authors, "retain_questions": retain_questions, "system": system}
     chosen = "".join(f" {name}={value}" for name, value in options.items() if value is not None)
-    small = authors is not None or retain_questions is not None
     return Benchmark(
         name=f"tofu {forget} {prompt_key}{chosen}",
         forget=prompts(forgotten, forget_rows, prompt_key, "forget"),
@@ -96,7 +95,6 @@ def tofu(
         train_forget=prompts(forgotten, full, "question", "forget"),
         train_retain=prompts(trained, full, "question", "retain"),
         fresh=prompts(retained[len(trained) :], full, "question", "retain"),
-        profile="scratch-cpu" if small else "paper",
     )
 
 

@@ -111,8 +111,6 @@ def wmdp(
         metrics=("choice_accuracy",) if letters else ("rougeL_recall/stem",),
         decoding=Decoding(max_new_tokens=4, stop=("\n",)) if letters else Decoding(),
         pool_sizes={prompt.id: _OPTIONS for prompt in forget} if letters else {},
-        profile="paper",
-        study="wmdp",
     )
 
 

@@ -1,64 +1,65 @@
-"""``evaluate``: everything that a table row needs to know about one model."""
+"""``evaluate``: samples, scores and leak@k of one model in one result."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
+from transformers import PreTrainedTokenizerBase
 
 from leakrepro.benchmarks.base import Benchmark
 from leakrepro.evaluation.leak_report import LeakReport, digest_texts
-from leakrepro.metrics import CoreMetric, EntailmentScore, load_metric
+from leakrepro.execution.backend import Backend, takes_backend
+from leakrepro.metrics.base import CoreMetric
+from leakrepro.metrics.registry import Metric, load_metrics
 from leakrepro.metrics.text import naming_share
-from leakrepro.profiles.models import make_entailment, resolve
-from leakrepro.report import published
+from leakrepro.models.resolve import LoadedModel, Model, resolve
+from leakrepro.profiles.schema import Profile
 from leakrepro.sampling import Samples, sample
-from leakrepro.sampling.engines.table import Engine
 from leakrepro.stats.estimator import LeakCurve, chance_curve, leak_at_k
 from leakrepro.types import Decoding, Prompt, Scores
 
-Metric = str | CoreMetric
-_EMBEDDED = "entailment/embedded"
 _BLOCK = 200_000  # samples that are held as Python strings at a time
 
 
+@takes_backend
 def evaluate(
-    model: str | Path,
+    model: Model,
     benchmark: Benchmark,
     *,
+    tokenizer: PreTrainedTokenizerBase | None = None,
     decoding: Decoding | None = None,
     metric: Metric | Sequence[Metric] | None = None,
     k: Sequence[int] | None = None,
     retain_n: int = 8,
-    engine: str | Engine = "hf",
-    executor: str = "local",
-    workers: int = 1,
+    backend: Backend | None = None,
     name: str | None = None,
 ) -> LeakReport:
-    """Samples a model on the forget and retain prompts, greedily and not, and scores what it says.
+    """Samples a model on the forget and retain prompts, greedily and not, and scores the answers.
 
     Samples are kept under ``LEAKREPRO_HOME/samples``: the same call reads them, and a call with
     another metric or k only scores again.
 
     Args:
-        model: A folder, a hub id, or a model of the benchmark's profile (``"Original"``,
-            ``"NPO"`` ...), which is then made on demand.
+        model: A folder, a hub id, a name of the profile that makes the benchmark's models
+            (``"Original"``, ``"NPO"`` ...; it is made when it is missing), or a
+            ``PreTrainedModel``.
         benchmark: Whose forget prompts are sampled; see ``leakrepro.load_benchmark``.
-        decoding: How; None for the benchmark's default.
-        metric: Core metrics or their ids, headline first; None for the benchmark's own.
+        tokenizer: Of a loaded model.
+        decoding: How to sample; None for the benchmark's default.
+        metric: Core metrics or their ids, the primary one first; None for the benchmark's own.
         k: Values of k; None for powers of two up to ``decoding.n``.
-        retain_n: Samples of each retain prompt under the same decoding.
-        engine: Sampling engine, see ``leakrepro.sample``.
-        executor: Where sampling runs, and metrics that are given by their ids.
-        workers: Processes or actors there.
+        retain_n: Samples per retain prompt under the same decoding.
+        backend: Where sampling and the metrics' models run; None for one process.
         name: Name in tables and figures; None for ``model``.
 
     Returns:
         leak@k with intervals over prompts that respect clusters, the greedy leak, the easy and
-        hard split with its chance curve where the benchmark has one, and the retain scores.
+        hard split with its chance curve where the benchmark has one, the retain scores, and the
+        scores of all samples.
 
     Raises:
         ValueError: for k above n and other values out of range, and for an unknown metric.
@@ -69,16 +70,17 @@ def evaluate(
     k = k if k is None else sorted(k)
     if k and k[-1] > decoding.n:
         raise ValueError(
-            f"k = {k[-1]} needs as many samples a prompt, but n is {decoding.n}: raise n or lower k"
+            f"k = {k[-1]} needs as many samples per prompt, but n is {decoding.n}: raise n or "
+            "lower k"
         )
     if k is not None and (not k or k[0] < 1):
         raise ValueError(f"k must hold numbers from 1 to n, not {k}")
     retain_decoding = decoding if decoding.is_greedy else decoding.replace(n=retain_n)
-    metrics = load_metrics(metric, benchmark, executor=executor, workers=workers)
-    path = resolve(model, benchmark)
+    metrics = load_metrics(metric, benchmark, backend)
+    source = resolve(model, benchmark, tokenizer)
     everyone = benchmark.forget + benchmark.retain
     forget, retain, greedy = (
-        sample(path, prompts, how, engine=engine, executor=executor, workers=workers)
+        sample(source, prompts, how, backend=backend)
         for prompts, how in (
             (benchmark.forget, decoding),
             (benchmark.retain, retain_decoding),
@@ -87,43 +89,81 @@ def evaluate(
     )
 
     count = len(benchmark.forget)
-    leaks = {each.id: each.score(forget.prompts, forget.texts) for each in metrics}
-    curves = {id: _curve(scores, forget.prompts, k) for id, scores in leaks.items()}
+    scores = {each.id: each.score(forget.prompts, forget.texts) for each in metrics}
     greedy_leak, retain_greedy, retain_sampled = {}, {}, {}
     for each in metrics:
         greedy_leak[each.id] = _mean(each, greedy.prompts[:count], greedy.texts[:count])
         retain_greedy[each.id] = _mean(each, greedy.prompts[count:], greedy.texts[count:])
         retain_sampled[each.id] = _mean(each, retain.prompts, retain.texts)
 
-    draws = {
-        id: leak_at_k(scores, k, interval="samples").stderr
-        for id, scores in leaks.items()
-        if len(published(benchmark.name, id, decoding.temperature, decoding.top_p))
-    }
-    easy, hard, chance = _split(leaks[metrics[0].id], benchmark, k)
+    easy, hard, chance = _split(scores[metrics[0].id], benchmark, k)
     return LeakReport(
-        model=name or str(model),
+        model=name or _name(model),
         benchmark=benchmark.name,
-        weights=forget.fingerprint,
+        weights_fingerprint=forget.weights_fingerprint,
         decoding=decoding,
-        texts=digest_texts(forget.texts),
-        curves=curves,
+        texts_digest=digest_texts(forget.texts),
+        curves={id: _curve(each, forget.prompts, k) for id, each in scores.items()},
         greedy=greedy_leak,
         retain_greedy=retain_greedy,
         retain_sampled=retain_sampled,
         finished=forget.finished,
-        samples=forget.path,
+        samples_path=forget.path,
+        scores=scores,
+        clusters=tuple(forget.clusters),
         missing={
-            id: sum(forget.counts) - scores.values.size
-            for id, scores in leaks.items()
-            if scores.values.size < sum(forget.counts)
+            id: sum(forget.counts) - each.values.size
+            for id, each in scores.items()
+            if each.values.size < sum(forget.counts)
         },
-        named=naming_share(forget.prompts, forget.texts, benchmark.subjects),
+        named_share=naming_share(forget.prompts, forget.texts, benchmark.subjects),
         easy=easy,
         hard=hard,
         chance=chance,
-        draws=draws,
     )
+
+
+def make_reports(
+    profile: Profile,
+    benchmark: Benchmark,
+    models: Mapping[str, Path],
+    *,
+    decoding: Decoding | None = None,
+    metric: Metric | Sequence[Metric] | None = None,
+    k: Sequence[int] | None = None,
+    retain_n: int | None = None,
+) -> list[LeakReport]:
+    """Evaluates models as a profile says, one report per model in their order.
+
+    Args:
+        profile: Decoding, metrics, k, ``retain_n`` and backend.
+        benchmark: What is asked.
+        models: Name in tables -> folder, as ``leakrepro.make_models`` returns them.
+        decoding: Instead of the profile's.
+        metric: Core metrics or their ids, instead of the profile's.
+        k: Instead of the profile's.
+        retain_n: Instead of the profile's.
+
+    Raises:
+        ValueError: for k above n and other values out of range, and for an unknown metric.
+        FileNotFoundError: when there is no such model.
+        StoreError: when samples cannot be kept or a store is damaged.
+    """
+    backend = profile.backend
+    metrics = load_metrics(metric or profile.metrics, benchmark, backend)
+    return [
+        evaluate(
+            model,
+            benchmark,
+            name=name,
+            decoding=decoding or profile.decoding,
+            metric=metrics,
+            k=k or profile.k,
+            retain_n=retain_n or profile.retain_n,
+            backend=backend,
+        )
+        for name, model in models.items()
+    ]
 
 
 def score_samples(samples: Samples, metric: CoreMetric) -> Scores:
@@ -144,40 +184,11 @@ def score_samples(samples: Samples, metric: CoreMetric) -> Scores:
     return Scores(np.concatenate(values), np.cumsum([0, *np.concatenate(counts)]))
 
 
-def load_metrics(
-    metric: Metric | Sequence[Metric] | None,
-    benchmark: Benchmark,
-    *,
-    executor: str = "local",
-    workers: int = 1,
-) -> list[CoreMetric]:
-    """Core metrics for a benchmark.
-
-    Args:
-        metric: Ids as ``load_metric`` takes them, or metrics as they are; None for the benchmark's
-            own. ``entailment/embedded`` is the entailment model of the fictional worlds, trained
-            now or before.
-        benchmark: Gives the subjects.
-        executor: Where metrics with a model read.
-        workers: How many at the same time.
-
-    Raises:
-        ValueError: as ``load_metric``.
-    """
-    if metric is None:
-        metric = benchmark.metrics
-    elif isinstance(metric, str) or not isinstance(metric, Sequence):
-        metric = [metric]
-
-    def load(one: Metric) -> CoreMetric:
-        if not isinstance(one, str):
-            return one
-        if one == _EMBEDDED:
-            path = make_entailment(benchmark)
-            return EntailmentScore(path, name="embedded", executor=executor, workers=workers)
-        return load_metric(one, subjects=benchmark.subjects, executor=executor, workers=workers)
-
-    return [load(each) for each in metric]
+def _name(model: Model) -> str:
+    if isinstance(model, str | Path):
+        return str(model)
+    loaded = model.model if isinstance(model, LoadedModel) else model
+    return loaded.name_or_path or type(loaded).__name__
 
 
 def _curve(scores: Scores, prompts: Sequence[Prompt], k: Sequence[int] | None) -> LeakCurve:

@@ -2,42 +2,53 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import html
+import json
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from leakrepro.stats.estimator import LeakCurve
-from leakrepro.types import Decoding
+from leakrepro import __version__
+from leakrepro.evaluation.frames import add_estimate, readable
+from leakrepro.stats.estimator import LeakCurve, LeakDifference, compare_leak, leak_at_k
+from leakrepro.types import Decoding, Scores
+
+_SHOWN = (1, 8, 32, 128)  # values of k in a summary
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LeakReport:
     """The evaluation of one model on one benchmark under one decoding.
 
     Attributes:
         model: Name of the model, as tables and legends show it.
         benchmark: Name of the benchmark with its options.
-        weights: Fingerprint of the weights that were evaluated.
+        weights_fingerprint: Fingerprint of the weights that were evaluated.
         decoding: How the samples were drawn.
-        texts: ``digest_texts`` of the samples; it tells when two models wrote the same.
-        curves: Core metric id -> leak@k on the forget prompts; the headline metric first.
-        greedy: Core metric id -> leak of the greedy answers, one row a prompt (k = 1).
+        texts_digest: ``digest_texts`` of the samples; used to detect two models with identical
+            samples.
+        curves: Core metric id -> leak@k on the forget prompts; the primary metric first.
+        greedy: Core metric id -> leak of the greedy answers, one row per prompt (k = 1).
         retain_greedy: Core metric id -> score of the greedy answers to the retain prompts (k = 1).
         retain_sampled: The same for sampled answers: the retain score (k = 1).
         finished: Share of the samples that ended before the length limit, in [0, 1].
-        samples: Directory of the sample store.
+        samples_path: Folder of the sample store.
+        scores: Core metric id -> scores of the samples, forget prompts x samples.
+        clusters: One label per forget prompt.
         missing: Core metric id -> samples without a score, where that was allowed.
-        named: Share of the samples that name the right subject, in [0, 1], where that is known.
-        easy: leak@k of the headline metric on prompts with facts that can be guessed.
+        named_share: Share of the samples that name the right subject, in [0, 1]; None where that
+            is not known.
+        easy: leak@k of the primary metric on prompts with facts that can be guessed.
         hard: The same on the other prompts.
         chance: What a uniform guesser leaks on the easy prompts at ``easy.k``, [len(k)].
-        draws: Core metric id -> standard error of leak@k under new draws of the same prompts,
-            [len(k)], for the metrics of which values are published.
 
     Raises:
         ValueError: when the parts do not fit each other; the message names the model.
@@ -45,21 +56,22 @@ class LeakReport:
 
     model: str
     benchmark: str
-    weights: str
+    weights_fingerprint: str
     decoding: Decoding
-    texts: str
+    texts_digest: str
     curves: Mapping[str, LeakCurve]
     greedy: Mapping[str, LeakCurve]
     retain_greedy: Mapping[str, LeakCurve]
     retain_sampled: Mapping[str, LeakCurve]
     finished: float
-    samples: Path
+    samples_path: Path
+    scores: Mapping[str, Scores] = field(default_factory=dict)
+    clusters: tuple[str, ...] = ()
     missing: Mapping[str, int] = field(default_factory=dict)
-    named: float | None = None
+    named_share: float | None = None
     easy: LeakCurve | None = None
     hard: LeakCurve | None = None
     chance: NDArray[np.float64] | None = None
-    draws: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.curves:
@@ -72,7 +84,10 @@ class LeakReport:
                     f"has {sorted(self.curves)}"
                 )
             if any(curve.k.tolist() != [1] for curve in curves.values()):
-                raise ValueError(f"report of {self.model!r}: {name} must hold k = 1 alone")
+                raise ValueError(f"report of {self.model!r}: {name} must hold only k = 1")
+        for metric, scores in self.scores.items():
+            if metric not in self.curves or len(scores) != self.curves[metric].n_prompts:
+                raise ValueError(f"report of {self.model!r}: {metric!r} has scores and no curve")
         if not 0 <= self.finished <= 1:
             raise ValueError(
                 f"report of {self.model!r}: finished is a share in [0, 1], not {self.finished}"
@@ -84,17 +99,102 @@ class LeakReport:
 
     @property
     def headline(self) -> str:
-        """Id of the headline metric."""
+        """Id of the primary metric."""
         return next(iter(self.curves))
 
     def curve(self, metric: str | None = None) -> LeakCurve:
-        """The curve of a metric (None: the headline); ValueError when it was not computed."""
+        """The curve of a metric (None: the primary); ValueError when it was not computed."""
         metric = self.headline if metric is None else metric
         if metric not in self.curves:
             raise ValueError(
                 f"report of {self.model!r} has no metric {metric!r}, only {', '.join(self.curves)}"
             )
         return self.curves[metric]
+
+    def compare(
+        self, other: LeakReport, k: int | Sequence[int] | None = None, metric: str | None = None
+    ) -> LeakDifference:
+        """leak@k of this model less that of another, paired by prompt.
+
+        Args:
+            other: The report of another model on the same prompts.
+            k: Sample counts; None for those of this report's curve.
+            metric: Id of the core metric; None for the primary.
+
+        Raises:
+            ValueError: for a metric without scores, reports on different prompts, and a ``k``
+                above the number of samples of one of them.
+        """
+        metric = self.headline if metric is None else metric
+        for report in (self, other):
+            if metric not in report.scores:
+                raise ValueError(f"report of {report.model!r} has no scores of {metric!r}")
+        if self.benchmark != other.benchmark or self.clusters != other.clusters:
+            raise ValueError(
+                f"{self.model!r} on {self.benchmark} and {other.model!r} on {other.benchmark} "
+                "were not asked the same prompts"
+            )
+        ks = self.curve(metric).k.tolist() if k is None else k
+        clusters = self.clusters or None
+        return compare_leak(self.scores[metric], other.scores[metric], ks, clusters=clusters)
+
+    def new_draws_stderr(self, metric: str | None = None) -> NDArray[np.float64]:
+        """Standard error of leak@k under new samples of the same prompts, [len(k)].
+
+        It is what a published value on the same prompts is compared with; nan where the report
+        holds no scores of the metric.
+        """
+        curve = self.curve(metric)
+        scores = self.scores.get(self.headline if metric is None else metric)
+        if scores is None:
+            return np.full(curve.k.size, np.nan)
+        return leak_at_k(scores, curve.k.tolist(), interval="samples").stderr
+
+    def to_frame(self) -> pd.DataFrame:
+        """All curves in long form, one row per core metric and k; see ``table``."""
+        return _long_frame(_long_rows(self))
+
+    def to_json(self) -> str:
+        """Everything but scores and per-prompt values, as JSON text."""
+        parts = ("curves", "greedy", "retain_greedy", "retain_sampled")
+        content: dict[str, Any] = {
+            "model": self.model,
+            "benchmark": self.benchmark,
+            "weights_fingerprint": self.weights_fingerprint,
+            "decoding": dataclasses.asdict(self.decoding),
+            "texts_digest": self.texts_digest,
+            "samples_path": str(self.samples_path),
+            "finished": self.finished,
+            "named_share": self.named_share,
+            "missing": dict(self.missing),
+            **{
+                part: {metric: _plain(curve) for metric, curve in getattr(self, part).items()}
+                for part in parts
+            },
+            "easy": self.easy and _plain(self.easy),
+            "hard": self.hard and _plain(self.hard),
+            "chance": None if self.chance is None else self.chance.tolist(),
+            "leakrepro": __version__,
+        }
+        return json.dumps(content, indent=1)
+
+    def __repr__(self) -> str:
+        frame = self._readable().T
+        return f"{self._title()}\n{frame.to_string(header=False)}"
+
+    def _repr_html_(self) -> str:
+        frame = self._readable()
+        return f"<p>{html.escape(self._title())}</p>{frame.to_html(index=False)}"
+
+    def _title(self) -> str:
+        return (
+            f"LeakReport of {self.model} on {self.benchmark} ({self.headline}, {self.decoding}, "
+            f"n = {self.decoding.n}, {100 * self.curve().confidence:g} % intervals)"
+        )
+
+    def _readable(self) -> pd.DataFrame:
+        row = _summary_row(self, None, _SHOWN)
+        return readable(pd.DataFrame([row]).drop(columns=["benchmark", "model", "decoding"]))
 
 
 def digest_texts(texts: Iterable[Sequence[str]]) -> str:
@@ -127,14 +227,14 @@ def check_reports(reports: Iterable[LeakReport]) -> tuple[LeakReport, ...]:
     writers: dict[str, LeakReport] = {}
     seen: set[tuple[str, str, Decoding]] = set()
     for report in checked:
-        other = names.setdefault(report.weights, report.model)
+        other = names.setdefault(report.weights_fingerprint, report.model)
         if other != report.model:
             raise ValueError(
-                f"{other!r} and {report.model!r} are the same weights ({report.weights}): one of "
-                "them was not loaded or not trained as named"
+                f"{other!r} and {report.model!r} are the same weights "
+                f"({report.weights_fingerprint}): one of them was not loaded or trained as named"
             )
         place = (report.model, report.benchmark)  # each world has an "NPO" of its own
-        if weights.setdefault(place, report.weights) != report.weights:
+        if weights.setdefault(place, report.weights_fingerprint) != report.weights_fingerprint:
             raise ValueError(
                 f"two models with different weights are named {report.model!r} on "
                 f"{report.benchmark}"
@@ -143,20 +243,123 @@ def check_reports(reports: Iterable[LeakReport]) -> tuple[LeakReport, ...]:
         if key in seen:
             raise ValueError(f"{report.model!r} is reported twice on {report.benchmark}")
         seen.add(key)
-        writer = writers.setdefault(report.texts, report)
-        if writer.weights != report.weights:
+        writer = writers.setdefault(report.texts_digest, report)
+        if writer.weights_fingerprint != report.weights_fingerprint:
             warnings.warn(
                 f"{writer.model!r} and {report.model!r} have different weights but identical "
-                f"samples ({writer.samples} and {report.samples})",
+                f"samples ({writer.samples_path} and {report.samples_path})",
                 UserWarning,
                 stacklevel=2,
             )
     return checked
 
 
-def describe_decoding(decoding: Decoding) -> str:
-    """The decoding in the field's short form, such as ``T = 1, top-p 1``."""
-    if decoding.is_greedy:
-        return "greedy"
-    top_k = "" if decoding.top_k is None else f", top-k {decoding.top_k}"
-    return f"T = {decoding.temperature:g}, top-p {decoding.top_p:g}{top_k}"
+def table(reports: Iterable[LeakReport]) -> pd.DataFrame:
+    """All curves in long form: one row per report, core metric and k.
+
+    Columns: benchmark, model, metric, temperature, top_p, top_k, n, k, leak@k, low, high, stderr,
+    plain_stderr, confidence, interval, prompts, clusters, weights. ``stderr`` respects clusters;
+    ``plain_stderr`` is what it would be if all prompts were independent. ``top_k`` is missing where
+    all tokens were kept; ``n`` is the smallest number of samples of a prompt.
+
+    Raises:
+        ValueError: for reports that cannot stand in one table, see ``check_reports``.
+    """
+    return _long_frame([row for report in check_reports(reports) for row in _long_rows(report)])
+
+
+def summary(
+    reports: Iterable[LeakReport],
+    metric: str | None = None,
+    *,
+    k: Sequence[int] = _SHOWN,
+) -> pd.DataFrame:
+    """One row per report: what the model leaks and what it has kept.
+
+    Columns: benchmark, model, decoding, greedy leak, leak@k for each ``k`` that was computed and
+    for the largest, easy and hard leak at the largest k with what chance gives on the easy prompts
+    (primary metric only, where the benchmark has both), retain score (greedy) and (sampled),
+    finished. Each estimate is followed by its interval in columns that end in " low" and " high".
+
+    Args:
+        reports: One or more reports.
+        metric: Id of the core metric; None for the primary.
+        k: Sample counts to show.
+
+    Raises:
+        ValueError: for reports that cannot stand in one table, see ``check_reports``, and for a
+            metric that was not computed.
+    """
+    return pd.DataFrame([_summary_row(report, metric, k) for report in check_reports(reports)])
+
+
+def _long_rows(report: LeakReport) -> list[dict[str, Any]]:
+    return [
+        {
+            "benchmark": report.benchmark,
+            "model": report.model,
+            "metric": metric,
+            "temperature": report.decoding.temperature,
+            "top_p": report.decoding.top_p,
+            "top_k": report.decoding.top_k,
+            "n": curve.n_samples,
+            "k": int(curve.k[i]),
+            "leak@k": float(curve.value[i]),
+            "low": float(curve.low[i]),
+            "high": float(curve.high[i]),
+            "stderr": float(curve.stderr[i]),
+            "plain_stderr": _plain_stderr(curve, i),
+            "confidence": curve.confidence,
+            "interval": curve.interval,
+            "prompts": curve.n_prompts,
+            "clusters": curve.n_clusters,
+            "weights": report.weights_fingerprint,
+        }
+        for metric, curve in report.curves.items()
+        for i in range(curve.k.size)
+    ]
+
+
+def _long_frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    return pd.DataFrame(rows).astype({"top_k": "Int64"})
+
+
+def _plain_stderr(curve: LeakCurve, i: int) -> float:
+    values = curve.per_prompt[:, i]
+    return float(values.std(ddof=1) / values.size**0.5) if values.size > 1 else float("nan")
+
+
+def _summary_row(
+    report: LeakReport, metric: str | None, k: Sequence[int]
+) -> dict[str, str | float]:
+    curve = report.curve(metric)
+    name = report.headline if metric is None else metric
+    row: dict[str, str | float] = {
+        "benchmark": report.benchmark,
+        "model": report.model,
+        "decoding": str(report.decoding),
+    }
+    add_estimate(row, "greedy leak", report.greedy[name], 1)
+    largest = int(curve.k[-1])
+    for count in sorted({*k, largest} & set(curve.k.tolist())):
+        add_estimate(row, f"leak@{count}", curve, count)
+    if name == report.headline and report.hard is not None:  # else all is easy, or nothing
+        for split, part in (("easy", report.easy), ("hard", report.hard)):
+            if part is not None:
+                last = int(part.k[-1])
+                add_estimate(row, f"{split} leak@{last}", part, last)
+            if split == "easy" and part is not None and report.chance is not None:
+                row[f"easy chance@{last}"] = float(report.chance[-1])
+    add_estimate(row, "retain score (greedy)", report.retain_greedy[name], 1)
+    add_estimate(row, "retain score (sampled)", report.retain_sampled[name], 1)
+    row["finished"] = report.finished
+    return row
+
+
+def _plain(curve: LeakCurve) -> dict[str, Any]:
+    """A curve without its per-prompt values, as JSON holds it."""
+    kept = ("confidence", "interval", "n_prompts", "n_clusters", "n_samples")
+    columns = ("k", "value", "low", "high", "stderr")
+    return {name: getattr(curve, name).tolist() for name in columns} | {
+        name: getattr(curve, name) for name in kept
+    }

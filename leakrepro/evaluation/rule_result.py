@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import html
+import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 
-from leakrepro.evaluation.frames import HIGH, LOW, add_estimate
+from leakrepro import __version__
+from leakrepro.evaluation.frames import HIGH, LOW, add_estimate, readable
 from leakrepro.evaluation.leak_report import LeakReport
 from leakrepro.stats.estimator import LeakCurve, LeakDifference
+from leakrepro.unlearning.rule import Added
 
-Added = Literal["leaks", "none", "non_leaks"]
 CONTROLS: Mapping[Added, str] = {
     "leaks": "RULE",
     "none": "more steps",
@@ -75,7 +79,7 @@ class RuleRound:
         return float(self.report.retain_sampled[self.report.headline].value[0])
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class RuleResult:
     """RULE, or one of its controls, around one base method.
 
@@ -95,6 +99,34 @@ class RuleResult:
     def name(self) -> str:
         """``RULE-NPO``, or for a control ``NPO, more steps``."""
         return rule_name(self.base, self.added)
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per round; see ``rule_table``."""
+        return rule_table([self])
+
+    def to_json(self) -> str:
+        """The rows of ``to_frame`` with the folder of each round's model, as JSON text."""
+        rows = json.loads(self.to_frame().to_json(orient="records"))
+        for row, each in zip(rows, self.rounds, strict=True):
+            row["checkpoint"] = str(each.checkpoint)
+        content = {"base": self.base, "added": self.added, "benchmark": self.benchmark}
+        return json.dumps({**content, "rounds": rows, "leakrepro": __version__}, indent=1)
+
+    def __repr__(self) -> str:
+        return f"{self._title()}\n{self._readable().to_string(index=False)}"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{html.escape(self._title())}</p>{self._readable().to_html(index=False)}"
+
+    def _title(self) -> str:
+        return f"RuleResult of {self.name} on {self.benchmark}"
+
+    def _readable(self) -> pd.DataFrame:
+        frame = self.to_frame()
+        leaks = [name for name in map(str, frame) if re.match(r"(held-out )?leak@\d+$", name)]
+        columns = [*leaks, "retain score (greedy)", "retain score (sampled)"]
+        bounds = [name + end for name in columns for end in (LOW, HIGH)]
+        return readable(frame[["round", *columns, *bounds, "forget set", "steps"]])
 
 
 def rule_name(base: str, added: Added) -> str:
@@ -140,8 +172,8 @@ def rule_table(results: Iterable[RuleResult]) -> pd.DataFrame:
             add_estimate(row, "retain score (greedy)", report.retain_greedy[headline], 1)
             add_estimate(row, "retain score (sampled)", report.retain_sampled[headline], 1)
             row["finished"] = report.finished
-            if report.named is not None:
-                row["named"] = report.named
+            if report.named_share is not None:
+                row["named"] = report.named_share
             row |= {
                 "forget set": each.forget_set_size,
                 "added": each.added,

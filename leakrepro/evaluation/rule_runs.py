@@ -4,59 +4,70 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
+from transformers import PreTrainedTokenizerBase
 
 from leakrepro.benchmarks.base import Benchmark
-from leakrepro.evaluation.evaluator import Metric, evaluate, load_metrics
+from leakrepro.evaluation.evaluator import evaluate
 from leakrepro.evaluation.leak_report import LeakReport
 from leakrepro.evaluation.rule_result import RuleResult, RuleRound, rule_name, rule_table
+from leakrepro.execution.backend import Backend, takes_backend
+from leakrepro.metrics.registry import Metric, load_metric, load_metrics
+from leakrepro.models.resolve import Model, resolve, resolve_folder
 from leakrepro.models.train import Progress
-from leakrepro.profiles.models import resolve
-from leakrepro.sampling import read_samples
-from leakrepro.stats.estimator import LeakDifference, compare_leak
-from leakrepro.types import Decoding, Scores
+from leakrepro.profiles.models import rule_options_for
+from leakrepro.types import Decoding
 from leakrepro.unlearning.rule import SEARCH_SEEDS, RuleOptions, rule_rounds
 
 
+@takes_backend
 def rule(
-    model: str | Path,
+    model: Model,
     benchmark: Benchmark,
     base: str = "NPO",
     rounds: int = 3,
     options: RuleOptions | None = None,
     *,
-    retrain: str | Path | None = None,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    retrain: Model | None = None,
     decoding: Decoding | None = None,
     metric: Metric | Sequence[Metric] | None = None,
     k: Sequence[int] | None = None,
     retain_n: int = 8,
-    workers: int = 1,
+    backend: Backend | None = None,
     output_dir: str | Path | None = None,
     resume: bool = True,
     progress: Progress | None = None,
 ) -> RuleResult:
     """Runs RULE (arXiv 2511.04934) and evaluates the base method and every round.
 
-    Sampling the very prompts that leak@k is measured on is training on the test: read the held-out
-    prompts beside them. The search draws from other seeds than the evaluation. The call can be
-    killed at any time, and the same call goes on where it stopped.
+    Sampling the prompts that leak@k is measured on is training on the test set: read the held-out
+    prompts as well. The search draws from other seeds than the evaluation. The call can be
+    killed at any time, and the same call continues where it stopped.
 
     Args:
-        model: The original model: a folder, a hub id, or a name of the benchmark's profile.
-        benchmark: Its forget prompts are searched and evaluated, its held-out ones evaluated alone.
+        model: The original model: a folder, a hub id, a name of the profile that makes the
+            benchmark's models, or a ``PreTrainedModel``, of which a copy is saved under
+            ``LEAKREPRO_HOME/models``.
+        benchmark: Its forget prompts are searched and evaluated, its held-out ones only evaluated.
         base: The base method, a name of ``leakrepro.unlearning.METHODS``.
         rounds: Rounds after the base method.
-        options: Of RULE, and of the base method in it; None for the defaults.
+        options: Of RULE, and of the base method in it. None, or ``options.base`` of None: those of
+            the profile that makes the benchmark's models, where ``model`` is one of its names, and
+            the defaults otherwise; a line on stderr says which.
+        tokenizer: Of a loaded model, also of ``retrain``.
         retrain: The model that never saw the forget set, to compare each round with.
         decoding: Of the evaluation; None for the benchmark's default.
-        metric: Core metrics or their ids, headline first; None for the benchmark's own.
+        metric: Core metrics or their ids, the primary one first; None for the benchmark's own. The
+            search uses the primary one unless ``options.metric`` names another.
         k: Values of k; None for powers of two up to ``decoding.n``.
-        retain_n: Samples of each retain prompt.
-        workers: Sampling processes.
+        retain_n: Samples per retain prompt.
+        backend: Where the search, the evaluation and the metrics' models run; None for one process.
         output_dir: Models go to ``round-0``, ``round-1`` ... there, and the table to
             ``rounds.csv``; None keeps the models under ``LEAKREPRO_HOME/models``.
         resume: False trains everything from the start.
@@ -66,35 +77,42 @@ def rule(
         The rounds; ``leakrepro.report.rule_table`` makes a table of one or more results.
 
     Raises:
-        ValueError: as ``evaluate`` and ``unlearn``, for a negative number of rounds, options of
-            another method, an evaluation seed that belongs to the search (2**62 and above), and a
-            metric that cannot score the prompts.
+        ValueError: for a negative number of rounds, an unknown method or metric, options of
+            another method, an evaluation seed from 2**62 on, and a metric that cannot score the
+            prompts.
         FileNotFoundError: for a missing model.
         FloatingPointError: when training diverges.
     """
-    options = options or RuleOptions()
     decoding = decoding or benchmark.decoding
     if rounds < 0:
         raise ValueError(f"rounds must be at least 0, not {rounds}")
     if decoding.seed >= SEARCH_SEEDS:
         raise ValueError(
-            f"evaluation seeds must be below 2**62, not {decoding.seed}: those above find leaks"
+            f"evaluation seeds must be below 2**62, not {decoding.seed}: seeds from 2**62 on are "
+            "reserved for RULE's search"
         )
-    path = resolve(model, benchmark)
-    yardstick = None if retrain is None else resolve(retrain, benchmark)
+    chosen, source = rule_options_for(model, benchmark, base, options)
+    if options is None or options.base is None:
+        tqdm.write(f"RULE around {base}: {source}", file=sys.stderr)
+    path = resolve_folder(model, benchmark, _of_loaded(model, tokenizer))
+    baseline = None
+    if retrain is not None:
+        baseline = resolve(retrain, benchmark, _of_loaded(retrain, tokenizer))
+    metrics = load_metrics(metric, benchmark, backend)
+    search = load_metric(chosen.metric, benchmark, backend) if chosen.metric else metrics[0]
     folder = None if output_dir is None else Path(output_dir)
     # Round 0 is trained; the others are searched and trained; all are evaluated.
-    stages = _stages(1 + 2 * rounds + rounds + 1, rule_name(base, options.added), progress)
+    stages = _stages(1 + 2 * rounds + rounds + 1, rule_name(base, chosen.added), progress)
     shared: dict[str, Any] = {
         "decoding": decoding,
-        "metric": metric,
+        "metric": metrics,
         "k": k,
         "retain_n": retain_n,
-        "workers": workers,
+        "backend": backend,
     }
 
     def measure(index: int, checkpoint: Path) -> tuple[LeakReport, LeakReport | None]:
-        name = f"{rule_name(base, options.added)}, round {index}" if index else base
+        name = f"{rule_name(base, chosen.added)}, round {index}" if index else base
         report = evaluate(checkpoint, benchmark, name=name, **shared)
         if not benchmark.held_out:
             return report, None
@@ -112,16 +130,17 @@ def rule(
             benchmark,
             base,
             rounds,
-            options,
+            chosen,
+            metric=search,
+            backend=backend,
             output_dir=folder,
             resume=resume,
-            workers=workers,
             quiet=progress is not None,
             stage=stage,
         )
         target = None
-        if yardstick is not None:
-            target = _scores(evaluate(yardstick, benchmark, name="Retrain", **shared), benchmark)
+        if baseline is not None:
+            target = evaluate(baseline, benchmark, name="Retrain", **shared)
         measured = []
         for each in done:
             report, held_out = measure(each.index, each.checkpoint)
@@ -131,7 +150,7 @@ def rule(
                     checkpoint=each.checkpoint,
                     report=report,
                     held_out_report=held_out,
-                    to_retrain=_difference(report, target, benchmark),
+                    to_retrain=None if target is None else report.compare(target),
                     added=len(each.added),
                     forget_set_size=each.forget_set_size,
                     steps=each.steps,
@@ -142,30 +161,17 @@ def rule(
                 )
             )
             stage()
-    result = RuleResult(base, options.added, benchmark.name, tuple(measured))
+    result = RuleResult(base, chosen.added, benchmark.name, tuple(measured))
     if folder is not None:
         rule_table([result]).to_csv(folder / "rounds.csv", index=False)
     return result
 
 
-def _scores(report: LeakReport, benchmark: Benchmark) -> Scores:
-    """Scores of a report's samples under its headline metric."""
-    samples = read_samples(report.samples)
-    (metric,) = load_metrics(report.headline, benchmark)
-    return metric.score(samples.prompts, samples.texts)
-
-
-def _difference(
-    report: LeakReport, target: Scores | None, benchmark: Benchmark
-) -> LeakDifference | None:
-    if target is None:
-        return None
-    return compare_leak(
-        _scores(report, benchmark),
-        target,
-        report.curve().k.tolist(),
-        clusters=[prompt.cluster for prompt in benchmark.forget],
-    )
+def _of_loaded(
+    model: Model, tokenizer: PreTrainedTokenizerBase | None
+) -> PreTrainedTokenizerBase | None:
+    """The tokenizer for a loaded model; a folder, hub id or name brings its own."""
+    return None if isinstance(model, str | Path) else tokenizer
 
 
 @contextlib.contextmanager

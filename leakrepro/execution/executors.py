@@ -1,4 +1,4 @@
-"""Where independent tasks run: in processes of this machine, or on a Ray cluster."""
+"""Runs independent tasks by the executor that a backend names."""
 
 from __future__ import annotations
 
@@ -7,37 +7,32 @@ from typing import Any, TypeVar
 
 from leakrepro.execution import local
 from leakrepro.execution import ray as cluster
+from leakrepro.execution.backend import Backend
 from leakrepro.execution.local import Watcher
 
 T = TypeVar("T")
 
-EXECUTORS = ("local", "ray")
-
 
 def stream(
-    executor: str,
+    backend: Backend,
     function: Callable[..., T],
     arguments: Sequence[tuple[Any, ...]],
     *,
-    workers: int,
-    threads: int = 1,
     watch: Watcher | None = None,
     gpus: int = 0,
 ) -> Generator[tuple[int, T]]:
-    """Yields ``(index, result)`` as tasks finish; see ``parallel.stream`` and ``cluster.stream``.
+    """Yields ``(index, result)`` as tasks finish; see ``local.stream`` and ``ray.stream``.
 
-    Raises:
-        ValueError: for an unknown executor; the message lists the known ones.
+    Args:
+        backend: The executor, the number of workers and their threads.
+        function: An importable function; its last argument is ``progress(done, total)``.
+        arguments: Picklable arguments, one tuple per task.
+        watch: Called with a task's index, its progress and its total.
+        gpus: GPUs per Ray actor, where the cluster has any.
     """
-    check_executor(executor)
-    if executor == "ray":
+    workers, threads = backend.workers, backend.threads_per_worker()
+    if backend.executor == "ray":
         return cluster.stream(
             function, arguments, workers=workers, threads=threads, watch=watch, gpus=gpus
         )
     return local.stream(function, arguments, workers=workers, threads=threads, watch=watch)
-
-
-def check_executor(executor: str) -> None:
-    """ValueError unless there is such an executor."""
-    if executor not in EXECUTORS:
-        raise ValueError(f"unknown executor {executor!r}; known are {', '.join(EXECUTORS)}")

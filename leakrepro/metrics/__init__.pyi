@@ -4,7 +4,7 @@ from .cosine import CosineSimilarity
 from .entailment import EntailmentScore
 from .judge import JudgeCost, LLMJudge
 from .model_scored import Usage
-from .registry import load_metric
+from .registry import Metric, load_metric, load_metrics
 from .rouge_recall import RougeRecall
 from .text import ExactMatch, FactMatch, normalise
 
@@ -17,10 +17,12 @@ __all__ = [
     "FactMatch",
     "JudgeCost",
     "LLMJudge",
+    "Metric",
     "RougeRecall",
     "Usage",
     "choice_likelihood_accuracy",
     "choice_log_likelihoods",
     "load_metric",
+    "load_metrics",
     "normalise",
 ]

@@ -6,18 +6,19 @@ import dataclasses
 import re
 from collections.abc import Iterable, Sequence
 from itertools import chain
-from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from leakrepro.benchmarks.base import Benchmark
 from leakrepro.metrics.text import check_candidates, normalise
 from leakrepro.models.chat import answer_ids, pad_id, prompt_ids
-from leakrepro.models.load import load_model, load_tokenizer, locate
+from leakrepro.models.load import load_model, load_tokenizer
+from leakrepro.models.resolve import LoadedModel, Model, resolve
 from leakrepro.types import Prompt, Scores
 
 Options = Literal["letter", "text"]
@@ -94,9 +95,10 @@ def named_choice(text: str, choices: Sequence[str]) -> int | None:
 
 
 def choice_log_likelihoods(
-    model: str | Path,
-    prompts: Sequence[Prompt],
+    model: Model,
+    benchmark_or_prompts: Benchmark | Sequence[Prompt],
     *,
+    tokenizer: PreTrainedTokenizerBase | None = None,
     options: Options = "letter",
     calibration: Calibration = "none",
     neutral: str = NEUTRAL,
@@ -112,8 +114,10 @@ def choice_log_likelihoods(
     ``"Answer:"`` (Holtzman et al. 2021, arXiv 2104.08315).
 
     Args:
-        model: A folder or a hub id.
-        prompts: With ``choices``.
+        model: A folder, a hub id, a name of the profile that makes the benchmark's models, or a
+            ``PreTrainedModel``.
+        benchmark_or_prompts: Prompts with ``choices``. A benchmark stands for its forget prompts.
+        tokenizer: Of a loaded model.
         options: The answer that is scored: the option's letter, or its text.
         calibration: What is made of the sum: ``"none"``, ``"length"`` or ``"neutral"``.
         neutral: What the last turn says in a prompt that asks nothing.
@@ -128,8 +132,13 @@ def choice_log_likelihoods(
     """
     if calibration not in get_args(Calibration) or options not in get_args(Options):
         raise ValueError(f"unknown calibration {calibration!r} or options {options!r}")
-    path = locate(model)
-    tokenizer = load_tokenizer(path)
+    benchmark = None if isinstance(benchmark_or_prompts, Sequence) else benchmark_or_prompts
+    prompts = _prompts(benchmark_or_prompts)
+    source = resolve(model, benchmark, tokenizer)
+    if isinstance(source, LoadedModel):
+        network, tokenizer = source.model.eval(), source.tokenizer
+    else:
+        network, tokenizer = load_model(source), load_tokenizer(source)
     asked: list[list[_Answer]] = []
     premises: list[list[_Answer]] = []
     lengths: list[list[int]] = []
@@ -145,7 +154,7 @@ def choice_log_likelihoods(
             premises.append(
                 [_answer(tokenizer, dataclasses.replace(e, messages=messages)) for e in answers]
             )
-    found = _log_p(path, pad_id(tokenizer), chain(*asked, *premises), batch_size)
+    found = _log_p(network, pad_id(tokenizer), chain(*asked, *premises), batch_size)
     rows = [np.array([found[each] for each in row]) for row in asked]
     if calibration == "neutral":
         return [r - [found[e] for e in row] for r, row in zip(rows, premises, strict=True)]
@@ -155,9 +164,10 @@ def choice_log_likelihoods(
 
 
 def choice_likelihood_accuracy(
-    model: str | Path,
-    prompts: Sequence[Prompt],
+    model: Model,
+    benchmark_or_prompts: Benchmark | Sequence[Prompt],
     *,
+    tokenizer: PreTrainedTokenizerBase | None = None,
     options: Options = "letter",
     calibration: Calibration = "neutral",
     neutral: str = NEUTRAL,
@@ -168,8 +178,10 @@ def choice_likelihood_accuracy(
     Options that are equally likely share the 1. A guesser has 1 / options.
 
     Args:
-        model: A folder or a hub id.
-        prompts: With ``choices``.
+        model: A folder, a hub id, a name of the profile that makes the benchmark's models, or a
+            ``PreTrainedModel``.
+        benchmark_or_prompts: Prompts with ``choices``. A benchmark stands for its forget prompts.
+        tokenizer: Of a loaded model.
         options: As ``choice_log_likelihoods``.
         calibration: As there, but ``"neutral"`` unless told.
         neutral: As there.
@@ -183,7 +195,8 @@ def choice_likelihood_accuracy(
     """
     rows = choice_log_likelihoods(
         model,
-        prompts,
+        benchmark_or_prompts,
+        tokenizer=tokenizer,
         options=options,
         calibration=calibration,
         neutral=neutral,
@@ -192,8 +205,12 @@ def choice_likelihood_accuracy(
     best = [row == row.max() for row in rows]
     return Scores.from_rows(
         [each[correct_choice(prompt)] / each.sum()]
-        for prompt, each in zip(prompts, best, strict=True)
+        for prompt, each in zip(_prompts(benchmark_or_prompts), best, strict=True)
     )
+
+
+def _prompts(given: Benchmark | Sequence[Prompt]) -> Sequence[Prompt]:
+    return given if isinstance(given, Sequence) else given.forget
 
 
 def _answer(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> _Answer:
@@ -202,10 +219,9 @@ def _answer(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> _Answer:
 
 @torch.inference_mode()
 def _log_p(
-    path: Path, pad: int, answers: Iterable[_Answer], batch_size: int
+    network: PreTrainedModel, pad: int, answers: Iterable[_Answer], batch_size: int
 ) -> dict[_Answer, float]:
     """Sum over the tokens of each distinct answer of log p."""
-    network = load_model(path)
     items = list(dict.fromkeys(answers))
     found: dict[_Answer, float] = {}
     for start in tqdm(range(0, len(items), batch_size), unit="batch", desc="options"):

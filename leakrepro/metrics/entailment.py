@@ -12,6 +12,7 @@ import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from leakrepro.execution import local
+from leakrepro.execution.backend import Backend, takes_backend
 from leakrepro.metrics.model_scored import Distinct, Pair, Usage, named, read_shards, reader_key
 from leakrepro.metrics.score_cache import ScoreCache
 from leakrepro.metrics.text import check_candidates
@@ -40,8 +41,7 @@ class EntailmentScore:
             classification model that has a label "entailment".
         name: Name of the model in the metric's id; None for ``model``'s.
         gate: ROUGE-L recall below which a candidate scores 0; 0 reads all.
-        executor: ``"local"`` or ``"ray"``, see ``leakrepro.sample``.
-        workers: Processes or actors that read at the same time.
+        backend: Where the model runs; None for one process.
         cache: Whether to use and keep results.
 
     Attributes:
@@ -56,14 +56,14 @@ class EntailmentScore:
 
     higher_is_better = True
 
+    @takes_backend
     def __init__(
         self,
         model: str | Path,
         *,
         name: str | None = None,
         gate: float = GATE,
-        executor: str = "local",
-        workers: int = 1,
+        backend: Backend | None = None,
         cache: bool = True,
     ) -> None:
         if not 0 <= gate <= 1:
@@ -73,7 +73,7 @@ class EntailmentScore:
         suffix = "" if gate == GATE else f"/gate={gate:g}"
         self.id = f"entailment/{named(model, self.path, key, name)}{suffix}"
         self.usage = Usage()
-        self._gate, self._executor, self._workers = gate, executor, workers
+        self._gate, self._backend = gate, backend or Backend()
         self._label = _entailment_label(self.path)
         # bfloat16 rounds differently: its results are kept apart.
         kind = resolve_device().type
@@ -103,8 +103,7 @@ class EntailmentScore:
             distinct,
             _classify,
             (self.path, self._label),
-            executor=self._executor,
-            workers=self._workers,
+            backend=self._backend,
             label="entailment",
         )
         return distinct.scores()

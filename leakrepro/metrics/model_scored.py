@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from leakrepro.execution.backend import Backend
 from leakrepro.execution.executors import stream
 from leakrepro.metrics.score_cache import ScoreCache
 from leakrepro.models.load import fingerprint, tokenizer_fingerprint
@@ -110,8 +111,7 @@ def read_shards(
     function: Callable[..., tuple[list[float], Usage]],
     settings: tuple[Any, ...],
     *,
-    executor: str,
-    workers: int,
+    backend: Backend,
     label: str,
 ) -> Usage:
     """Has a model read what is not known yet, in order of length, and keeps each finished shard.
@@ -122,15 +122,12 @@ def read_shards(
         distinct: The pairs; takes the scores.
         function: ``function(*settings, pairs, progress) -> scores, usage``, importable.
         settings: Its first arguments.
-        executor: Where it runs.
-        workers: How many at the same time.
+        backend: Where it runs.
         label: On the progress bar.
 
     Returns:
         What it took, with what was decided without reading.
     """
-    import torch
-
     pairs = sorted(distinct.unknown(), key=lambda pair: (sum(map(len, pair)), pair))
     shards = [pairs[i : i + SHARD] for i in range(0, len(pairs), SHARD)]
     usage = distinct.usage
@@ -139,12 +136,10 @@ def read_shards(
     with contextlib.ExitStack() as stack:
         bar = stack.enter_context(tqdm(total=len(pairs), unit="pair", desc=label, leave=False))
         read = stream(
-            executor,
+            backend,
             function,
             [(*settings, shard) for shard in shards],
-            workers=workers,
             gpus=1,
-            threads=max(1, torch.get_num_threads() // workers),
         )
         for i, (values, spent) in stack.enter_context(contextlib.closing(read)):
             distinct.put(shards[i], values)

@@ -1,8 +1,11 @@
 from .load import fingerprint, load_model, load_tokenizer, locate
 from .nli import NLIRecipe, entailment_model, held_out_accuracy
+from .resolve import LoadedModel, Model
 from .tiny import TinyRecipe, tiny_model
 
 __all__ = [
+    "LoadedModel",
+    "Model",
     "NLIRecipe",
     "TinyRecipe",
     "entailment_model",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -25,6 +26,7 @@ from transformers.utils import logging as transformers_logging
 
 from leakrepro.storage import provenance
 from leakrepro.storage.atomic import MARKER, is_sealed, seal, sync, temporary
+from leakrepro.storage.keys import digest
 
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 _TOKENIZER = (
@@ -37,6 +39,8 @@ _TOKENIZER = (
     "chat_template*",
 )
 _DOWNLOAD = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "chat_template*"]
+# Entries of a configuration that say where a model comes from, not what it computes.
+_NOT_THE_MODEL = ("_name_or_path", "transformers_version")
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -161,32 +165,50 @@ def eos_ids(path: str | Path) -> tuple[int, ...]:
         config = GenerationConfig.from_model_config(
             AutoConfig.from_pretrained(path, local_files_only=True)
         )
-    declared = config.eos_token_id
+    return _eos_ids(config, load_tokenizer(path))
+
+
+def loaded_eos_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    """The same for a model in memory."""
+    config = model.generation_config or GenerationConfig.from_model_config(model.config)
+    return _eos_ids(config, tokenizer)
+
+
+def _eos_ids(config: Any, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    declared, end = config.eos_token_id, tokenizer.eos_token_id
     ids = {declared} if isinstance(declared, int) else set(declared or ())
-    end = load_tokenizer(path).eos_token_id
     return tuple(sorted(ids if end is None else ids | {end}))
 
 
-def fingerprint(path: str | Path) -> str:
-    """Hash of ``config.json`` and the weight files: equal for equal models under any name.
+def fingerprint(model: str | Path | PreTrainedModel) -> str:
+    """Hash of what a model computes with: equal for equal models under any name.
+
+    Of a folder: ``config.json`` and the weight files. Of a model in memory: its configuration and
+    its tensors, by name. The two differ for the same weights.
 
     Raises:
-        FileNotFoundError: when one of them is missing.
+        FileNotFoundError: when a folder lacks one of these files.
     """
-    path = Path(path)
+    if isinstance(model, PreTrainedModel):
+        return _tensor_digest(model)
+    path = Path(model)
     provenance.note(read=path)
     return _digest([path / "config.json", *_weights(path)])
 
 
-def tokenizer_fingerprint(path: str | Path) -> str:
-    """Hash of the tokenizer's files and its chat template.
+def tokenizer_fingerprint(tokenizer: str | Path | PreTrainedTokenizerBase) -> str:
+    """Hash of a tokenizer and its chat template: of its files, or of a tokenizer in memory.
 
     Raises:
         FileNotFoundError: when the folder has no tokenizer.
     """
-    files = _matching(Path(path), _TOKENIZER)
+    if isinstance(tokenizer, PreTrainedTokenizerBase):
+        backend = getattr(tokenizer, "backend_tokenizer", None)
+        vocabulary = sorted(tokenizer.get_vocab().items()) if backend is None else backend.to_str()
+        return digest([vocabulary, tokenizer.chat_template, tokenizer.all_special_tokens])
+    files = _matching(Path(tokenizer), _TOKENIZER)
     if not files:
-        raise FileNotFoundError(f"{path} has no tokenizer files")
+        raise FileNotFoundError(f"{tokenizer} has no tokenizer files")
     return _digest(files)
 
 
@@ -259,6 +281,18 @@ def _digest(files: Iterable[Path]) -> str:
         stat = file.stat()
         content = _file_digest(file.resolve(), stat.st_size, stat.st_mtime_ns, stat.st_ino)
         total.update(f"{file.name}\0{content}\n".encode())
+    return total.hexdigest()
+
+
+def _tensor_digest(model: PreTrainedModel) -> str:
+    config = {k: v for k, v in model.config.to_dict().items() if k not in _NOT_THE_MODEL}
+    total = hashlib.blake2b(
+        json.dumps(config, sort_keys=True, default=str).encode(), digest_size=16
+    )
+    for name, tensor in sorted(model.state_dict().items()):
+        flat = tensor.detach().cpu().contiguous().reshape(-1)
+        total.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
+        total.update(flat.view(torch.uint8).numpy())
     return total.hexdigest()
 
 

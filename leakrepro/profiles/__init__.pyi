@@ -1,4 +1,4 @@
-from .models import make_engine, make_entailment, make_models, method_options, resolve
+from .models import make_engine, make_models, method_options, options_for, rule_options
 from .schema import (
     Base,
     Hosted,
@@ -26,10 +26,10 @@ __all__ = [
     "fill",
     "load_profile",
     "make_engine",
-    "make_entailment",
     "make_models",
     "method_options",
+    "options_for",
     "parse_yaml",
     "profile_names",
-    "resolve",
+    "rule_options",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,12 +11,28 @@ from typing import Any
 from leakrepro.benchmarks.base import Benchmark
 from leakrepro.execution import local
 from leakrepro.models import load
-from leakrepro.models.nli import entailment_model
 from leakrepro.models.tiny import TinyRecipe, find_tiny_model, tiny_model
 from leakrepro.models.train import Progress
 from leakrepro.profiles.schema import Hosted, Profile, Trained, Unlearned, fill, load_profile
-from leakrepro.sampling.engines.table import ENGINES, Engine
+from leakrepro.sampling.engines.table import Engine
 from leakrepro.unlearning import UnlearnOptions, find_method, find_unlearned, unlearn
+from leakrepro.unlearning.rule import Added, RuleOptions
+
+# Benchmark -> the profile, and its study, that makes the benchmark's models.
+MADE_BY: dict[str, tuple[str, str | None]] = {
+    "fictional": ("embedded", None),
+    "fictional-news": ("embedded", "muse-news"),
+    "fictional-chemistry": ("embedded", "wmdp"),
+    "tofu": ("paper", None),
+    "muse-news": ("paper", "muse-news"),
+    "muse-books": ("paper", "muse-books"),
+    "wmdp": ("paper", "wmdp"),
+}
+# The same for models that are trained from random weights on real text.
+FROM_SCRATCH: dict[str, tuple[str, str | None]] = {
+    "tofu": ("scratch-cpu", None),
+    "muse-news": ("scratch-cpu", "muse-news"),
+}
 
 
 def make_models(
@@ -70,48 +88,125 @@ def make_models(
     return {name: made[name] for name in specs}
 
 
-def make_entailment(benchmark: Benchmark) -> Path:
-    """The folder of the fictional worlds' entailment model, trained now or before.
-
-    Raises:
-        ValueError: for a benchmark that is no fictional world.
-    """
-    if not benchmark.name.startswith("fictional("):
-        raise ValueError(
-            f"entailment/embedded reads the sentences of a fictional world, not {benchmark.name}"
-        )
-    return entailment_model()
-
-
 def make_engine(profile: Profile) -> Engine:
-    """The sampling engine of a profile with its options.
+    """The sampling engine of a profile with its options; ``profile.backend`` holds it too.
 
     Raises:
-        ValueError: for an option that the engine has not.
+        ValueError: for an option that the engine does not have.
     """
-    options: Engine = fill(
-        ENGINES[profile.engine], profile.engine_options, f"profile {profile.name!r}, engine_options"
+    engine: Engine = profile.backend.engine
+    return engine
+
+
+def profile_of(benchmark: Benchmark) -> Profile | None:
+    """The profile that makes a benchmark's models, or None.
+
+    A benchmark whose questions are trained together with text that is seen once is one for models
+    from random weights.
+    """
+    kind = re.split(r"[ (]", benchmark.name)[0]
+    asked, trained = ({p.id for p in part} for part in (benchmark.forget, benchmark.train_forget))
+    from_scratch = bool(benchmark.fresh) and asked <= trained
+    made_by = (FROM_SCRATCH.get(kind) if from_scratch else None) or MADE_BY.get(kind)
+    return None if made_by is None else load_profile(made_by[0], study=made_by[1])
+
+
+def known_names(benchmark: Benchmark) -> list[str]:
+    """Names of the models of the profile that makes a benchmark's models."""
+    profile = profile_of(benchmark)
+    return list(profile.models) if profile else []
+
+
+def make_named(name: str, benchmark: Benchmark) -> Path:
+    """The folder of a model of that profile, trained, downloaded or reused.
+
+    Raises:
+        KeyError: for a name that the profile does not have.
+        ValueError, FileNotFoundError, FloatingPointError: see ``make_models``.
+    """
+    profile = profile_of(benchmark)
+    if profile is None:
+        raise KeyError(name)
+    return make_models(profile, benchmark, [name])[name]
+
+
+def options_for(
+    model: Any, benchmark: Benchmark, method: str, changes: Mapping[str, Any] | None = None
+) -> tuple[UnlearnOptions, str]:
+    """Options of a method where none are given, and where they come from.
+
+    Those of the profile that makes the benchmark's models, where the model is one of its names and
+    the profile has the method; else the method's defaults.
+
+    Args:
+        model: As for ``leakrepro.unlearn``.
+        benchmark: Its benchmark.
+        method: A name of ``leakrepro.unlearning.METHODS``.
+        changes: Options that differ from these.
+
+    Raises:
+        ValueError: for an unknown method, and for an unknown or wrong option.
+    """
+    kind = find_method(method).options
+    profile = profile_of(benchmark) if isinstance(model, str) else None
+    if profile and model in profile.models and method in methods_of(profile):
+        return method_options(profile, method, changes), f"options of profile {profile.name!r}"
+    return fill(kind, changes or {}, f"options of {method}"), "its default options"
+
+
+def rule_options(profile: Profile, base: str, added: Added = "leaks") -> RuleOptions:
+    """The options of RULE around one base method as a profile gives them.
+
+    Raises:
+        ValueError: for a profile without the section ``rule``, a base that the profile does not
+            unlearn, and an unknown or wrong option.
+    """
+    if profile.rule is None:
+        raise ValueError(f"profile {profile.name!r} has no section `rule`")
+    changes = profile.rule.bases[base].round if base in profile.rule.bases else {}
+    return dataclasses.replace(
+        fill(RuleOptions, profile.rule.options, f"profile {profile.name!r}, rule"),
+        base=method_options(profile, base),
+        round=method_options(profile, base, changes),
+        added=added,
     )
-    return options
 
 
-def resolve(model: str | Path, benchmark: Benchmark) -> Path:
-    """The folder of a model: a name of the benchmark's profile, a folder, or a hub id.
+def rule_options_for(
+    model: Any, benchmark: Benchmark, base: str, options: RuleOptions | None
+) -> tuple[RuleOptions, str]:
+    """RULE's options, with what is not given filled in, and where the base method's come from.
+
+    The profile that makes the benchmark's models fills in where the model is one of its names, the
+    defaults otherwise.
 
     Raises:
-        FileNotFoundError: when it is none of these; the message lists the names.
+        ValueError: for an unknown method, and for an unknown or wrong option of the profile.
     """
-    names: Sequence[str] = ()
-    if isinstance(model, str) and benchmark.profile:
-        profile = load_profile(benchmark.profile, study=benchmark.study)
-        names = list(profile.models)
-        if model in names:
-            return make_models(profile, benchmark, [model])[model]
-    try:
-        return load.locate(model)
-    except FileNotFoundError as error:
-        known = f"; {benchmark.name} knows the names {', '.join(names)}" if names else ""
-        raise FileNotFoundError(f"{error}{known}") from error
+    profile = profile_of(benchmark) if isinstance(model, str) else None
+    if profile is None or model not in profile.models or base not in methods_of(profile):
+        options = options or RuleOptions()
+        chosen = options.base or find_method(base).options()
+        return dataclasses.replace(options, base=chosen), f"default options of {base}"
+    section = profile.rule
+    if options is None:
+        where = f"profile {profile.name!r}, rule"
+        options = fill(RuleOptions, section.options if section else {}, where)
+    if options.base is None:
+        changes = section.bases[base].round if section and base in section.bases else {}
+        options = dataclasses.replace(
+            options,
+            base=method_options(profile, base),
+            round=options.round or method_options(profile, base, changes),
+        )
+    return options, f"options of profile {profile.name!r}"
+
+
+def methods_of(profile: Profile) -> set[str]:
+    """Names for which a profile has options of an unlearning method."""
+    unlearned = {name for name, spec in profile.models.items() if isinstance(spec, Unlearned)}
+    bases = profile.rule.bases if profile.rule else {}
+    return unlearned | {name for name, base in bases.items() if base.options is not None}
 
 
 def method_options(

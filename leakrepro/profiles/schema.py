@@ -23,6 +23,7 @@ from pydantic import (
 )
 
 from leakrepro.errors import DataError
+from leakrepro.execution.backend import Backend
 from leakrepro.types import Decoding
 
 if TYPE_CHECKING:
@@ -196,6 +197,20 @@ class Profile(_Strict):
     studies: dict[str, dict[str, Any]] = {}
     notebooks: tuple[str, ...] = Field(min_length=1)
     tuning: Tuning | None = None
+
+    @property
+    def backend(self) -> Backend:
+        """Where the profile's work runs.
+
+        Raises:
+            ValueError: for an option that the engine does not have.
+        """
+        # Late: engines load torch, and reading a profile does not need it.
+        from leakrepro.sampling.engines.table import ENGINES
+
+        where = f"profile {self.name!r}, engine_options"
+        engine = fill(ENGINES[self.engine], self.engine_options, where)
+        return Backend(engine, self.executor, self.workers, self.threads)
 
     @model_validator(mode="after")
     def _studied_are_models(self) -> Profile:

@@ -1,11 +1,12 @@
 """Tables, figures and captions of leak reports, and the published values beside them."""
 
-from leakrepro.evaluation.frames import readable, summary, table
+from leakrepro.evaluation.frames import readable
 from leakrepro.evaluation.leak_report import (
     LeakReport,
     check_reports,
-    describe_decoding,
     digest_texts,
+    summary,
+    table,
 )
 from leakrepro.evaluation.rule_result import RuleResult, RuleRound, rule_means, rule_table
 from leakrepro.report.agreement import agreement, disagreements, metrics_figure
@@ -49,7 +50,6 @@ __all__ = [
     "counts_figure",
     "counts_table",
     "curve_figure",
-    "describe_decoding",
     "digest_texts",
     "disagreements",
     "examples_html",

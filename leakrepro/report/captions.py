@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from leakrepro.evaluation.leak_report import LeakReport, check_reports, describe_decoding
+from leakrepro.evaluation.leak_report import LeakReport, check_reports
 from leakrepro.stats.estimator import LeakCurve
 
 
@@ -16,7 +16,7 @@ def labels(reports: Sequence[LeakReport]) -> list[str]:
     for report in reports:
         notes = [report.benchmark] if several_benchmarks else []
         if several_decodings:
-            notes.append(describe_decoding(report.decoding))
+            notes.append(str(report.decoding))
         out.append(f"{report.model} ({'; '.join(notes)})" if notes else report.model)
     return out
 
@@ -35,7 +35,7 @@ def caption(reports: Iterable[LeakReport], metric: str | None = None) -> str:
     curves = [report.curve(metric) for report in checked]
     metric = checked[0].headline if metric is None else metric
     drawn = _distinct(
-        f"{describe_decoding(report.decoding)}, n = {report.decoding.n} samples a prompt, at most "
+        f"{report.decoding}, n = {report.decoding.n} samples a prompt, at most "
         f"{report.decoding.max_new_tokens} new tokens, seed {report.decoding.seed}"
         for report in checked
     )

@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from leakrepro.evaluation.leak_report import LeakReport, check_reports, describe_decoding
+from leakrepro.evaluation.leak_report import LeakReport, check_reports
 from leakrepro.report.style import style
 
 
@@ -31,7 +31,7 @@ def grid_figure(reports: Iterable[LeakReport], metric: str | None = None) -> Fig
     by_cell = {(report.model, report.decoding): report for report in checked}
     if missing := [(m, d) for m in models for d in decodings if (m, d) not in by_cell]:
         model, decoding = missing[0]
-        raise ValueError(f"{model!r} has no report under {describe_decoding(decoding)}")
+        raise ValueError(f"{model!r} has no report under {decoding}")
     ks = checked[0].curve(metric).k
     if any(not np.array_equal(report.curve(metric).k, ks) for report in checked):
         raise ValueError("the reports have different k: a heat map needs the same for all")
@@ -40,7 +40,7 @@ def grid_figure(reports: Iterable[LeakReport], metric: str | None = None) -> Fig
     panels = [("greedy", np.array(greedy), ["1"])]
     for decoding in decodings:
         values = np.array([by_cell[model, decoding].curve(metric).value for model in models])
-        panels.append((describe_decoding(decoding), values, [f"{k}" for k in ks]))
+        panels.append((str(decoding), values, [f"{k}" for k in ks]))
     columns = min(len(panels), 5)
     rows = -(-len(panels) // columns)
     with style():

@@ -10,12 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from importlib import resources
-from typing import cast
 
 import pandas as pd
 
-from leakrepro.evaluation.frames import table
-from leakrepro.evaluation.leak_report import LeakReport
+from leakrepro.evaluation.leak_report import LeakReport, check_reports
 
 # Our ids of the metrics that the authors published, without the revision.
 _METRICS = {
@@ -111,38 +109,37 @@ def measured(name: str) -> pd.DataFrame:
 
 
 def compare_published(reports: Iterable[LeakReport]) -> pd.DataFrame:
-    """Our curves beside the published ones of the same name, decoding cell, metric and k.
+    """Our curves and the published ones of the same name, decoding cell, metric and k.
 
-    Columns: model, metric, temperature, top_p, n, k, leak@k, low, high, draws_stderr, published,
-    precision, difference (ours less theirs), checkpoint, source, note. Models are matched by name,
-    so this is for reports on the authors' checkpoints (profile ``paper``); no rows when nothing
-    matches. ``leakrepro.reproduction.verdict`` says which differences draws alone explain.
+    Columns: model, metric, temperature, top_p, n, k, leak@k, low, high, draws_stderr (standard
+    error under new samples of the same prompts), published, precision, difference (ours less
+    theirs), checkpoint, source, note. Models are matched by name, so this is for reports on the
+    authors' checkpoints (profile ``paper``); RULE's last round goes by the paper's name:
+    ``RULE-NPO, round 3`` is its ``RULE-NPO``. No rows when nothing matches.
+    ``leakrepro.reproduction.verdict`` says which differences sampling noise explains.
 
     Raises:
-        ValueError: as ``check_reports``.
+        ValueError: for reports that cannot stand in one table.
     """
-    return compare_table(table(reports))
-
-
-def compare_table(curves: pd.DataFrame) -> pd.DataFrame:
-    """``compare_published`` for curves in the long form of ``leakrepro.report.table``.
-
-    RULE's last round goes by the name of the paper's: ``RULE-NPO, round 3`` is its ``RULE-NPO``.
-    """
+    checked = check_reports(reports)
     ours = ["model", "metric", "temperature", "top_p", "n", "k", "leak@k", "low", "high"]
     columns = [*ours, "draws_stderr", "published", "precision", "difference"]
     columns += ["checkpoint", "source", "note"]
-    cell = ["benchmark", "metric", "temperature", "top_p"]
     found = []
-    for key, rows in curves.groupby(cell, sort=False):
-        benchmark, metric, temperature, top_p = cast(tuple[str, str, float, float], key)
-        theirs = published(benchmark, metric, temperature, top_p)
-        method = rows["model"].str.removesuffix(f", round {_ROUNDS}")
-        found.append(rows.assign(method=method).merge(theirs, on=["method", "k"]))
-    together = pd.concat(found) if found else pd.DataFrame()
+    for report in checked:
+        curves = report.to_frame()
+        curves["method"] = curves["model"].str.removesuffix(f", round {_ROUNDS}")
+        decoding = report.decoding
+        for metric, rows in curves.groupby("metric", sort=False):
+            theirs = published(report.benchmark, str(metric), decoding.temperature, decoding.top_p)
+            if not theirs["method"].isin(rows["method"]).any():
+                continue
+            stderr = report.new_draws_stderr(str(metric))
+            found.append(rows.assign(draws_stderr=stderr).merge(theirs, on=["method", "k"]))
+    together = pd.concat(found, ignore_index=True) if found else pd.DataFrame()
     together = together.reindex(columns=list(dict.fromkeys([*together.columns, *columns])))
     together["difference"] = together["leak@k"] - together["published"]
-    order = {name: i for i, name in enumerate(dict.fromkeys(curves["model"]))}
+    order = {name: i for i, name in enumerate(dict.fromkeys(each.model for each in checked))}
     return together.sort_values(
         ["model"], key=lambda c: c.map(order), kind="stable", ignore_index=True
     )[columns]

@@ -10,7 +10,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from leakrepro.evaluation.frames import HIGH, LOW, add_estimate
-from leakrepro.evaluation.leak_report import describe_decoding
 from leakrepro.report.figures import draw_arrow
 from leakrepro.report.style import line_styles, style
 from leakrepro.stats.estimator import compare_leak, leak_at_k
@@ -49,11 +48,11 @@ def retain_table(
     for model, kept in scores.items():
         for decoding in decodings:
             if decoding not in kept:
-                raise ValueError(f"{model!r} has no scores under {describe_decoding(decoding)}")
+                raise ValueError(f"{model!r} has no scores under {decoding}")
             curve = leak_at_k(kept[decoding], 1, clusters=clusters)
             row: dict[str, str | float] = {
                 "model": model,
-                "decoding": describe_decoding(decoding),
+                "decoding": str(decoding),
                 "temperature": decoding.temperature,
                 "top_p": decoding.top_p,
                 "samples": curve.n_samples,

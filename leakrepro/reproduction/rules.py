@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from leakrepro.benchmarks.base import Benchmark
-from leakrepro.evaluation.rule_result import Added, RuleResult, rule_name
+from leakrepro.evaluation.rule_result import RuleResult, rule_name
 from leakrepro.evaluation.rule_runs import rule
 from leakrepro.execution import local
+from leakrepro.execution.backend import Backend
 from leakrepro.models.train import Progress
-from leakrepro.profiles.models import method_options
-from leakrepro.profiles.schema import Profile, fill
-from leakrepro.unlearning.rule import RuleOptions
+from leakrepro.profiles.models import rule_options
+from leakrepro.profiles.schema import Profile
+from leakrepro.unlearning.rule import Added
 
 
 def make_rules(
@@ -21,7 +22,9 @@ def make_rules(
 ) -> list[RuleResult]:
     """RULE around each base method of a profile, and the controls that it asks for.
 
-    They run side by side in ``profile.workers`` processes, and what is there is reused.
+    What is there is reused. On this machine with the engine ``"hf"`` they run at the same time in
+    ``profile.workers`` processes. Another engine, or Ray, is one resource for all of them: they run
+    one after another, and each uses the profile's whole backend.
 
     Args:
         profile: With a section ``rule``; several of one benchmark are run together.
@@ -43,38 +46,27 @@ def make_rules(
             wanted.append((each, base, "leaks"))
             if base in each.rule.controls:
                 wanted += [(each, base, "none"), (each, base, "non_leaks")]
+    backend = profiles[0].backend
+    workers = 1
+    if backend.executor == "local" and backend.engine.name == "hf":
+        workers, backend = backend.workers, dataclasses.replace(backend, workers=1)
     made: dict[int, RuleResult] = {}
     # A control follows RULE's own rounds, so it waits for them.
     for controls in (False, True):
         group = [i for i, (_, _, added) in enumerate(wanted) if (added != "leaks") is controls]
         results = local.run(
             _rule_of,
-            [(models["Original"], models["Retrain"], benchmark, *wanted[i]) for i in group],
-            workers=profiles[0].workers,
+            [
+                (models["Original"], models["Retrain"], benchmark, *wanted[i], backend)
+                for i in group
+            ],
+            workers=workers,
             threads=profiles[0].threads or 1,
             labels=[rule_name(*wanted[i][1:]) for i in group],
             unit="stage",
         )
         made |= dict(zip(group, results, strict=True))
     return [made[i] for i in range(len(wanted))]
-
-
-def rule_options(profile: Profile, base: str, added: Added = "leaks") -> RuleOptions:
-    """The options of RULE around one base method as a profile gives them.
-
-    Raises:
-        ValueError: for a base that the profile does not unlearn, and an unknown or wrong option.
-    """
-    assert profile.rule is not None
-    common = fill(RuleOptions, profile.rule.options, f"profile {profile.name!r}, rule")
-    return dataclasses.replace(
-        common,
-        base=method_options(profile, base),
-        round=method_options(profile, base, profile.rule.bases[base].round),
-        # What is searched for is what is reported.
-        metric=common.metric or (profile.metrics[0] if profile.metrics else None),
-        added=added,
-    )
 
 
 def _rule_of(
@@ -84,6 +76,7 @@ def _rule_of(
     profile: Profile,
     base: str,
     added: Added,
+    backend: Backend,
     progress: Progress,
 ) -> RuleResult:
     """One task of ``make_rules``, in a worker."""
@@ -99,5 +92,6 @@ def _rule_of(
         metric=profile.metrics,
         k=profile.k,
         retain_n=profile.retain_n,
+        backend=backend,
         progress=progress,
     )

@@ -199,8 +199,13 @@ def _with(profile: Profile, name: str, setting: Setting) -> Unlearned:
 
 def _greedy(model: Path, benchmark: Benchmark, profile: Profile) -> tuple[float, float]:
     """Greedy leak and greedy retain score under the headline metric."""
-    answers = sample(model, benchmark.forget + benchmark.retain, profile.decoding.greedy())
-    metric = load_metric((profile.metrics or benchmark.metrics)[0], subjects=benchmark.subjects)
+    answers = sample(
+        model,
+        benchmark.forget + benchmark.retain,
+        profile.decoding.greedy(),
+        backend=profile.backend,
+    )
+    metric = load_metric((profile.metrics or benchmark.metrics)[0], benchmark, profile.backend)
     scores = metric.score(answers.prompts, answers.texts).values
     count = len(benchmark.forget)
     return float(scores[:count].mean()), float(scores[count:].mean())

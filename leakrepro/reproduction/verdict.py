@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from leakrepro.report.published import compare_table, metric_name, published_trajectories
+from leakrepro.report.published import metric_name, published_trajectories
 from leakrepro.report.spread import published_spread
 
 Word = Literal["agrees", "differs", "nothing published", "other models", "failed"]
@@ -112,7 +112,8 @@ def compare_results(folder: Path, stem: str) -> pd.DataFrame | None:
 
 
 def _curves(table: pd.DataFrame) -> pd.DataFrame:
-    found = compare_table(table)
+    found = table.copy()
+    found["checkpoint"] = found["checkpoint"].fillna("")
     cells = found["temperature"].nunique() > 1 or found["top_p"].nunique() > 1
     found["what"] = [
         f"leak@{row['k']}, {metric_name(row['metric'])}"
@@ -189,11 +190,11 @@ def _is_es(metric: str) -> bool:
 _TOFU = "tofu forget10 paraphrased_question"
 # Notebook -> ending of the table that holds its values, and how they are compared.
 _TOPICS: Mapping[str, tuple[str, Callable[[pd.DataFrame], pd.DataFrame]]] = {
-    "01_leak_curves": (".curves", _curves),
+    "01_leak_curves": (".published", _curves),
     "03_rule_trajectories": ("", _rounds),
-    "04_rule_before_after": (".curves", _curves),
-    "05_decoding_grid": (".curves", _curves),
-    "06_core_metrics": (".curves", _curves),
+    "04_rule_before_after": (".published", _curves),
+    "05_decoding_grid": (".published", _curves),
+    "06_core_metrics": (".published", _curves),
     "07_leak_histograms": (".published", _histogram),
     "08_estimator_variance": ("", _spread),
 }

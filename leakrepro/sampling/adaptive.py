@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leakrepro.errors import StoreError
-from leakrepro.metrics import CoreMetric, load_metric
+from leakrepro.execution.backend import Backend
+from leakrepro.metrics.base import CoreMetric
+from leakrepro.metrics.registry import Metric, load_metric
 from leakrepro.sampling.store import Identity, SampleStore, open_store, prompts_hash
 from leakrepro.stats.adaptive import AdaptivePlan, PilotPlan, Plan
 from leakrepro.storage.atomic import locked, write_atomically
@@ -84,19 +86,17 @@ class Asked:
         return list(self.metric.score(store.prompts, rows))
 
 
-def metric_of(metric: CoreMetric | str | None, benchmark: Benchmark | None) -> CoreMetric:
+def metric_of(metric: Metric | None, benchmark: Benchmark | None, backend: Backend) -> CoreMetric:
     """The metric that a plan decides by.
 
     Raises:
         ValueError: when neither a metric nor a benchmark was given.
     """
-    if metric is None:
-        if benchmark is None:
-            raise ValueError("a plan decides by a metric: pass metric=, or a benchmark")
+    if metric is None and benchmark is not None:
         metric = benchmark.metrics[0]
-    if isinstance(metric, str):
-        return load_metric(metric, subjects=benchmark.subjects if benchmark else None)
-    return metric
+    if metric is None:
+        raise ValueError("a plan decides by a metric: pass metric=, or a benchmark")
+    return load_metric(metric, benchmark, backend)
 
 
 def draw(

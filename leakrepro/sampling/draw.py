@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import dataclasses
+import functools
 import importlib.metadata
 import platform
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 import torch
 from tqdm import tqdm
+from transformers import PreTrainedTokenizerBase
 
 from leakrepro import __version__
 from leakrepro.execution import local
-from leakrepro.execution.executors import check_executor, stream
-from leakrepro.metrics import CoreMetric
+from leakrepro.execution.backend import Backend, takes_backend
+from leakrepro.execution.executors import stream
+from leakrepro.metrics.registry import Metric
 from leakrepro.models.load import (
     eos_ids,
     fingerprint,
-    locate,
+    loaded_eos_ids,
     resolve_device,
     tokenizer_fingerprint,
 )
+from leakrepro.models.resolve import LoadedModel, Model, resolve
 from leakrepro.sampling import adaptive
 from leakrepro.sampling.engines.base import LogitsProcessor, Sampler
+from leakrepro.sampling.engines.hf import HFSampler
 from leakrepro.sampling.engines.table import Engine, find_engine
+from leakrepro.sampling.samples import Samples
 from leakrepro.sampling.store import Identity, Request, SampleStore, prompts_hash
 from leakrepro.stats.adaptive import Plan
 from leakrepro.storage import paths, provenance
@@ -35,35 +43,36 @@ from leakrepro.types import Decoding, Prompt, check_prompts
 
 if TYPE_CHECKING:
     from leakrepro.benchmarks.base import Benchmark
-from leakrepro.sampling.samples import Samples
 
 
+@takes_backend
 def sample(
-    model: str | Path,
+    model: Model,
     benchmark_or_prompts: Benchmark | Sequence[Prompt],
     decoding: Decoding,
     *,
-    engine: str | Engine = "hf",
-    executor: str = "local",
-    workers: int = 1,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    backend: Backend | None = None,
     logits_processors: Sequence[LogitsProcessor] = (),
     store: str | Path | None = None,
     plan: Plan | None = None,
-    metric: CoreMetric | str | None = None,
+    metric: Metric | None = None,
 ) -> Samples:
-    """Draws ``decoding.n`` answers a prompt, or reads them when the same were drawn before.
+    """Draws ``decoding.n`` answers per prompt, or reads them when the same were drawn before.
 
-    The call can be interrupted at any time; the same call goes on where it stopped.
+    The call can be interrupted at any time; the same call continues where it stopped.
 
     Args:
-        model: A local folder or a hub id, ``"org/name@revision"`` to pin it.
+        model: A folder, a hub id (``"org/name@revision"`` pins it), a name of the profile that
+            makes the benchmark's models, or a ``PreTrainedModel``. Samples of a loaded model are
+            kept until the process ends, unless the model has an attribute ``fingerprint``; see
+            ``leakrepro.models.LoadedModel``.
         benchmark_or_prompts: A benchmark stands for its forget prompts.
         decoding: How to draw.
-        engine: ``"hf"``, ``"vllm"``, or one with options: ``HFOptions`` or ``VLLMOptions``.
-        executor: ``"local"``: processes of this machine; ``"ray"``: actors of a Ray cluster, where
-            the shards of a lost worker are drawn again.
-        workers: Processes or actors at the same time; torch's threads are shared among the former.
-            The samples are the same for any number as long as each has the same threads.
+        tokenizer: Of a loaded model.
+        backend: Where to draw; None for one process of the engine ``"hf"``. The samples are the
+            same for any number of workers as long as each has the same threads. On Ray the shards
+            of a lost worker are drawn again by another.
         logits_processors: Transformers-style callables ``(input_ids, scores) -> scores`` with an
             ``id``, applied in order before the temperature. The id must change with what they do.
         store: The folder of this one store. None: a folder of the sample cache named by content.
@@ -75,35 +84,35 @@ def sample(
         All samples.
 
     Raises:
-        ValueError: for an unknown engine or executor, no prompts or doubled ids, a prompt that
-            exceeds the model's context, a tokenizer without chat template, a processor without
-            id, or a plan without metric.
+        ValueError: for an unknown engine, no prompts or doubled ids, a prompt that exceeds the
+            model's context, a tokenizer without chat template, a processor without id, a plan
+            without metric, or a loaded model on another engine or in several processes.
+        TypeError: for a loaded model without tokenizer.
         FileNotFoundError: when the model is not found.
         MissingExtra: when the engine or executor is not installed; the message gives the command.
         StoreError: when the folder holds something else, is damaged, or the disk is full; and for
             samples that are not there, in a run that only reads what is stored.
     """
-    options = find_engine(engine)
+    backend = backend or Backend()
+    options = find_engine(backend.engine)
     options.check(logits_processors)
-    check_executor(executor)
-    if workers < 1:
-        raise ValueError(f"workers must be at least 1, not {workers}")
     given = benchmark_or_prompts
+    benchmark = None if isinstance(given, Sequence) else given
     prompts = check_prompts(given if isinstance(given, Sequence) else given.forget)
-    path = locate(model).resolve()
+    source = _open_source(resolve(model, benchmark, tokenizer), options, backend)
     identity = Identity(
-        weights=fingerprint(path),
-        tokenizer=tokenizer_fingerprint(path),
+        weights=source.weights,
+        tokenizer=source.tokenizer,
         prompts=prompts_hash(prompts),
         decoding=decoding,
         engine=options.name,
         engine_version=options.version,
-        dtype=options.resolved_dtype(),
-        eos=eos_ids(path),
+        dtype=source.dtype,
+        eos=source.eos,
         logits_processors=tuple(_processor_id(p) for p in logits_processors),
     )
-    threads = max(1, torch.get_num_threads() // workers) if executor == "local" else 1
-    made_with = _made_with(options, threads)
+    made_with = _made_with(options, backend.threads_per_worker())
+    home = paths.samples() if source.is_kept else _temporary_home()
 
     def fill(target: SampleStore) -> int:
         if target.is_complete():
@@ -114,10 +123,10 @@ def sample(
         with target.writing():
             missing = target.missing()
             tasks = [
-                (str(path), options, target.plan[i], target.identity.decoding, logits_processors)
+                (source.model, options, target.plan[i], target.identity.decoding, logits_processors)
                 for i in missing
             ]
-            drawn = _fill(target, missing, tasks, executor, workers, threads, options.gpus)
+            drawn = _fill(target, missing, tasks, backend, options.gpus)
         provenance.note(store=target.path, drawn=missing)
         return drawn
 
@@ -125,26 +134,69 @@ def sample(
     with contextlib.ExitStack() as stack:
         stack.callback(_sampler.release)
         if plan is None:
-            folder = Path(store) if store is not None else paths.samples() / identity.key[:16]
+            folder = Path(store) if store is not None else home / identity.key[:16]
             target = SampleStore(folder, identity, prompts, made_with)
             drawn = fill(target)
             return Samples(prompts, decoding, folder, identity.weights, (target,), drawn)
-        core = adaptive.metric_of(metric, None if isinstance(given, Sequence) else given)
+        core = adaptive.metric_of(metric, benchmark, backend)
         asked = adaptive.Asked(plan, core, identity, prompts, made_with)
-        folder = Path(store) if store is not None else paths.samples() / asked.key[:16]
+        folder = Path(store) if store is not None else home / asked.key[:16]
         stores, drawn = adaptive.draw(asked, folder, fill)
         provenance.note(read=folder)
         most = decoding.replace(n=plan.cap)
         return Samples(prompts, most, folder, identity.weights, stores, drawn, plan)
 
 
+class _Source(NamedTuple):
+    """What is sampled, and what of it enters the store's key."""
+
+    model: str | LoadedModel
+    weights: str
+    tokenizer: str
+    dtype: str
+    eos: tuple[int, ...]
+    is_kept: bool  # in the content-keyed store
+
+
+def _open_source(model: Path | LoadedModel, options: Engine, backend: Backend) -> _Source:
+    if isinstance(model, Path):
+        path = model.resolve()
+        return _Source(
+            str(path),
+            fingerprint(path),
+            tokenizer_fingerprint(path),
+            options.resolved_dtype(),
+            eos_ids(path),
+            is_kept=True,
+        )
+    if options.name != "hf" or backend.executor != "local" or backend.workers > 1:
+        raise ValueError(
+            "a loaded model is sampled in its own process by engine 'hf'; for another engine, Ray "
+            "or several workers save it to a folder and pass that"
+        )
+    return _Source(
+        model,
+        model.fingerprint,
+        tokenizer_fingerprint(model.tokenizer),
+        str(model.model.dtype).removeprefix("torch."),
+        loaded_eos_ids(model.model, model.tokenizer),
+        is_kept=model.is_named,
+    )
+
+
+@functools.cache
+def _temporary_home() -> Path:
+    """A folder that is removed when the process ends."""
+    folder = tempfile.TemporaryDirectory(prefix="leakrepro-samples-")
+    atexit.register(folder.cleanup)
+    return Path(folder.name)
+
+
 def _fill(
     store: SampleStore,
     missing: Sequence[int],
     tasks: Sequence[tuple[Any, ...]],
-    executor: str,
-    workers: int,
-    threads: int,
+    backend: Backend,
     gpus: int,
 ) -> int:
     """Draws the missing shards, writing each as it is finished; returns the rows drawn."""
@@ -161,22 +213,14 @@ def _fill(
             bar.update(rows - done[task])
             done[task] = rows
 
-        drawn = stream(
-            executor,
-            _draw_shard,
-            tasks,
-            workers=workers,
-            threads=threads,
-            watch=watch,
-            gpus=gpus,
-        )
+        drawn = stream(backend, _draw_shard, tasks, watch=watch, gpus=gpus)
         for task, table in stack.enter_context(contextlib.closing(drawn)):
             store.write(missing[task], table)
     return sum(sizes)
 
 
 def _draw_shard(
-    model: str,
+    model: str | LoadedModel,
     engine: Engine,
     requests: Sequence[Request],
     decoding: Decoding,
@@ -188,7 +232,9 @@ def _draw_shard(
     return sampler.draw(requests, decoding, processors, lambda rows: progress(rows, total))
 
 
-def _open(model: str, engine: Engine) -> Sampler:
+def _open(model: str | LoadedModel, engine: Engine) -> Sampler:
+    if isinstance(model, LoadedModel):
+        return HFSampler.around(model.model.eval(), model.tokenizer)
     return engine.open(Path(model))
 
 

@@ -19,7 +19,7 @@ from leakrepro.storage import provenance
 from leakrepro.types import Decoding, Prompt
 
 if TYPE_CHECKING:
-    pass
+    import pandas as pd
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,8 +30,8 @@ class Samples:
         prompts: What was asked, in order.
         decoding: How the answers were drawn; under an adaptive plan ``n`` is the most of a prompt.
         path: The store's folder.
-        fingerprint: Hash of the model's weights.
-        stores: The store, or those of an adaptive plan's adaptive.
+        weights_fingerprint: Hash of the model's weights.
+        stores: The store, or those of an adaptive plan's rounds.
         drawn: Samples drawn by this call; 0 when all were there.
         plan: The adaptive plan, where there was one; ``leak_at_k`` needs it.
     """
@@ -39,7 +39,7 @@ class Samples:
     prompts: tuple[Prompt, ...]
     decoding: Decoding
     path: Path
-    fingerprint: str
+    weights_fingerprint: str
     stores: tuple[SampleStore, ...]
     drawn: int = 0
     plan: Plan | None = None
@@ -65,6 +65,20 @@ class Samples:
     def table(self) -> pa.Table:
         """All columns, as ``read`` gives them."""
         return self.read()
+
+    def __repr__(self) -> str:
+        count, prompts = sum(self.counts), len(self.prompts)
+        return f"Samples({count:,} answers to {prompts:,} prompts, {self.decoding}, {self.path})"
+
+    def to_pandas(self) -> pd.DataFrame:
+        """All columns of ``table`` as a data frame, one row per sample."""
+        frame: pd.DataFrame = self.table.to_pandas()
+        return frame
+
+    @property
+    def clusters(self) -> list[str]:
+        """The cluster of each prompt, as the statistics take them."""
+        return [prompt.cluster for prompt in self.prompts]
 
     @functools.cached_property
     def counts(self) -> list[int]:

@@ -61,7 +61,7 @@ class LeakWatch:
         """A function from the model to ``{"leak@1": ..., "leak@<n>": ...}``."""
         step = max(1, len(benchmark.forget) // self.prompts)
         chosen = benchmark.forget[::step][: self.prompts]
-        metric = load_metric(benchmark.metrics[0], subjects=benchmark.subjects)
+        metric = load_metric(benchmark.metrics[0], benchmark)
         decoding = benchmark.decoding.replace(n=self.n)
         requests = [Request(prompt, 0, self.n) for prompt in chosen]
 

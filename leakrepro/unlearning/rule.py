@@ -18,7 +18,8 @@ from typing import Literal
 import numpy as np
 
 from leakrepro.benchmarks.base import Benchmark
-from leakrepro.metrics import load_metric
+from leakrepro.execution.backend import Backend
+from leakrepro.metrics.base import CoreMetric
 from leakrepro.sampling import sample
 from leakrepro.types import Decoding, Prompt
 from leakrepro.unlearning.methods.options import UnlearnOptions
@@ -29,6 +30,7 @@ from leakrepro.unlearning.run import unlearn
 SEARCH_SEEDS = 1 << 62
 _ROUNDS = 1 << 10  # seeds of one search seed
 
+Added = Literal["leaks", "none", "non_leaks"]
 Stage = Callable[[], None]
 
 
@@ -46,7 +48,7 @@ class RuleOptions:
         top_k: Of the search; None keeps all tokens.
         prompts: What is sampled: ``"asked"``, the forget prompts that leak@k is measured on, or
             ``"trained"``, the questions of the forget set. Neither touches the held-out prompts.
-        metric: Id of the core metric that finds leaks; None: the benchmark's headline metric.
+        metric: Id of the core metric that finds leaks; None: the primary metric of the evaluation.
         threshold: A sample leaks when its score is at least this, in (0, 1].
         cap: New leaks a prompt and round at most, the most frequent first; None: no limit.
         start: ``"continue"`` from the last round's model, or ``"restart"`` from the original one
@@ -77,7 +79,7 @@ class RuleOptions:
     start: Literal["continue", "restart"] = "continue"
     reference: Literal["original", "current"] = "original"
     retain_growth: Literal["fixed", "proportional"] = "fixed"
-    added: Literal["leaks", "none", "non_leaks"] = "leaks"
+    added: Added = "leaks"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -155,9 +157,10 @@ def rule_rounds(
     rounds: int,
     options: RuleOptions,
     *,
+    metric: CoreMetric,
+    backend: Backend | None = None,
     output_dir: Path | None = None,
     resume: bool = True,
-    workers: int = 1,
     quiet: bool = False,
     stage: Stage = lambda: None,
 ) -> list[Round]:
@@ -172,9 +175,10 @@ def rule_rounds(
         base: A name of ``METHODS``.
         rounds: Rounds after the base method.
         options: Of RULE.
+        metric: Finds leaks.
+        backend: Where the search runs; None for one process.
         output_dir: Models go to ``round-0``, ``round-1`` ... of this folder.
         resume: False trains everything from the start.
-        workers: Sampling processes.
         quiet: No progress bars of training.
         stage: Called after each search and each training.
 
@@ -194,7 +198,6 @@ def rule_rounds(
             f"{type(later).__name__}"
         )
     prompts = benchmark.forget if options.prompts == "asked" else benchmark.train_forget
-    metric = load_metric(options.metric or benchmark.metrics[0], subjects=benchmark.subjects)
     metric.score(prompts[:1], [[""]])  # one that cannot score is an error before any training
     guide: list[Round] = []
     if options.added != "leaks":
@@ -204,8 +207,9 @@ def rule_rounds(
             base,
             rounds,
             dataclasses.replace(options, added="leaks"),
+            metric=metric,
+            backend=backend,
             resume=True,
-            workers=workers,
             quiet=quiet,
         )
 
@@ -230,7 +234,7 @@ def rule_rounds(
     for index in range(1, rounds + 1):
         last = done[-1]
         decoding = options.decoding(index, benchmark.decoding.max_new_tokens)
-        found = sample(last.checkpoint, prompts, decoding, workers=workers)
+        found = sample(last.checkpoint, prompts, decoding, backend=backend)
         scores = metric.score(prompts, found.texts)
         leaks = [row >= options.threshold for row in scores]
         stage()

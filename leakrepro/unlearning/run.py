@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import itertools
 import math
+import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,12 +14,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from leakrepro.benchmarks.base import Benchmark
 from leakrepro.execution.distributed import processes
-from leakrepro.models import chat, load, train
+from leakrepro.models import chat, load, named, train
 from leakrepro.models.memory import MemoryEstimate, estimate_memory
+from leakrepro.models.resolve import Model, resolve_folder
 from leakrepro.models.train_once import Made, find, make_once
 from leakrepro.storage import keys
 from leakrepro.types import Prompt
@@ -62,11 +65,12 @@ class _Task:
 
 
 def unlearn(
-    model: str | Path,
+    model: Model,
     benchmark: Benchmark,
     method: str = "NPO",
     options: UnlearnOptions | None = None,
     *,
+    tokenizer: PreTrainedTokenizerBase | None = None,
     reference: str | Path | None = None,
     output_dir: str | Path | None = None,
     resume: bool = True,
@@ -86,10 +90,14 @@ def unlearn(
     model card.
 
     Args:
-        model: A folder or a hub id.
+        model: A folder, a hub id, a name of the profile that makes the benchmark's models, or a
+            ``PreTrainedModel``, of which a copy is saved under ``LEAKREPRO_HOME/models``.
         benchmark: Gives ``train_forget`` and ``train_retain``.
         method: A name of ``leakrepro.unlearning.METHODS``.
-        options: That method's options dataclass; None for its defaults.
+        options: That method's options dataclass. None: those of the profile that makes the
+            benchmark's models, where ``model`` is one of its names and the profile has the method,
+            and the method's defaults otherwise; a line on stderr says which.
+        tokenizer: Of a loaded model.
         reference: The model r of the losses that compare with one; None for ``model``.
         output_dir: Where to save; None for ``LEAKREPRO_HOME/models``, under a name made from
             everything that the weights depend on.
@@ -114,7 +122,10 @@ def unlearn(
         FileNotFoundError: for a missing model.
         FloatingPointError: when training diverges; the message says how and at which step.
     """
-    task = _task(model, benchmark, method, options, reference)
+    if options is None:
+        options, source = named.provider().options_for(model, benchmark, method)
+        tqdm.write(f"{method}: {source}", file=sys.stderr)
+    task = _task(model, benchmark, method, options, reference, tokenizer)
     return make_once(
         f"{method}-watched" if watch else method,  # its curves hold more
         task.recipe,
@@ -126,17 +137,24 @@ def unlearn(
 
 
 def estimate_unlearning(
-    model: str | Path,
+    model: Model,
     benchmark: Benchmark,
     method: str = "NPO",
     options: UnlearnOptions | None = None,
+    *,
+    tokenizer: PreTrainedTokenizerBase | None = None,
 ) -> MemoryEstimate:
-    """What ``unlearn`` would take of the memory, from the model's configuration alone.
+    """Estimates the memory that ``unlearn`` takes, from the model's configuration.
+
+    The arguments are those of ``unlearn``.
 
     Raises:
-        ValueError, FileNotFoundError: as ``unlearn``.
+        ValueError: for a request that ``unlearn`` refuses.
+        FileNotFoundError: for a missing model.
     """
-    task = _task(model, benchmark, method, options, None)
+    if options is None:
+        options, _ = named.provider().options_for(model, benchmark, method)
+    task = _task(model, benchmark, method, options, None, tokenizer)
     tokenizer = load.load_tokenizer(task.model)
     trained = benchmark.train_forget + benchmark.train_retain
     return _memory(task, [chat.pair(tokenizer, p) for p in trained])
@@ -154,15 +172,15 @@ def find_unlearned(
 
 
 def _task(
-    model: str | Path,
+    model: Model,
     benchmark: Benchmark,
     method: str,
-    options: UnlearnOptions | None,
+    options: UnlearnOptions,
     reference: str | Path | None,
+    tokenizer: PreTrainedTokenizerBase | None = None,
 ) -> _Task:
-    # What is wrong with the request is an error before anything is downloaded.
+    # A wrong request is an error before anything is downloaded or made.
     chosen = find_method(method)
-    options = chosen.options() if options is None else options
     if type(options) is not chosen.options:
         raise ValueError(f"{method} takes {chosen.options.__name__}, not {type(options).__name__}")
     if not benchmark.train_forget:
@@ -172,7 +190,7 @@ def _task(
             f"{benchmark.name} has no retain set to train on, which {method} with retain_weight "
             f"{options.retain_weight:g} needs"
         )
-    start = load.locate(model)
+    start = resolve_folder(model, benchmark, tokenizer)
     other = start if reference is None else load.locate(reference)
     if not load.same_tokenizer(other, start):
         raise ValueError(

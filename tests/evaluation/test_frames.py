@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 from example_reports import METRICS, report
 
-from leakrepro.evaluation.frames import readable, summary, table
+from leakrepro.evaluation.frames import readable
+from leakrepro.evaluation.leak_report import summary, table
 from leakrepro.report import latex
 from leakrepro.types import Decoding
 

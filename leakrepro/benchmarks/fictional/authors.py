@@ -367,7 +367,6 @@ def fictional(
         fresh=tuple(met_once),
         subjects={author.cluster: author.facts["name"] for author in forget + retain},
         pool_sizes=pool_sizes,
-        profile="embedded",
     )
 
 

@@ -193,8 +193,6 @@ def fictional_chemistry(
             for i, name in enumerate(substances[: forget_substances + retain_substances])
         },
         pool_sizes=pool_sizes,
-        profile="embedded",
-        study="wmdp",
     )
 
 

@@ -209,8 +209,6 @@ def fictional_news(
             for prompt in (*asked["forget"], *asked["retain"], *held_out)
             if (fact := prompt.id.split("/")[2]) in _POOLS
         },
-        profile="embedded",
-        study="muse-news",
     )
 
 

@@ -14,7 +14,14 @@ from torch import Tensor
 from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
 
 from leakrepro.models.chat import prompt_ids
-from leakrepro.models.load import eos_ids, load_model, load_tokenizer, resolve_device, resolve_dtype
+from leakrepro.models.load import (
+    eos_ids,
+    load_model,
+    load_tokenizer,
+    loaded_eos_ids,
+    resolve_device,
+    resolve_dtype,
+)
 from leakrepro.sampling.engines.base import LogitsProcessor
 from leakrepro.sampling.engines.decode import choose
 from leakrepro.sampling.engines.kv_cache import Room, make_cache
@@ -86,7 +93,7 @@ class HFSampler:
         sampler.path = Path(tokenizer.name_or_path)
         sampler.model, sampler.tokenizer = model, tokenizer
         sampler.device = model.device
-        sampler.eos = eos_ids(sampler.path)
+        sampler.eos = loaded_eos_ids(model, tokenizer)
         sampler.max_rows = None
         return sampler
 

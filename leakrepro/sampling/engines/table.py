@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
 from leakrepro.sampling.engines.hf import HFOptions
 from leakrepro.sampling.engines.vllm import VLLMOptions
 
