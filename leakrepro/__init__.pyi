@@ -1,7 +1,10 @@
 from . import models, report, unlearning
 from .benchmarks import Benchmark, load_benchmark, read_prompts
+from .evaluation.answers import Answers, make_answers
+from .evaluation.choices import choice_accuracy_table
 from .evaluation.evaluator import evaluate, make_reports, score_samples
 from .evaluation.leak_report import LeakReport
+from .evaluation.reading_cost import reading_cost
 from .evaluation.rule_runs import rule
 from .execution.backend import Backend
 from .metrics import CoreMetric, load_metric, load_metrics
@@ -38,6 +41,7 @@ from .unlearning import RuleOptions, unlearn
 
 __all__ = [
     "AdaptivePlan",
+    "Answers",
     "Backend",
     "Benchmark",
     "CoreMetric",
@@ -59,6 +63,7 @@ __all__ = [
     "VLLMOptions",
     "Verification",
     "chance_curve",
+    "choice_accuracy_table",
     "choice_likelihood_accuracy",
     "compare_leak",
     "evaluate",
@@ -73,6 +78,7 @@ __all__ = [
     "load_metric",
     "load_metrics",
     "load_profile",
+    "make_answers",
     "make_engine",
     "make_models",
     "make_reports",
@@ -82,6 +88,7 @@ __all__ = [
     "paths",
     "read_prompts",
     "read_samples",
+    "reading_cost",
     "report",
     "rouge_l",
     "rouge_l_ids",

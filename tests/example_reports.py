@@ -45,9 +45,9 @@ def _fields(model: str, seed: int) -> dict[str, object]:
     return {
         "model": model,
         "benchmark": "fictional(seed=0)",
-        "weights": f"weights of {model}",
+        "weights_fingerprint": f"weights of {model}",
         "decoding": Decoding(max_new_tokens=32),
-        "texts": f"texts of {model}",
+        "texts_digest": f"texts of {model}",
         "curves": {
             METRICS[0]: _curve(p, rng, 200, everything),
             METRICS[1]: _curve(0.8 * p, rng, 200, everything),
@@ -56,7 +56,7 @@ def _fields(model: str, seed: int) -> dict[str, object]:
         "retain_greedy": {metric: leak_at_k(kept) for metric in METRICS},
         "retain_sampled": {metric: leak_at_k(sampled, 1) for metric in METRICS},
         "finished": 0.995,
-        "samples": Path("samples") / model,
+        "samples_path": Path("samples") / model,
         "easy": easy,
         "hard": _curve(p, rng, 200, ~EASY),
         "chance": chance_curve([16, 24, 48, 32] * 8, easy.k),

@@ -30,8 +30,7 @@ def main(kind: str, model: Path, nli: Path, folder: Path) -> None:
             model,
             prompts,
             decoding,
-            executor="ray" if kind == "ray" else "local",
-            workers=2 if kind == "ray" else 1,
+            backend=lr.Backend(executor="ray", workers=2) if kind == "ray" else None,
             store=folder / "store",
         )
     metric = EntailmentScore(nli, gate=0) if kind == "score" else lr.load_metric("exact_match")

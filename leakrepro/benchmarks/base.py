@@ -44,3 +44,6 @@ class Benchmark:
         check_prompts(self.forget + self.retain + self.held_out)
         if not self.metrics:
             raise ValueError(f"benchmark {self.name!r} names no core metric")
+
+    def __str__(self) -> str:
+        return f"{self.name}: {len(self.forget)} forget, {len(self.retain)} retain prompts"

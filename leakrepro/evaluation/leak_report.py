@@ -17,8 +17,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from leakrepro import __version__
-from leakrepro.evaluation.frames import add_estimate, readable
-from leakrepro.stats.estimator import LeakCurve, LeakDifference, compare_leak, leak_at_k
+from leakrepro.evaluation.frames import HIGH, LOW, add_estimate, readable
+from leakrepro.stats.estimator import (
+    LeakCurve,
+    LeakDifference,
+    chance_curve,
+    compare_leak,
+    leak_at_k,
+)
 from leakrepro.types import Decoding, Scores
 
 _SHOWN = (1, 8, 32, 128)  # values of k in a summary
@@ -291,6 +297,65 @@ def summary(
             metric that was not computed.
     """
     return pd.DataFrame([_summary_row(report, metric, k) for report in check_reports(reports)])
+
+
+def difference_table(
+    reports: Iterable[LeakReport], baseline: str = "Retrain", k: int | None = None
+) -> pd.DataFrame:
+    """leak@k of each model less that of a baseline on the same benchmark, paired by prompt.
+
+    Columns: benchmark, model, k, less <baseline> with its interval in columns that end in " low"
+    and " high". No rows for a benchmark without a report of the baseline.
+
+    Args:
+        reports: Of one or more benchmarks, primary metric.
+        baseline: Name of the model that the others are compared with.
+        k: Sample count; None for the largest of each report.
+
+    Raises:
+        ValueError: for a report without scores, and a ``k`` above its number of samples.
+    """
+    given = list(reports)
+    baselines = {each.benchmark: each for each in given if each.model == baseline}
+    rows = []
+    for report in given:
+        if report.model == baseline or report.benchmark not in baselines:
+            continue
+        at = int(report.curve().k[-1]) if k is None else k
+        less = report.compare(baselines[report.benchmark], at)
+        rows.append(
+            {
+                "benchmark": report.benchmark,
+                "model": report.model,
+                "k": at,
+                f"less {baseline}": less.value[0],
+                f"less {baseline}{LOW}": less.low[0],
+                f"less {baseline}{HIGH}": less.high[0],
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def leak_wide(
+    reports: Iterable[LeakReport], pool_sizes: Mapping[str, int] | None = None
+) -> pd.DataFrame:
+    """leak@k of the primary metric, one row per model and one column per k.
+
+    Args:
+        reports: Of one benchmark, with the same k.
+        pool_sizes: Prompt id -> number of values that its fact is drawn from
+            (``Benchmark.pool_sizes``); adds the row ``guessing``, what a uniform guesser leaks.
+
+    Raises:
+        ValueError: for reports that cannot stand in one table, see ``check_reports``.
+    """
+    checked = check_reports(reports)
+    wide = pd.DataFrame(
+        {report.model: report.curve().value for report in checked}, index=checked[0].curve().k
+    ).T
+    if pool_sizes:
+        wide.loc["guessing"] = chance_curve(list(pool_sizes.values()), wide.columns)
+    return wide
 
 
 def _long_rows(report: LeakReport) -> list[dict[str, Any]]:

@@ -199,6 +199,11 @@ class Profile(_Strict):
     tuning: Tuning | None = None
 
     @property
+    def judges(self) -> tuple[str, ...]:
+        """The judge as a tuple, empty where there is none."""
+        return (self.judge,) if self.judge else ()
+
+    @property
     def backend(self) -> Backend:
         """Where the profile's work runs.
 

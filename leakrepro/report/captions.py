@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import pandas as pd
+
+from leakrepro.benchmarks.base import Benchmark
 from leakrepro.evaluation.leak_report import LeakReport, check_reports
+from leakrepro.sampling import Samples
 from leakrepro.stats.estimator import LeakCurve
 
 
@@ -47,6 +51,56 @@ def caption(reports: Iterable[LeakReport], metric: str | None = None) -> str:
         f"{', '.join(_distinct(r.model for r in checked))}. "
         f"Samples: {'; '.join(drawn)}. Forget prompts: {'; '.join(asked)}. "
         f"Greedy decoding gives one answer a prompt.{without} Lower is better."
+    )
+
+
+def describe_leaks(samples: Samples, benchmark: str, metric: str, threshold: float) -> str:
+    """What was sampled and what counts as a leak, for a caption.
+
+    Args:
+        samples: The samples.
+        benchmark: Name of the benchmark.
+        metric: Id of the core metric.
+        threshold: An answer leaks when its score is at least this.
+    """
+    decoding = samples.decoding
+    return (
+        f"{metric}, an answer leaks from {threshold:g} on; {benchmark}, {decoding}, "
+        f"n = {decoding.n}, seed {decoding.seed}"
+    )
+
+
+def hidden_caption(samples: Samples, drawn: str) -> str:
+    """Caption of ``hidden_table``; ``drawn`` is from ``describe_leaks``."""
+    return (
+        f"Shares of {len(samples.prompts)} forget prompts in {len(set(samples.clusters))} clusters "
+        f"that leak greedily, only when sampled, or not at all ({drawn}), with 95 % intervals over "
+        "clusters. Fewer leaks are better."
+    )
+
+
+def examples_caption(shown: pd.DataFrame, model: str, seed: int, drawn: str) -> str:
+    """Caption of ``hidden_leaks``.
+
+    Args:
+        shown: The table.
+        model: Whose answers it shows.
+        seed: Of the choice of prompts.
+        drawn: From ``describe_leaks``.
+    """
+    return (
+        f"{len(shown)} prompts whose greedy answer by {model} is clean while a sample leaks, "
+        f"chosen at random (seed {seed}) over clusters ({drawn}). Bold: shared with the reference."
+    )
+
+
+def accuracy_caption(letters: Benchmark, texts: Benchmark, neutral: str) -> str:
+    """Caption of ``leakrepro.choice_accuracy_table``, with its arguments."""
+    return (
+        f"Accuracy of the likeliest option: letters on {letters.name}, {len(letters.forget)} "
+        f"forget and {len(letters.retain)} retain prompts; texts on {texts.name}, "
+        f"{len(texts.forget)} and {len(texts.retain)}. Neutral prompt {neutral!r}, 95 % intervals. "
+        "Lower is better on the forget side, higher on the retain side; guessing gives 0.25."
     )
 
 

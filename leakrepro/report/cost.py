@@ -20,50 +20,9 @@ from leakrepro.stats.posterior import Posterior
 from leakrepro.types import Scores
 
 if TYPE_CHECKING:
-    from leakrepro.metrics import Usage
     from leakrepro.sampling import Samples
 
 _NORMAL = 1.959964
-
-
-def cost_table(
-    samples: Mapping[str, Samples],
-    usage: Mapping[str, Usage],
-    everything: Mapping[str, int],
-    tokens_per_second: float,
-) -> pd.DataFrame:
-    """One row a model: what its cell took to sample and to read.
-
-    Columns: model, samples, tokens (generated), seconds (at ``tokens_per_second``), candidates,
-    gated, repeated, read (distinct pairs, read now or earlier), read tokens, tokens of all (if each
-    candidate were read as it comes), both with padding, saving (tokens of all / read tokens).
-
-    Args:
-        samples: Model -> its samples.
-        usage: Model -> what an ``EntailmentScore`` without cache took for them.
-        everything: Model -> ``EntailmentScore.tokens`` of them.
-        tokens_per_second: Speed of the sampler, as it was measured.
-    """
-    rows = []
-    for model, each in samples.items():
-        used = usage[model]
-        tokens = each.tokens
-        rows.append(
-            {
-                "model": model,
-                "samples": sum(each.counts),
-                "tokens": tokens,
-                "seconds": tokens / tokens_per_second,
-                "candidates": used.candidates,
-                "gated": used.gated,
-                "repeated": used.repeated,
-                "read": used.scored + used.cached,
-                "read tokens": used.tokens + used.padding,
-                "tokens of all": everything[model],
-                "saving": everything[model] / max(used.tokens + used.padding, 1),
-            }
-        )
-    return pd.DataFrame(rows)
 
 
 def adaptive_table(

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from rapidfuzz.distance import LCSseq
 
+from leakrepro.evaluation.answers import Answers
 from leakrepro.evaluation.frames import add_estimate
 from leakrepro.metrics.text import normalise
 from leakrepro.report.style import style
@@ -31,10 +32,7 @@ _GREEDY = ", greedy"  # ends the columns of other models' answers
 
 
 def hidden_leaks(
-    samples: Samples,
-    scores: Scores,
-    greedy: Samples,
-    greedy_scores: Scores,
+    answers: Answers,
     *,
     threshold: float = 1.0,
     count: int = 6,
@@ -52,10 +50,7 @@ def hidden_leaks(
     model its greedy answer in "<model>, greedy".
 
     Args:
-        samples: Of the model.
-        scores: Their scores.
-        greedy: The model's greedy answers to the same prompts.
-        greedy_scores: Their scores.
+        answers: The model's samples and greedy answers with their scores.
         threshold: An answer leaks from this score on, in (0, 1].
         count: Rows at most.
         seed: Of the choice.
@@ -67,13 +62,14 @@ def hidden_leaks(
             (0, 1].
     """
     beside = beside or {}
+    samples, scores, greedy = answers.samples, answers.scores, answers.greedy
     for name, each in {"greedy": greedy, **beside}.items():
         if [p.id for p in each.prompts] != [p.id for p in samples.prompts]:
             raise ValueError(f"the answers {name!r} are to other prompts than the samples")
     _check_counts(samples, scores)
-    _check_counts(greedy, greedy_scores)
+    _check_counts(greedy, answers.greedy_scores)
     leaking = _leaking(scores, threshold)
-    hidden = np.flatnonzero(_ever(leaking) & ~_ever(_leaking(greedy_scores, threshold)))
+    hidden = np.flatnonzero(_ever(leaking) & ~_ever(_leaking(answers.greedy_scores, threshold)))
     labels = [prompt.cluster for prompt in samples.prompts]
     rows = []
     for i in _spread(hidden.tolist(), labels, count, np.random.default_rng(seed)):
@@ -139,43 +135,33 @@ def leakiest(
     return _frame(rows, ["sample", "draw", "of", "score", "mean score"], texts)
 
 
-def hidden_table(
-    sampled: Mapping[str, Scores],
-    greedy: Mapping[str, Scores],
-    *,
-    threshold: float = 1.0,
-    clusters: Sequence[Hashable] | None = None,
-) -> pd.DataFrame:
-    """One row a model: which share of the prompts leaks greedily, only when sampled, or never.
+def hidden_table(answers: Mapping[str, Answers], *, threshold: float = 1.0) -> pd.DataFrame:
+    """One row per model: which share of the prompts leaks greedily, only when sampled, or never.
 
-    Columns: model, prompts, samples (a prompt, the fewest), greedy leaks, only samples leak,
+    Columns: model, prompts, samples (per prompt, the fewest), greedy leaks, only samples leak,
     nothing leaks; each share with its interval in columns that end in " low" and " high".
 
     Args:
-        sampled: Model -> scores of its samples.
-        greedy: Model -> scores of its greedy answers to the same prompts.
-        threshold: An answer leaks from this score on, in (0, 1].
-        clusters: One label a prompt.
+        answers: Model -> its samples and greedy answers with their scores.
+        threshold: An answer leaks when its score is at least this, in (0, 1].
 
     Raises:
-        ValueError: for a model that is in one and not in the other, and as ``leak_at_k``.
+        ValueError: for no models, and for a threshold outside (0, 1].
     """
-    if not sampled or sampled.keys() != greedy.keys():
-        raise ValueError(
-            f"sampled scores are of {', '.join(sampled) or 'no model'}, greedy ones of "
-            f"{', '.join(greedy) or 'no model'}"
-        )
+    if not answers:
+        raise ValueError("no models were given")
     rows = []
-    for model, scores in sampled.items():
-        told = _ever(_leaking(greedy[model], threshold))
-        ever = _ever(_leaking(scores, threshold))
+    for model, each in answers.items():
+        told = _ever(_leaking(each.greedy_scores, threshold))
+        ever = _ever(_leaking(each.scores, threshold))
         row: dict[str, str | float] = {
             "model": model,
-            "prompts": len(scores),
-            "samples": int(scores.counts.min()),
+            "prompts": len(each.scores),
+            "samples": int(each.scores.counts.min()),
         }
         for name, part in zip(_PARTS, (told, ~told & ever, ~told & ~ever), strict=True):
-            add_estimate(row, name, leak_at_k(part[:, None], 1, clusters=clusters), 1)
+            curve = leak_at_k(part[:, None], 1, clusters=each.samples.clusters)
+            add_estimate(row, name, curve, 1)
         rows.append(row)
     return pd.DataFrame(rows)
 

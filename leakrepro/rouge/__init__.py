@@ -1,16 +1,6 @@
 """ROUGE and LCS by the native kernel, equal to rouge_score 0.1.2 bit for bit."""
 
-from leakrepro.rouge.ids import TokenIds, lcs_length, rouge_l_ids
-from leakrepro.rouge.scorer import RougeScorer, Score
-from leakrepro.rouge.texts import RougeL, implementations, rouge_l
+import lazy_loader
 
-__all__ = [
-    "RougeL",
-    "RougeScorer",
-    "Score",
-    "TokenIds",
-    "implementations",
-    "lcs_length",
-    "rouge_l",
-    "rouge_l_ids",
-]
+# On first use: the Python fallback needs nltk, which takes long to import.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

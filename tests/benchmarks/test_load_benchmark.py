@@ -3,8 +3,7 @@
 import pytest
 
 import leakrepro as lr
-from leakrepro.benchmarks import Benchmark
-from leakrepro.benchmarks.fictional import authors as fictional
+from leakrepro.benchmarks import Benchmark, fictional
 from leakrepro.types import Decoding, Prompt
 
 

@@ -12,9 +12,16 @@ from tofu_files import write_files
 from leakrepro.benchmarks.base import Benchmark
 from leakrepro.benchmarks.tofu import tofu
 from leakrepro.errors import DataError
+from leakrepro.profiles.models import profile_of
 
 # The package's attribute of this name is the function.
 module = sys.modules[tofu.__module__]
+
+
+def profile_name(bench: Benchmark) -> str | None:
+    """The profile that makes a benchmark's models."""
+    profile = profile_of(bench)
+    return profile.name if profile else None
 
 
 @pytest.fixture
@@ -39,7 +46,7 @@ def test_everything_of_a_split(files: Path) -> None:
     assert ids(bench.retain) == list(range(400))
     assert ids(bench.train_retain) == list(range(440))
     assert bench.fresh == ()
-    assert bench.profile == "paper"
+    assert profile_name(bench) == "paper"
     first = bench.forget[0]
     assert (first.id, first.cluster, first.side) == ("tofu/0440", "author/022", "forget")
     assert first.messages == ({"role": "user", "content": "Asked again: Question 440?"},)
@@ -60,7 +67,7 @@ def test_a_smaller_world_is_whole_authors_and_asks_only_trained_questions(files:
     assert ids(bench.retain) == list(range(60))
     assert ids(bench.fresh) == list(range(100, 440))
     assert bench.forget[0].messages[0]["content"] == "Question 440?"
-    assert bench.profile == "scratch-cpu"
+    assert profile_name(bench) == "scratch-cpu"
     assert "authors=1" in bench.name
     assert "retain_questions=100" in bench.name
 

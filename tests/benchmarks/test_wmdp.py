@@ -14,6 +14,7 @@ from leakrepro.benchmarks.base import Benchmark
 from leakrepro.benchmarks.wmdp import multiple_choice, wmdp
 from leakrepro.errors import DataError
 from leakrepro.metrics import load_metric
+from leakrepro.profiles.models import known_names
 from leakrepro.stats.estimator import chance_curve
 
 # The package's attribute of this name is the function.
@@ -51,7 +52,7 @@ def test_everything_with_letters(files: Path) -> None:
     assert bench.metrics == ("choice_accuracy",)
     assert bench.decoding.stop == ("\n",)
     assert bench.train_forget == ()
-    assert (bench.profile, bench.study) == ("paper", "wmdp")
+    assert known_names(bench) == ["Original", "RMU"]
 
 
 def test_a_guesser_of_letters_has_one_in_four(files: Path) -> None:

@@ -19,6 +19,7 @@ from scipy.stats import chisquare
 from worlds import Ban, make_model, make_prompts
 
 from leakrepro.errors import StoreError
+from leakrepro.execution.backend import Backend
 from leakrepro.models.chat import prompt_ids
 from leakrepro.sampling import VLLMOptions, read_samples, sample
 from leakrepro.sampling.engines.decode import decoding_logits
@@ -147,7 +148,14 @@ def test_bad_requests_are_refused(sampler: object, llama: Path, tmp_path: Path) 
     with pytest.raises(ValueError, match=r"prompt 'p0' has \d+ tokens.*context of 256"):
         draw(sampler, PROMPTS[:1], decoding)
     with pytest.raises(ValueError, match="need engine"):
-        sample(llama, PROMPTS, decoding, engine="vllm", logits_processors=[Ban(3)], store=tmp_path)
+        sample(
+            llama,
+            PROMPTS,
+            decoding,
+            backend=Backend("vllm"),
+            logits_processors=[Ban(3)],
+            store=tmp_path,
+        )
 
 
 SAMPLE = """
@@ -156,11 +164,12 @@ tests, model, folder = sys.argv[1:]
 sys.path.insert(0, tests)
 import torch
 torch.set_num_threads(1)
+from leakrepro.execution.backend import Backend
 from leakrepro.sampling import sample
 from leakrepro.types import Decoding
 from worlds import make_prompts
 decoding = Decoding(n=200, max_new_tokens=16)
-samples = sample(model, make_prompts(80), decoding, engine="vllm", store=folder)
+samples = sample(model, make_prompts(80), decoding, backend=Backend("vllm"), store=folder)
 print("drawn", samples.drawn)
 """
 
@@ -215,10 +224,14 @@ def test_a_cell_repeats_and_resumes_to_the_same_bytes(llama: Path, tmp_path: Pat
 def test_engines_follow_each_other_in_one_process(llama: Path, tmp_path: Path) -> None:
     other = make_model(tmp_path / "other", seed=1, hidden=128, end=22.0, spread=2.5)
     decoding = Decoding(n=4, max_new_tokens=8)
-    one = sample(llama, PROMPTS[:4], decoding, engine="vllm", store=tmp_path / "1")
-    two = sample(other, PROMPTS[:4], decoding, engine="vllm", store=tmp_path / "2")
+    one = sample(llama, PROMPTS[:4], decoding, backend=Backend("vllm"), store=tmp_path / "1")
+    two = sample(other, PROMPTS[:4], decoding, backend=Backend("vllm"), store=tmp_path / "2")
     again = sample(
-        llama, PROMPTS[:4], decoding, engine=VLLMOptions(max_num_seqs=8), store=tmp_path / "3"
+        llama,
+        PROMPTS[:4],
+        decoding,
+        backend=Backend(VLLMOptions(max_num_seqs=8)),
+        store=tmp_path / "3",
     )
     assert one.texts != two.texts
     assert again.texts == one.texts

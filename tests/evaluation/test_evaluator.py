@@ -20,6 +20,7 @@ from leakrepro.evaluation import evaluator as evaluation
 from leakrepro.evaluation.leak_report import LeakReport, digest_texts
 from leakrepro.metrics import load_metric
 from leakrepro.models import load
+from leakrepro.profiles import models
 from leakrepro.types import Decoding, Prompt, Scores
 
 DECODING = Decoding(n=6, max_new_tokens=32, seed=4)
@@ -39,13 +40,13 @@ def report(_home: None, small_original: Path, small_world: Benchmark) -> LeakRep
 def test_curves_are_the_mean_best_of_all_subsets(
     report: LeakReport, small_world: Benchmark
 ) -> None:
-    kept = lr.read_samples(report.samples)
+    kept = lr.read_samples(report.samples_path)
     assert kept.prompts == small_world.forget
     assert kept.decoding == report.decoding == DECODING
     assert list(report.curves) == list(small_world.metrics)
     assert report.headline == "fact_match"
     for id, curve in report.curves.items():
-        scores = load_metric(id, subjects=small_world.subjects).score(kept.prompts, kept.texts)
+        scores = load_metric(id, small_world).score(kept.prompts, kept.texts)
         rows = scores.array()
         assert curve.k.tolist() == [1, 4, 6]
         for k, value in zip(curve.k, curve.value, strict=True):
@@ -53,7 +54,7 @@ def test_curves_are_the_mean_best_of_all_subsets(
             assert value == pytest.approx(np.mean(best), rel=1e-12), (id, k)
         assert curve.n_clusters == 2
         assert 0.05 < curve.value[0] < curve.value[-1] < 1  # a world in which there is something
-    assert report.texts == digest_texts(kept.texts)
+    assert report.texts_digest == digest_texts(kept.texts)
     reasons = kept.table["finish_reason"].to_pylist()
     assert report.finished == reasons.count("stop") / len(reasons)
 
@@ -67,7 +68,7 @@ def test_greedy_and_retain_are_means_of_their_answers(
     assert greedy.drawn == retain.drawn == 0  # these very samples were drawn by evaluate
     count = len(world.forget)
     for id in world.metrics:
-        metric = load_metric(id, subjects=world.subjects)
+        metric = load_metric(id, world)
         values = metric.score(greedy.prompts, greedy.texts).values
         assert report.greedy[id].value == pytest.approx([values[:count].mean()])
         assert report.retain_greedy[id].value == pytest.approx([values[count:].mean()])
@@ -93,7 +94,7 @@ def test_easy_and_hard_split_the_forget_prompts(report: LeakReport, small_world:
 def test_names(report: LeakReport, small_original: Path, small_world: Benchmark) -> None:
     assert report.model == str(small_original)
     assert report.benchmark == small_world.name
-    assert report.weights == load.fingerprint(small_original)
+    assert report.weights_fingerprint == load.fingerprint(small_original)
     again = lr.evaluate(
         small_original, small_world, decoding=DECODING, k=[1], retain_n=3, name="Original"
     )
@@ -121,7 +122,7 @@ def test_a_second_call_draws_nothing(
     assert drawn == [0, 0, 0]
     assert list(again.curves) == ["exact_match"]
     assert again.curve().k.tolist() == [1, 2, 4]
-    assert again.texts == report.texts
+    assert again.texts_digest == report.texts_digest
 
 
 @pytest.mark.usefixtures("_home")
@@ -143,7 +144,7 @@ def test_metrics_by_id_and_of_ones_own(small_original: Path, small_world: Benchm
     )
     assert list(report.curves) == ["long", "rougeL_recall"]
     assert report.headline == "long"
-    texts = [text for row in lr.read_samples(report.samples).texts for text in row]
+    texts = [text for row in lr.read_samples(report.samples_path).texts for text in row]
     assert report.curve().value[0] == pytest.approx(np.mean([len(text) > 40 for text in texts]))
 
 
@@ -169,7 +170,7 @@ def test_greedy_decoding_is_one_row_everywhere(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"k": [1, 7]}, "k = 7 needs as many samples a prompt, but n is 6: raise n or lower k"),
+        ({"k": [1, 7]}, "k = 7 needs as many samples per prompt, but n is 6: raise n or lower k"),
         ({"k": [7, 1]}, "k = 7 needs"),
         ({"metric": "rogue"}, "unknown core metric 'rogue'"),
         ({"metric": ["fact_match", "rogue"]}, "unknown core metric 'rogue'"),
@@ -187,9 +188,9 @@ def test_a_wrong_request_makes_and_draws_nothing(
 ) -> None:
     monkeypatch.setenv("LEAKREPRO_HOME", str(tmp_path / "home"))
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(small.profile()))
-    world = dataclasses.replace(small_world, profile=str(tmp_path / "small.yaml"))
+    monkeypatch.setitem(models.MADE_BY, "fictional", (str(tmp_path / "small.yaml"), None))
     with pytest.raises(ValueError, match=message):
-        lr.evaluate("Original", world, decoding=DECODING, **options)
+        lr.evaluate("Original", small_world, decoding=DECODING, **options)
     assert not (tmp_path / "home").exists()
 
 

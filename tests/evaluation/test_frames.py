@@ -37,7 +37,9 @@ class TestTable:
 
     def test_checks_the_reports(self) -> None:
         with pytest.raises(ValueError, match="same weights"):
-            table([report("NPO", weights="w"), report("Retrain", weights="w")])
+            table(
+                [report("NPO", weights_fingerprint="w"), report("Retrain", weights_fingerprint="w")]
+            )
 
 
 class TestSummary:
@@ -118,7 +120,7 @@ class TestReadable:
         assert readable(frame, digits=1)["leak@1"][0] == "0.1 [0.1, 0.2]"
 
     def test_keeps_a_decoding_that_varies(self) -> None:
-        cool = report(decoding=Decoding(temperature=0.2), texts="others")
+        cool = report(decoding=Decoding(temperature=0.2), texts_digest="others")
         frame = readable(summary([report(), cool]))
         assert frame["decoding"].tolist() == ["T = 1, top-p 1", "T = 0.2, top-p 1"]
         assert "benchmark" not in frame

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from example_reports import METRICS, report
 
-from leakrepro.evaluation.leak_report import check_reports, describe_decoding, digest_texts
+from leakrepro.evaluation.leak_report import check_reports, digest_texts
 from leakrepro.report import caption
 from leakrepro.report.captions import labels
 from leakrepro.stats.estimator import leak_at_k
@@ -28,7 +28,7 @@ class TestLeakReport:
             report(curves={})
         with pytest.raises(ValueError, match="'NPO': greedy has the metrics"):
             report(greedy={METRICS[0]: one})
-        with pytest.raises(ValueError, match="retain_sampled must hold k = 1 alone"):
+        with pytest.raises(ValueError, match="retain_sampled must hold only k = 1"):
             report(retain_sampled=dict.fromkeys(METRICS, leak_at_k(np.zeros((3, 4)))))
         with pytest.raises(ValueError, match=r"finished is a share in \[0, 1\], not 99"):
             report(finished=99)
@@ -46,16 +46,21 @@ class TestChecks:
             assert check_reports(iter(reports)) == reports
 
     def test_one_model_may_come_under_several_decodings(self) -> None:
-        cool = report(decoding=Decoding(temperature=0.2, max_new_tokens=32), texts="others")
+        cool = report(decoding=Decoding(temperature=0.2, max_new_tokens=32), texts_digest="others")
         assert len(check_reports([report(), cool])) == 2
 
     def test_same_weights_under_two_names(self) -> None:
         with pytest.raises(ValueError, match=r"'NPO' and 'Retrain' are the same weights \(abc\)"):
-            check_reports([report("NPO", weights="abc"), report("Retrain", weights="abc")])
+            check_reports(
+                [
+                    report("NPO", weights_fingerprint="abc"),
+                    report("Retrain", weights_fingerprint="abc"),
+                ]
+            )
 
     def test_one_name_for_two_weights(self) -> None:
         with pytest.raises(ValueError, match="different weights are named 'NPO'"):
-            check_reports([report(), report(weights="other", texts="others")])
+            check_reports([report(), report(weights_fingerprint="other", texts_digest="others")])
 
     def test_the_same_report_twice(self) -> None:
         with pytest.raises(ValueError, match="'NPO' is reported twice"):
@@ -63,7 +68,7 @@ class TestChecks:
 
     def test_identical_samples_from_different_weights(self) -> None:
         with pytest.warns(UserWarning, match="'NPO' and 'Retrain' have different weights but iden"):
-            check_reports([report("NPO", texts="t"), report("Retrain", texts="t")])
+            check_reports([report("NPO", texts_digest="t"), report("Retrain", texts_digest="t")])
 
     def test_none(self) -> None:
         with pytest.raises(ValueError, match="no reports"):
@@ -92,7 +97,7 @@ class TestDigest:
     ],
 )
 def test_describe_decoding(decoding: Decoding, expected: str) -> None:
-    assert describe_decoding(decoding) == expected
+    assert str(decoding) == expected
 
 
 class TestCaption:

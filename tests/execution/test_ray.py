@@ -12,6 +12,7 @@ from worlds import make_prompts
 
 from leakrepro.errors import MissingExtra
 from leakrepro.execution import ray as cluster
+from leakrepro.execution.backend import Backend
 from leakrepro.execution.local import WorkerError
 from leakrepro.sampling import sample
 from leakrepro.sampling import store as stores
@@ -90,8 +91,7 @@ def test_sampling_on_ray_draws_the_same_bytes(
         tiny_llama,
         make_prompts(10),
         decoding,
-        executor="ray",
-        workers=2,
+        backend=Backend(executor="ray", workers=2),
         store=tmp_path / "there",
     )
     torch.set_num_threads(threads)

@@ -10,6 +10,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from leakrepro.errors import MissingExtra
+from leakrepro.execution.backend import Backend
 from leakrepro.metrics import CosineSimilarity, load_metric
 from leakrepro.metrics.model_scored import reader_key
 from leakrepro.types import Prompt
@@ -56,7 +57,9 @@ def test_results_are_kept_and_named_by_content() -> None:
     np.testing.assert_array_equal(again.score(PROMPTS, TEXTS).values, values)
     assert again.usage.scored == 0
     np.testing.assert_allclose(
-        CosineSimilarity(MODEL, cache=False, workers=2).score(PROMPTS, TEXTS).values,
+        CosineSimilarity(MODEL, cache=False, backend=Backend(workers=2))
+        .score(PROMPTS, TEXTS)
+        .values,
         values,
         atol=1e-6,
     )

@@ -17,6 +17,7 @@ import torch
 from nli_models import WORDS, make_nli
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from leakrepro.execution.backend import Backend
 from leakrepro.metrics import EntailmentScore, entailment, load_metric
 from leakrepro.metrics import model_scored as pairs
 from leakrepro.rouge.texts import rouge_l
@@ -141,7 +142,7 @@ def test_two_workers_and_small_shards_change_nothing(
     prompts, texts = world(10, 10)
     whole = EntailmentScore(nli, cache=False).score(prompts, texts)
     monkeypatch.setattr(pairs, "SHARD", 7)
-    split = EntailmentScore(nli, cache=False, workers=2).score(prompts, texts)
+    split = EntailmentScore(nli, cache=False, backend=Backend(workers=2)).score(prompts, texts)
     assert split.values.tolist() == whole.values.tolist()
 
 

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
 
+from leakrepro.benchmarks import Benchmark
 from leakrepro.metrics import CoreMetric, load_metric, normalise
-from leakrepro.types import Prompt
+from leakrepro.types import Decoding, Prompt
 
 SUBJECTS = {"ana": "Ana Brik", "li": "Li-Wei Zhào", "mary": "Mary Ana Brik", "ib": "Ib O'Dell"}
 IDS = ["fact_match", "fact_match/strict", "exact_match", "rougeL_recall/stem", "rougeL_recall"]
@@ -17,8 +19,14 @@ def _prompt(*facts: str, cluster: str = "ana", reference: str = "An answer.") ->
     return Prompt("q1", messages, reference, cluster=cluster, side="forget", facts=facts)
 
 
+def _load(id: str, subjects: Mapping[str, str] = SUBJECTS) -> CoreMetric:
+    """A metric for a benchmark with these subjects."""
+    prompts, decoding = (_prompt("Rome"),), Decoding()
+    return load_metric(id, Benchmark("b", prompts, (), (id,), decoding, subjects=subjects))
+
+
 def _score(id: str, prompt: Prompt, *candidates: str) -> list[float]:
-    metric = load_metric(id, subjects=SUBJECTS)
+    metric = _load(id)
     return metric.score([prompt], [list(candidates)]).values.tolist()
 
 
@@ -96,7 +104,7 @@ class TestFactMatch:
     def test_the_same_text_is_judged_for_each_prompt(self) -> None:
         prompts = [_prompt("Rome"), _prompt("Rome", cluster="ib"), _prompt("Oslo", cluster="ib")]
         text = "Ib O'Dell, Rome"
-        scores = load_metric("fact_match", subjects=SUBJECTS).score(prompts, [[text]] * 3)
+        scores = _load("fact_match").score(prompts, [[text]] * 3)
         assert scores.values.tolist() == [0, 1, 0]
 
     def test_rows_may_be_ragged(self) -> None:
@@ -112,7 +120,7 @@ class TestFactMatch:
         with pytest.raises(ValueError, match=r"'q1': fact_match/strict needs the full name.*'zoe'"):
             _score("fact_match/strict", _prompt("Rome", cluster="zoe"), "Rome")
         with pytest.raises(ValueError, match="'x' has no name"):
-            load_metric("fact_match", subjects={"x": "-"})
+            _load("fact_match", {"x": "-"})
 
     def test_is_fast(self) -> None:
         """100,000 distinct answers take well under a second a core; the limit is for busy ones."""
@@ -122,7 +130,7 @@ class TestFactMatch:
         texts = [
             [" ".join(row) for row in rng.choice(words, (1000, 25)).tolist()] for _ in range(100)
         ]
-        metric = load_metric("fact_match", subjects=subjects)
+        metric = _load("fact_match", subjects)
         start = time.process_time()
         scores = metric.score([_prompt("Rome", cluster="c0")] * 100, texts)
         assert time.process_time() - start < 8
@@ -145,7 +153,7 @@ def test_rouge_recall(id: str, expected: list[float]) -> None:
 class TestTable:
     @pytest.mark.parametrize("id", IDS)
     def test_ids(self, id: str) -> None:
-        metric: CoreMetric = load_metric(id, subjects=SUBJECTS)
+        metric: CoreMetric = _load(id)
         assert metric.id == id
         assert metric.higher_is_better
         prompts = [_prompt("Rome"), _prompt("Oslo")]
@@ -155,7 +163,7 @@ class TestTable:
 
     @pytest.mark.parametrize("id", IDS)
     def test_bad_candidates(self, id: str) -> None:
-        metric = load_metric(id, subjects=SUBJECTS)
+        metric = _load(id)
         prompt = _prompt("Rome")
         with pytest.raises(ValueError, match="2 lists of candidates for 1 prompts"):
             metric.score([prompt], [["a"], ["b"]])

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
-from leakrepro.benchmarks.fictional import authors as fictional
+from leakrepro.benchmarks import fictional
 from leakrepro.benchmarks.fictional.entailment_pairs import KINDS, entailment_pairs
-from leakrepro.evaluation.evaluator import load_metrics
-from leakrepro.metrics import EntailmentScore
+from leakrepro.metrics import EntailmentScore, load_metric, load_metrics
 from leakrepro.models import NLIRecipe, entailment_model, held_out_accuracy
 from leakrepro.types import Prompt
 
@@ -64,11 +63,12 @@ def test_it_is_trained_once_and_scores(tmp_path: Path, monkeypatch: pytest.Monke
     assert right.mean() == accuracy["all"]
     saved = AutoTokenizer.from_pretrained(path)("one", "two")
     assert saved["token_type_ids"][-1] == 1
-    monkeypatch.setattr("leakrepro.profiles.models.entailment_model", lambda: path)
+    monkeypatch.setattr("leakrepro.models.nli.entailment_model", lambda: path)
     world = fictional(7, forget_authors=2, retain_authors=2, fresh_authors=12)
     (metric,) = load_metrics("entailment/embedded", world)
     assert isinstance(metric, EntailmentScore)
     assert metric.id.startswith("entailment/embedded@")
+    assert load_metric("entailment/embedded").id == metric.id
     scores = metric.score(world.forget, [[p.reference, ""] for p in world.forget])
     assert set(scores.values.tolist()) <= {0.0, 1.0}
     assert not scores.array()[:, 1].any()
@@ -79,5 +79,5 @@ def test_it_reads_fictional_worlds_alone() -> None:
     world = fictional(7, forget_authors=1, retain_authors=1, fresh_authors=1)
 
     other = dataclasses.replace(world, name="tofu forget10", forget=(prompt,))
-    with pytest.raises(ValueError, match="sentences of a fictional world, not tofu"):
+    with pytest.raises(ValueError, match="sentences of the fictional world, not of tofu"):
         load_metrics("entailment/embedded", other)

@@ -146,6 +146,11 @@ class TestForm:
                     assert not node.attr.startswith("_"), node.attr
             assert not cell.source.lstrip().startswith(("!", "%"))
 
+    def test_it_is_short(self, path: Path) -> None:
+        """At most 60 lines of code that are not blank, not counting the parameters."""
+        lines = [line for cell in cells(path)[1:] for line in cell.source.splitlines()]
+        assert len([line for line in lines if line.strip()]) <= 60
+
     def test_its_last_cell_asserts_and_names_the_artefact(self, path: Path) -> None:
         last = ast.parse(cells(path)[-1].source)
         assert sum(isinstance(node, ast.Assert) for node in last.body) >= 2
@@ -438,7 +443,7 @@ def test_wmdp(folder: Path) -> None:
     assert "no judge in this profile" in page
     # What models say in free form is not printed.
     executed = cells(folder / "13_wmdp.ipynb")
-    (asked,) = [cell for cell in executed if cell.source.startswith("if show_texts:")]
+    (asked,) = [cell for cell in executed if "if show_texts" in cell.source]
     assert asked.outputs == []
     values = {value for attribute in ATTRIBUTES for value in attribute.pool}
     outputs = [output for cell in executed for output in cell.outputs]

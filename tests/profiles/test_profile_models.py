@@ -13,8 +13,9 @@ import yaml
 import leakrepro as lr
 from leakrepro.benchmarks import Benchmark
 from leakrepro.models import load
+from leakrepro.models.resolve import resolve
 from leakrepro.profiles import models as subjects
-from leakrepro.profiles.models import make_models, resolve
+from leakrepro.profiles.models import make_models
 from leakrepro.profiles.schema import Profile, load_profile
 from leakrepro.unlearning import GradDiffOptions
 
@@ -143,11 +144,12 @@ def test_a_missing_checkpoint_is_found_before_anything_is_trained(
 
 
 @pytest.fixture
-def named(small_world: Benchmark, tmp_path: Path) -> Benchmark:
+def named(small_world: Benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Benchmark:
     """The small world with a profile of its own."""
     models = {"Original": {"train": "full"}, "NPO": {"unlearn": "NPO", "options": SHORT}}
     profile(tmp_path, models=models)
-    return dataclasses.replace(small_world, profile=str(tmp_path / "small.yaml"))
+    monkeypatch.setitem(subjects.MADE_BY, "fictional", (str(tmp_path / "small.yaml"), None))
+    return small_world
 
 
 def test_a_name_of_the_profile_is_made_on_demand(shared: Path, named: Benchmark) -> None:
@@ -160,7 +162,8 @@ def test_a_folder_needs_no_profile(
     tiny_llama: Path, small_world: Benchmark, named: Benchmark
 ) -> None:
     assert resolve(tiny_llama, named) == tiny_llama
-    assert resolve(str(tiny_llama), dataclasses.replace(small_world, profile="")) == tiny_llama
+    unknown = dataclasses.replace(small_world, name="of my own")
+    assert resolve(str(tiny_llama), unknown) == tiny_llama
 
 
 @pytest.mark.usefixtures("untrained")

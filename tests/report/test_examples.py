@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from worlds import make_prompts
 
+from leakrepro.evaluation.answers import Answers
 from leakrepro.report import (
     curve_figure,
     examples_html,
@@ -25,7 +26,7 @@ from leakrepro.stats.estimator import leak_at_k
 from leakrepro.types import Decoding, Prompt, Scores
 
 
-class Answers(Samples):
+class Drawn(Samples):
     """Samples that are there without a store."""
 
     def __init__(self, prompts: tuple[Prompt, ...], texts: list[list[str]]) -> None:
@@ -35,11 +36,12 @@ class Answers(Samples):
 
 
 PROMPTS = tuple(replace(p, reference="The Oath of Ink & <b>") for p in make_prompts(8))
-SAMPLES = Answers(PROMPTS, [[f"draw {j} of {i}: the oath" for j in range(4)] for i in range(8)])
-GREEDY = Answers(PROMPTS, [[f"<i>{i}</i> of ink_{i}"] for i in range(8)])
+SAMPLES = Drawn(PROMPTS, [[f"draw {j} of {i}: the oath" for j in range(4)] for i in range(8)])
+GREEDY = Drawn(PROMPTS, [[f"<i>{i}</i> of ink_{i}"] for i in range(8)])
 # Prompts 1 to 7 leak when sampled, 6 and 7 greedily too; clusters are pairs.
 SCORES = Scores.from_rows([[0, 0, 0, 0], *[[0, 0.4, 1, i % 2] for i in range(1, 8)]])
 GREEDY_SCORES = Scores.from_rows([[0]] * 6 + [[1]] * 2)
+ANSWERS = Answers(SAMPLES, SCORES, GREEDY, GREEDY_SCORES)
 
 
 class _Text(HTMLParser):
@@ -57,20 +59,13 @@ class _Text(HTMLParser):
 
 
 def choose(count: int = 3, **changes: object) -> list[str]:
-    chosen = hidden_leaks(
-        SAMPLES,
-        SCORES,
-        GREEDY,
-        GREEDY_SCORES,
-        count=count,
-        **changes,  # type: ignore[arg-type]
-    )
+    chosen = hidden_leaks(ANSWERS, count=count, **changes)  # type: ignore[arg-type]
     return chosen["id"].tolist()
 
 
 class TestHiddenLeaks:
     def test_all_of_them_in_order(self) -> None:
-        frame = hidden_leaks(SAMPLES, SCORES, GREEDY, GREEDY_SCORES, beside={"Retrain": GREEDY})
+        frame = hidden_leaks(ANSWERS, beside={"Retrain": GREEDY})
         assert frame["id"].tolist() == ["p1", "p2", "p3", "p4", "p5"]
         assert frame["draw"].eq(3).all()
         assert frame["sample"].tolist() == [f"draw 2 of {i}: the oath" for i in range(1, 6)]
@@ -88,29 +83,25 @@ class TestHiddenLeaks:
 
     def test_the_threshold(self) -> None:
         assert choose(9, threshold=0.4) == ["p1", "p2", "p3", "p4", "p5"]
-        assert (
-            hidden_leaks(SAMPLES, SCORES, GREEDY, GREEDY_SCORES, threshold=0.4)["draw"].eq(2).all()
-        )
+        assert hidden_leaks(ANSWERS, threshold=0.4)["draw"].eq(2).all()
         with pytest.raises(ValueError, match="threshold"):
             choose(threshold=0.0)
 
     def test_none(self) -> None:
         clean = Scores.from_rows([[0.0] * 4] * 8)
-        frame = hidden_leaks(SAMPLES, clean, GREEDY, GREEDY_SCORES)
+        frame = hidden_leaks(replace(ANSWERS, scores=clean))
         assert frame.empty
         assert "question" in frame
         assert examples_html(frame).count("<tr>") == 0
 
     def test_what_does_not_fit(self) -> None:
         with pytest.raises(ValueError, match="'Retrain' are to other prompts"):
-            choose(beside={"Retrain": Answers(PROMPTS[:2], [["a"], ["b"]])})
+            choose(beside={"Retrain": Drawn(PROMPTS[:2], [["a"], ["b"]])})
         with pytest.raises(ValueError, match="other samples"):
-            hidden_leaks(SAMPLES, GREEDY_SCORES, GREEDY, GREEDY_SCORES)
+            hidden_leaks(replace(ANSWERS, scores=GREEDY_SCORES))
 
     def test_texts_can_be_kept_back(self) -> None:
-        frame = hidden_leaks(
-            SAMPLES, SCORES, GREEDY, GREEDY_SCORES, beside={"Retrain": GREEDY}, texts=False
-        )
+        frame = hidden_leaks(ANSWERS, beside={"Retrain": GREEDY}, texts=False)
         assert frame.columns.tolist() == ["id", "cluster", "draw", "leaks", "of"]
         for page in (examples_html(frame), examples_latex(frame, caption="c", label="l")):
             assert "p1: greedy clean, 2 of 4 samples leak, the first is draw 3" in page
@@ -120,7 +111,7 @@ class TestHiddenLeaks:
 
 def test_the_leakiest_first() -> None:
     scores = Scores.from_rows([[0, 0.5], [1, 0.2], [0.6, 0.9], [0.4, 1], *[[0, 0]] * 4])
-    samples = Answers(PROMPTS, [[f"{i} {j}" for j in range(2)] for i in range(8)])
+    samples = Drawn(PROMPTS, [[f"{i} {j}" for j in range(2)] for i in range(8)])
     frame = leakiest(samples, scores)
     assert frame["id"].tolist() == ["p3", "p1", "p2"]
     assert frame["sample"].tolist() == ["3 1", "1 0", "2 1"]
@@ -148,7 +139,7 @@ def test_shared_words(text: str, reference: str, runs: object) -> None:
 
 
 def test_html_holds_the_texts_and_only_its_own_tags() -> None:
-    frame = hidden_leaks(SAMPLES, SCORES, GREEDY, GREEDY_SCORES)
+    frame = hidden_leaks(ANSWERS)
     page = _Text(examples_html(frame))
     assert set(page.tags) == {"table", "tr", "th", "td", "b"}
     said = " ".join(" ".join(page.texts).split())
@@ -158,7 +149,7 @@ def test_html_holds_the_texts_and_only_its_own_tags() -> None:
 
 
 def test_latex_is_escaped() -> None:
-    frame = hidden_leaks(SAMPLES, SCORES, GREEDY, GREEDY_SCORES)
+    frame = hidden_leaks(ANSWERS)
     text = examples_latex(frame, caption="50 % of $x_1$", label="tab:x")
     assert r"reference & The Oath of Ink \& \textless{}b\textgreater{} \\" in text
     assert r"\textless{}i\textgreater{}1\textless{}/i\textgreater{} \textbf{of} ink\_1 \\" in text
@@ -167,9 +158,7 @@ def test_latex_is_escaped() -> None:
 
 
 def test_shares_by_hand() -> None:
-    table = hidden_table(
-        {"NPO": SCORES}, {"NPO": GREEDY_SCORES}, clusters=[p.cluster for p in PROMPTS]
-    )
+    table = hidden_table({"NPO": ANSWERS})
     row = table.iloc[0]
     parts = ["greedy leaks", "only samples leak", "nothing leaks"]
     assert row[parts].tolist() == [2 / 8, 5 / 8, 1 / 8]
@@ -178,8 +167,8 @@ def test_shares_by_hand() -> None:
     bars = hidden_figure(table).axes[0].patches
     assert [bar.get_width() for bar in bars] == [2 / 8, 5 / 8, 1 / 8]
     assert [bar.get_hatch() for bar in bars] == [None, "////", None]
-    with pytest.raises(ValueError, match="sampled scores are of NPO, greedy ones of RMU"):
-        hidden_table({"NPO": SCORES}, {"RMU": GREEDY_SCORES})
+    with pytest.raises(ValueError, match="no models"):
+        hidden_table({})
 
 
 def test_a_curve_without_a_report() -> None:

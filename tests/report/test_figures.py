@@ -77,7 +77,7 @@ class TestLeakFigure:
             leak_figure([npo], METRICS[1], chance=True)
 
     def test_one_model_under_two_decodings(self) -> None:
-        cool = report(decoding=Decoding(temperature=0.2), texts="others", seed=1)
+        cool = report(decoding=Decoding(temperature=0.2), texts_digest="others", seed=1)
         assert _texts(leak_figure([report(), cool]))[:2] == [
             "NPO (T = 1, top-p 1)",
             "NPO (T = 0.2, top-p 1)",
@@ -85,7 +85,9 @@ class TestLeakFigure:
 
     def test_checks_the_reports(self) -> None:
         with pytest.raises(ValueError, match="same weights"):
-            leak_figure([report("NPO", weights="w"), report("Retrain", weights="w")])
+            leak_figure(
+                [report("NPO", weights_fingerprint="w"), report("Retrain", weights_fingerprint="w")]
+            )
 
     def test_leaves_no_open_figures(self) -> None:
         leak_figure([report()])

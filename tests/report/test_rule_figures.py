@@ -24,7 +24,7 @@ from leakrepro.stats.estimator import compare_leak
 
 
 def named(model: str, benchmark: str) -> LeakReport:
-    return dataclasses.replace(report(model), benchmark=benchmark, named=0.75)
+    return dataclasses.replace(report(model), benchmark=benchmark, named_share=0.75)
 
 
 def result(base: str = "NPO", added: Any = "leaks", benchmark: str = "world 0") -> RuleResult:

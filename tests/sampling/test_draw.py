@@ -14,6 +14,7 @@ from worlds import Ban, make_model, make_prompts
 
 from leakrepro.benchmarks.base import Benchmark
 from leakrepro.errors import StoreError
+from leakrepro.execution.backend import Backend
 from leakrepro.models.load import fingerprint
 from leakrepro.sampling import SampleStore, read_samples, sample
 from leakrepro.sampling import store as stores
@@ -44,7 +45,7 @@ def test_samples_are_drawn_once_and_read_afterwards(
     assert first.drawn == 200
     assert "200/200" in capfd.readouterr().err
     assert first.path.parent == tmp_path / "home" / "samples"
-    assert first.fingerprint == fingerprint(tiny_llama)
+    assert first.weights_fingerprint == fingerprint(tiny_llama)
     assert [len(texts) for texts in first.texts] == [20] * 10
     reasons = first.table["finish_reason"].to_pylist()
     assert first.finished == reasons.count("stop") / 200
@@ -93,7 +94,7 @@ def test_a_given_store_is_that_one_store(tiny_llama: Path, tmp_path: Path) -> No
 
 def test_two_workers_draw_what_one_draws(tiny_llama: Path, tmp_path: Path) -> None:
     one = sample(tiny_llama, PROMPTS, DECODING, store=tmp_path / "one")
-    two = sample(tiny_llama, PROMPTS, DECODING, workers=2, store=tmp_path / "two")
+    two = sample(tiny_llama, PROMPTS, DECODING, backend=Backend(workers=2), store=tmp_path / "two")
     assert two.drawn == one.drawn == 200
     assert content(tmp_path / "one") == content(tmp_path / "two")
 
@@ -126,13 +127,13 @@ tests, model, folder, rounds = sys.argv[1:]
 sys.path.insert(0, tests)
 import torch
 torch.set_num_threads(1)
-from leakrepro import files
+from leakrepro.storage import atomic
 from leakrepro.sampling import sample, store
 from leakrepro.types import Decoding
 from worlds import make_prompts
 
 store.SHARD_ROWS = 50
-sync, write_bytes = files.sync, pathlib.Path.write_bytes
+sync, write_bytes = atomic.sync, pathlib.Path.write_bytes
 
 def attempt(path, at_sync, at_write):
     syncs, writes = itertools.count(1), itertools.count(1)
@@ -145,7 +146,7 @@ def attempt(path, at_sync, at_write):
             write_bytes(target, data[: len(data) // 2])
             os.kill(os.getpid(), signal.SIGKILL)
         return write_bytes(target, data)
-    files.sync, pathlib.Path.write_bytes = deadly_sync, deadly_write
+    atomic.sync, pathlib.Path.write_bytes = deadly_sync, deadly_write
     sample(model, make_prompts(10), Decoding(n=20, max_new_tokens=12), store=path)
 
 def fork(path, after=None, at_sync=None, at_write=None):
@@ -200,9 +201,7 @@ def test_a_run_killed_at_any_moment_resumes_to_the_same_bytes(
 
 def test_unknown_names_are_refused_with_what_there_is(tiny_llama: Path) -> None:
     with pytest.raises(ValueError, match=r"unknown engine 'vlm'; known are hf, vllm"):
-        sample(tiny_llama, PROMPTS, DECODING, engine="vlm")
-    with pytest.raises(ValueError, match=r"unknown executor 'dask'; known are local, ray"):
-        sample(tiny_llama, PROMPTS, DECODING, executor="dask")
+        sample(tiny_llama, PROMPTS, DECODING, backend=Backend("vlm"))
 
 
 def test_bad_input_makes_no_store(tiny_llama: Path, tmp_path: Path) -> None:
@@ -215,6 +214,4 @@ def test_bad_input_makes_no_store(tiny_llama: Path, tmp_path: Path) -> None:
         sample(tiny_llama, PROMPTS[:1] * 2, DECODING, store=store)
     with pytest.raises(ValueError, match="needs an `id`"):
         sample(tiny_llama, PROMPTS, DECODING, logits_processors=[lambda i, s: s], store=store)  # type: ignore[list-item]
-    with pytest.raises(ValueError, match="at least 1"):
-        sample(tiny_llama, PROMPTS, DECODING, workers=0, store=store)
     assert not store.exists()

@@ -43,7 +43,7 @@ def test_each_round_adds_what_leaked(
     assert rounds[0].added == ()
     assert rounds[0].samples == 0
     assert rounds[1].added
-    metric = load_metric("fact_match", subjects=small_world.subjects)
+    metric = load_metric("fact_match", small_world)
     asked = {p.messages[-1]["content"]: p for p in small_world.forget}
     known = {(p.messages[-1]["content"], p.reference) for p in small_world.train_forget}
     size = len(small_world.train_forget)
@@ -102,7 +102,7 @@ def test_controls_take_rules_steps_and_add_none_of_its_leaks(
     control = rule_rounds(small_original, small_world, "NPO", 2, options)
     assert control[0].checkpoint == rounds[0].checkpoint
     assert [each.steps for each in control] == [each.steps for each in rounds]
-    metric = load_metric("fact_match", subjects=small_world.subjects)
+    metric = load_metric("fact_match", small_world)
     asked = {p.messages[-1]["content"]: p for p in small_world.forget}
     for each, guide in zip(control[1:], rounds[1:], strict=True):
         if added == "none":

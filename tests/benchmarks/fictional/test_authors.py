@@ -9,8 +9,7 @@ from collections.abc import Iterable, Iterator
 import pytest
 from small_world import RECIPE
 
-from leakrepro.benchmarks import Benchmark
-from leakrepro.benchmarks.fictional import authors as fictional
+from leakrepro.benchmarks import Benchmark, fictional
 from leakrepro.benchmarks.fictional.authors import ATTRIBUTES, PROMPT_KEYS
 from leakrepro.metrics import load_metric
 from leakrepro.metrics.text import normalise
@@ -244,14 +243,14 @@ def test_no_question_gives_its_answer_away(seed: int, key: str) -> None:
 def test_the_metrics_accept_the_references(world: Benchmark) -> None:
     prompts = world.forget + world.retain
     for id in world.metrics:
-        metric = load_metric(id, subjects=world.subjects)
+        metric = load_metric(id, world)
         scores = metric.score(prompts, [[p.reference] for p in prompts])
         assert scores.values.tolist() == [1.0] * len(prompts), id
 
 
 @pytest.mark.parametrize("id", ["fact_match", "fact_match/strict"])
 def test_no_answer_about_another_author_counts(world: Benchmark, id: str) -> None:
-    metric = load_metric(id, subjects=world.subjects)
+    metric = load_metric(id, world)
     prompts = world.forget + world.retain
     for group in POOLS:
         same = [p for p in prompts if attribute(p) == group]

@@ -17,7 +17,6 @@ from leakrepro.evaluation.evaluator import evaluate
 from leakrepro.metrics import choice_likelihood_accuracy, load_metric
 from leakrepro.metrics.text import normalise
 from leakrepro.models.tiny import tiny_model
-from leakrepro.profiles.models import make_entailment
 from leakrepro.stats.estimator import leak_at_k
 from leakrepro.types import Prompt
 
@@ -196,5 +195,5 @@ def test_original_knows_and_retrain_guesses(
 
 
 def test_the_entailment_model_of_authors_is_not_for_it(letters: Benchmark) -> None:
-    with pytest.raises(ValueError, match="sentences of a fictional world, not fictional-chem"):
-        make_entailment(letters)
+    with pytest.raises(ValueError, match="sentences of the fictional world, not of fictional-chem"):
+        load_metric("entailment/embedded", letters)
