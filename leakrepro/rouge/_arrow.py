@@ -1,4 +1,4 @@
-"""Arrow arrays of texts as the buffers that the kernel reads, without copies of the texts."""
+"""Buffers of Arrow string arrays, which the kernel reads without copying the texts."""
 
 from __future__ import annotations
 
@@ -13,16 +13,20 @@ Offsets = NDArray[np.int64]
 
 
 def is_arrow(values: object) -> bool:
-    """Whether this is an Arrow array; whoever passes one has imported pyarrow."""
+    """Return whether this is an Arrow array; pyarrow is imported if there is one."""
     arrow = sys.modules.get("pyarrow")
     return arrow is not None and isinstance(values, (arrow.Array, arrow.ChunkedArray))
 
 
 def strings(array: Any, what: str) -> tuple[Bytes, Offsets]:
-    """The UTF-8 bytes of an array of strings, and where each string starts and ends.
+    """Return the UTF-8 bytes of an array of strings, and the offsets of the strings.
+
+    Args:
+        array: Arrow array.
+        what: Singular noun for one string, for error messages.
 
     Raises:
-        TypeError: for an array of anything else, and for a null, by its place.
+        TypeError: If the array is not an array of strings, or contains a null.
     """
     array = _whole(array)
     if array.null_count:
@@ -32,10 +36,10 @@ def strings(array: Any, what: str) -> tuple[Bytes, Offsets]:
 
 
 def lists(array: Any) -> tuple[Bytes, Offsets, Offsets]:
-    """The same for an array of lists of strings, and where each list starts and ends.
+    """Return bytes and offsets for an array of lists of strings, and the offsets of the lists.
 
     Raises:
-        TypeError: for an array of anything else, and for a null, by its place.
+        TypeError: If the array is not an array of lists of strings, or contains a null.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -77,7 +81,7 @@ def _buffers(array: Any, what: str) -> tuple[Bytes, Offsets]:
         raise TypeError(f"{what} must be an Arrow array of strings, not {array.type}")
     array = array.cast(pa.large_string())
     _, offsets, data = array.buffers()
-    if len(array) == 0:  # its buffers may be missing
+    if len(array) == 0:  # an empty array may not have buffers
         return np.zeros(0, np.uint8), np.zeros(1, np.int64)
     return (
         np.frombuffer(data or b"", np.uint8),

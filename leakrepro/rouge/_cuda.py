@@ -1,4 +1,4 @@
-"""Token ids on a CUDA device, as torch tensors around the caller's memory."""
+"""Matching of token ids on a CUDA device; torch tensors share the caller's memory."""
 
 from __future__ import annotations
 
@@ -10,51 +10,54 @@ import torch.utils.dlpack
 from numpy.typing import NDArray
 
 from leakrepro import _native
-from leakrepro.rouge._device import is_on_device
+from leakrepro.rouge._kernel import is_on_device
 
 __all__ = ["Match", "to_host"]
 
-# torch knows some unsigned types by name only; equal ids stay equal.
+# torch does not support all operations on unsigned types. A signed view keeps equal ids equal.
 _SIGNED = {np.uint16: np.int16, np.uint32: np.int32, np.uint64: np.int64}
 
 
 def to_host(values: Any) -> Any:
-    """An array on a device as one of NumPy; other values as they are."""
+    """Return an array on a device as a NumPy array, and other values unchanged."""
     return _tensor(values).cpu().numpy() if is_on_device(values) else values
 
 
 def _tensor(values: Any) -> torch.Tensor:
-    """The values where they are; nothing is copied."""
+    """Return a tensor that shares the memory of the values."""
     if isinstance(values, torch.Tensor):
         return values
     if isinstance(values, np.ndarray):
-        array = values if values.flags.writeable else values.copy()  # torch would warn
+        array = (
+            values if values.flags.writeable else values.copy()
+        )  # torch warns about read-only memory
         signed = _SIGNED.get(array.dtype.type)
         return torch.from_numpy(array if signed is None else array.view(signed))
     interface = getattr(values, "__cuda_array_interface__", None)
     if interface is None:
-        return torch.utils.dlpack.from_dlpack(values)  # which sees to the streams
+        return torch.utils.dlpack.from_dlpack(values)  # synchronises streams
     tensor = torch.as_tensor(values, device="cuda")
-    if interface.get("stream") is not None:  # what is written there must be done
+    if interface.get("stream") is not None:  # wait for pending writes
         torch.cuda.synchronize(tensor.device)
     return tensor
 
 
 class Match:
-    """The LCS lengths of one call, made in the device's current stream.
+    """LCS lengths of one call, computed in the device's current stream.
 
     Args:
-        device: ``"cuda"``, ``"cuda:N"`` or ``"auto"``; with no number, that of the ids, or the
-            current one.
-        references: Ids on the host or a device, and offsets on the host, already checked.
-        candidates: The same, with ids of the same type.
-        groups: Offsets of each reference's candidates; None for all with all.
+        device: ``"cuda"``, ``"cuda:N"`` or ``"auto"``. Without a number, the device of the ids, or
+            the current device if the ids are on the host.
+        references: Ids on the host or a device, and checked offsets on the host.
+        candidates: The same for the candidates, with ids of the same type.
+        groups: Offsets of each reference's candidates; None to compare every reference with every
+            candidate.
 
     Raises:
-        TypeError: for ids that are not integers, or of two types.
-        ValueError: for ids on several devices or another one than asked for, and for ids of
-            references from 2^26 on.
-        RuntimeError: for a device that is not there, and what CUDA reports.
+        TypeError: If ids are not integers, or have two types.
+        ValueError: If ids are on several devices or on another device than ``device``, or if a
+            reference has ids of 2^26 or more.
+        RuntimeError: If the device is not available, or if CUDA reports an error.
     """
 
     def __init__(
@@ -96,7 +99,7 @@ class Match:
             )
 
     def measures(self) -> torch.Tensor:
-        """Precision, recall and F-measure: ``[3, pairs]`` float64 on the device."""
+        """Return precision, recall and F-measure on the device, float64 ``[3, pairs]``."""
         with torch.cuda.device(self.device):
             values = torch.empty((3, self.lengths.numel()), dtype=torch.float64, device=self.device)
             _native.cuda_measures(
@@ -110,7 +113,7 @@ class Match:
 
     @staticmethod
     def copy(values: torch.Tensor, out: Any) -> None:
-        """Copies to an array of the same size, on the host or a device."""
+        """Copy to an array of the same size, on the host or a device."""
         _tensor(out).view(-1).copy_(values.view(-1))
 
 
@@ -122,7 +125,7 @@ def _choose(device: str, ids: list[torch.Tensor]) -> torch.device:
     index = home.index if device in ("auto", "cuda") else int(device.partition(":")[2])
     count = torch.cuda.device_count()
     if index >= count:
-        raise RuntimeError(f"no CUDA device {index}: there are {count}")
+        raise RuntimeError(f"no CUDA device {index}: this machine has {count}")
     if homes and index != home.index:
         raise ValueError(f"the ids are on {home}, not on {device!r}")
     return torch.device("cuda", index)

@@ -1,28 +1,51 @@
-"""ROUGE-L in readable Python: the oracle of the native kernel, and the fallback without it."""
+"""ROUGE in readable Python: the reference implementation, and the fallback without the kernel.
+
+Results and errors are those of ``rouge_score`` 0.1.2. Only a call that needs nltk or rapidfuzz
+imports it, because the native kernel needs neither.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from functools import cache
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from nltk.stem.porter import PorterStemmer
 from numpy.typing import NDArray
-from rapidfuzz.distance import LCSseq
+
+# Types of scores as the kernel numbers them; ROUGE-N is n.
+ROUGE_L, ROUGE_LSUM = 0, -1
+
+Tokens = Sequence[Hashable]
 
 _TOKEN = re.compile("[a-z0-9]+")
-_porter_stem = cache(PorterStemmer().stem)
+
+
+class Score(NamedTuple):
+    """Precision, recall and F-measure, each in [0, 1]."""
+
+    precision: float
+    recall: float
+    fmeasure: float
 
 
 def tokenise(text: str, *, stem: bool) -> list[str]:
-    """The tokens of a text as rouge_score 0.1.2 makes them."""
+    """Return the tokens of a text as rouge_score 0.1.2 makes them."""
     tokens = _TOKEN.findall(text.lower())
-    return (
-        [_porter_stem(token) if len(token) > 3 else token for token in tokens] if stem else tokens
-    )
+    if not stem:
+        return tokens
+    porter_stem = _porter_stemmer()
+    return [porter_stem(token) if len(token) > 3 else token for token in tokens]
+
+
+@cache
+def _porter_stemmer() -> Callable[[str], str]:
+    from nltk.stem.porter import PorterStemmer
+
+    return cache(PorterStemmer().stem)
 
 
 def rouge_l(
@@ -34,12 +57,14 @@ def rouge_l(
     *,
     stem: bool,
 ) -> None:
-    """Scores each candidate against its reference; arguments as for the native function.
+    """Score each candidate against its reference, with the arguments of the native function.
 
     Raises:
-        TypeError: for a text that is not a string.
+        TypeError: If a text is not a string.
     """
-    # rapidfuzz compares hashes: small integers are their own.
+    from rapidfuzz.distance import LCSseq
+
+    # rapidfuzz compares hashes, and the hash of a small integer is the integer itself.
     numbers: dict[str, int] = {}
 
     def number(text: str) -> list[int]:
@@ -52,7 +77,8 @@ def rouge_l(
         for candidate in row:
             prediction = number(candidate)
             length = LCSseq.similarity(target, prediction)
-            precision[i], recall[i], fmeasure[i] = _measures(length, target, prediction)
+            measures = _measures(length, len(target), len(prediction))
+            precision[i], recall[i], fmeasure[i] = measures
             i += 1
 
 
@@ -64,7 +90,13 @@ def lcs_length(
     groups: NDArray[np.int64] | None,
     out: NDArray[np.int32],
 ) -> None:
-    """The LCS of each pair; arguments as for the native function, which says more of errors."""
+    """Fill in the LCS length of each pair, with the arguments of the native function.
+
+    Raises:
+        ValueError: If offsets or groups are invalid.
+    """
+    from rapidfuzz.distance import LCSseq
+
     pairs = _pairs(reference_ids, reference_offsets, candidate_ids, candidate_offsets, groups)
     for i, (target, prediction) in enumerate(pairs):
         out[i] = LCSseq.similarity(target, prediction)
@@ -80,11 +112,18 @@ def rouge_l_ids(
     recall: NDArray[np.float64],
     fmeasure: NDArray[np.float64],
 ) -> None:
-    """ROUGE-L of each pair; arguments as for the native function."""
+    """Fill in ROUGE-L of each pair, with the arguments of the native function.
+
+    Raises:
+        ValueError: If offsets or groups are invalid.
+    """
+    from rapidfuzz.distance import LCSseq
+
     pairs = _pairs(reference_ids, reference_offsets, candidate_ids, candidate_offsets, groups)
     for i, (target, prediction) in enumerate(pairs):
         length = LCSseq.similarity(target, prediction)
-        precision[i], recall[i], fmeasure[i] = _measures(length, target, prediction)
+        measures = _measures(length, len(target), len(prediction))
+        precision[i], recall[i], fmeasure[i] = measures
 
 
 def _pairs(
@@ -109,7 +148,7 @@ def _rows(ids: NDArray[Any], offsets: NDArray[np.int64], what: str) -> list[list
 
 
 def check_groups(groups: NDArray[np.int64] | None, references: int, candidates: int) -> None:
-    """Raises ValueError unless the offsets share all candidates among the references."""
+    """Raise ValueError unless the groups divide all candidates among the references."""
     if groups is None:
         return
     check_offsets(groups, candidates, "groups")
@@ -120,7 +159,7 @@ def check_groups(groups: NDArray[np.int64] | None, references: int, candidates: 
 
 
 def check_offsets(offsets: NDArray[np.int64], end: int, what: str) -> None:
-    """Raises ValueError unless the offsets rise from 0 or more to ``end`` or less."""
+    """Raise ValueError unless the offsets do not decrease and lie between 0 and ``end``."""
     if offsets.ndim != 1 or offsets.size == 0:
         raise ValueError(f"{what} must be one-dimensional and have at least one entry")
     if offsets[0] < 0 or (np.diff(offsets) < 0).any():
@@ -129,18 +168,8 @@ def check_offsets(offsets: NDArray[np.int64], end: int, what: str) -> None:
         raise ValueError(f"{what} end at {offsets[-1]}, but there are only {end}")
 
 
-def _measures(
-    length: int, target: Sequence[int], prediction: Sequence[int]
-) -> tuple[float, float, float]:
-    if length == 0:
-        return 0.0, 0.0, 0.0
-    p = length / len(prediction)
-    r = length / len(target)
-    return p, r, 2 * p * r / (p + r)
-
-
 def check_texts(references: list[str], candidates: list[list[str]]) -> None:
-    """Raises TypeError for what is not a string; the message names its place."""
+    """Raise TypeError if any text is not a string; the message names its position."""
     for i, (reference, row) in enumerate(zip(references, candidates, strict=True)):
         _check_text(reference, f"reference {i}")
         for j, candidate in enumerate(row):
@@ -150,3 +179,153 @@ def check_texts(references: list[str], candidates: list[list[str]]) -> None:
 def _check_text(text: object, what: str) -> None:
     if not isinstance(text, str):
         raise TypeError(f"{what} must be a string, not {type(text).__name__}")
+
+
+@cache
+def parse_type(name: Any) -> int:
+    """Return the number of a rouge type: n, ``ROUGE_L`` or ``ROUGE_LSUM``.
+
+    Raises:
+        TypeError: If ``name`` is neither a string nor bytes.
+        ValueError: If the type is unknown.
+    """
+    if name == "rougeL":
+        return ROUGE_L
+    if name == "rougeLsum":
+        return ROUGE_LSUM
+    if not re.match("rouge[0-9]$", _text(name)):
+        raise ValueError(f"Invalid rouge type: {name}")
+    n = int(name[5:])
+    if n == 0:
+        raise ValueError(f"rougen requires positive n: {name}")
+    return n
+
+
+def tokenise_any(text: Any, *, stem: bool) -> list[str]:
+    """Return the tokens of a text, or of bytes, which are lower-cased before they are decoded.
+
+    Raises:
+        AttributeError: If ``text`` does not have a method ``lower``.
+    """
+    if isinstance(text, bytes):
+        # Lower-casing bytes changes ASCII letters only.
+        text = "".join(c if c.isascii() else " " for c in text.decode())
+    elif not isinstance(text, str):
+        text = _text(text.lower())
+    return tokenise(text, stem=stem)
+
+
+def split(text: Any, *, with_nltk: bool) -> list[str]:
+    """Return the sentences of a text, which are its lines or the sentences that nltk finds.
+
+    Raises:
+        LookupError: If the data of nltk's sentence tokenizer is not installed.
+    """
+    if with_nltk:
+        import nltk
+
+        sentences: list[str] = nltk.sent_tokenize(text)
+    else:
+        sentences = _text(text).split("\n")
+    return [sentence for sentence in sentences if sentence]
+
+
+def _text(text: Any) -> str:
+    if isinstance(text, bytes):
+        return text.decode()
+    if not isinstance(text, str):
+        raise TypeError(f"not expecting type '{type(text)}'")
+    return text
+
+
+def score(
+    types: Sequence[Any],
+    target: Any,
+    prediction: Any,
+    *,
+    tokenise: Callable[[Any], Tokens],
+    with_nltk: bool,
+) -> dict[Any, Score]:
+    """Return one score per type; errors occur in the same order as in rouge_score."""
+    ours: Tokens = []
+    theirs: Tokens = []
+    if list(types) != ["rougeLsum"]:
+        ours, theirs = tokenise(target), tokenise(prediction)
+    scores = {}
+    for name in types:
+        n = parse_type(name)
+        if n == ROUGE_L:
+            scores[name] = _rouge_l(ours, theirs)
+        elif n == ROUGE_LSUM:
+            our_sentences = [tokenise(s) for s in split(target, with_nltk=with_nltk)]
+            their_sentences = [tokenise(s) for s in split(prediction, with_nltk=with_nltk)]
+            scores[name] = _rouge_lsum(our_sentences, their_sentences)
+        else:
+            scores[name] = _rouge_n(ours, theirs, n)
+    return scores
+
+
+def _measures(hits: int, ours: int, theirs: int) -> Score:
+    if hits == 0:
+        return Score(0.0, 0.0, 0.0)
+    p, r = hits / theirs, hits / ours
+    return Score(p, r, 2 * p * r / (p + r))
+
+
+def _rouge_n(ours: Tokens, theirs: Tokens, n: int) -> Score:
+    """C.-Y. Lin, "ROUGE: A package for automatic evaluation of summaries", 2004, section 2."""
+
+    def ngrams(tokens: Tokens) -> Counter[tuple[Hashable, ...]]:
+        return Counter(tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1))
+
+    a, b = ngrams(ours), ngrams(theirs)
+    return _measures((a & b).total(), a.total(), b.total())
+
+
+def _rouge_l(ours: Tokens, theirs: Tokens) -> Score:
+    """Lin 2004, section 3.1."""
+    if not ours or not theirs:
+        return Score(0, 0, 0)
+    from rapidfuzz.distance import LCSseq
+
+    numbers: dict[Hashable, int] = {}  # small integers, as in rouge_l
+    a, b = ([numbers.setdefault(t, len(numbers)) for t in tokens] for tokens in (ours, theirs))
+    return _measures(LCSseq.similarity(a, b), len(ours), len(theirs))
+
+
+def _rouge_lsum(ours: list[Tokens], theirs: list[Tokens]) -> Score:
+    """Lin 2004, section 3.2, with every token counted at most as often as each side has it."""
+    m, n = sum(map(len, ours)), sum(map(len, theirs))
+    if not m or not n:
+        return Score(0, 0, 0)
+    our_left = Counter(token for sentence in ours for token in sentence)
+    their_left = Counter(token for sentence in theirs for token in sentence)
+    hits = 0
+    for sentence in ours:
+        union = set().union(*(_lcs_positions(sentence, other) for other in theirs))
+        for i in sorted(union):
+            token = sentence[i]
+            if our_left[token] > 0 and their_left[token] > 0:
+                hits += 1
+                our_left[token] -= 1
+                their_left[token] -= 1
+    return _measures(hits, m, n)
+
+
+def _lcs_positions(a: Tokens, b: Tokens) -> set[int]:
+    """Return the positions in ``a`` of the subsequence that rouge_score's backtracking finds."""
+    t = [[0] * (len(b) + 1) for _ in range(len(a) + 1)]
+    for i, x in enumerate(a, 1):
+        for j, y in enumerate(b, 1):
+            t[i][j] = t[i - 1][j - 1] + 1 if x == y else max(t[i - 1][j], t[i][j - 1])
+    positions = set()
+    i, j = len(a), len(b)
+    while i and j:
+        if a[i - 1] == b[j - 1]:
+            i, j = i - 1, j - 1
+            positions.add(i)
+        elif t[i][j - 1] > t[i - 1][j]:
+            j -= 1
+        else:
+            i -= 1
+    return positions

@@ -1,4 +1,4 @@
-"""LCS and ROUGE-L of token ids: for texts that were tokenised elsewhere."""
+"""LCS and ROUGE-L of token ids, for texts that are already tokenised."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from leakrepro.rouge._device import goes_to_cuda, is_on_device, threshold
-from leakrepro.rouge._kernel import check_device, choose, usable_threads
+from leakrepro.rouge._kernel import is_on_device, kernel, runs_on_cuda
+from leakrepro.rouge._python import check_groups, check_offsets
 from leakrepro.rouge.texts import RougeL, arrays_of, new_result, result_that_fits
 
 __all__ = ["TokenIds", "lcs_length", "rouge_l_ids"]
@@ -16,17 +16,21 @@ __all__ = ["TokenIds", "lcs_length", "rouge_l_ids"]
 _Ids = NDArray[Any]
 _Offsets = NDArray[np.int64]
 
-# Ids below this are looked up in a table; others are numbered anew first.
+# The kernel looks up ids below this in a table; larger ids are renumbered first.
 _TABLE = 1 << 20
 
 
 class TokenIds(NamedTuple):
-    """Sequences of token ids, back to back ("compressed sparse rows").
+    """Concatenated sequences of token ids ("compressed sparse rows").
 
-    Sequence ``i`` is ``ids[offsets[i]:offsets[i + 1]]``; ids are integers of any type and value.
-    They may also be on a CUDA device: any array with ``__cuda_array_interface__`` or DLPack.
+    Sequence ``i`` is ``ids[offsets[i]:offsets[i + 1]]``.
 
     >>> two = TokenIds(ids=[5, 7, 5], offsets=[0, 2, 3])  # (5, 7) and (5)
+
+    Attributes:
+        ids: Integers of any type and value, on the host or on a CUDA device (any array with
+            ``__cuda_array_interface__`` or DLPack).
+        offsets: Integers, one more than there are sequences.
     """
 
     ids: ArrayLike
@@ -42,7 +46,7 @@ def lcs_length(
     device: str = "auto",
     out: Any = None,
 ) -> Any:
-    """Lengths of the longest common subsequences of references and candidates.
+    """Return the lengths of the longest common subsequences of references and candidates.
 
     H. Hyyro, "Bit-parallel LCS-length computation revisited", AWOCA 2004.
 
@@ -51,30 +55,29 @@ def lcs_length(
 
     Args:
         references: R sequences.
-        candidates: C sequences, with ids of the same meaning.
-        groups: Which candidates belong to which reference: offsets ``[R + 1]`` into the
-            candidates, from 0 to C; None for equal shares of C / R; ``"all"`` to compare every
-            reference with every candidate.
-        threads: How many threads at most; None for the CPUs that this process may use.
+        candidates: C sequences, with ids from the same vocabulary.
+        groups: Candidates of each reference, as offsets ``[R + 1]`` into the candidates, from 0 to
+            C; None for C / R candidates per reference; ``"all"`` to compare every reference with
+            every candidate.
+        threads: Maximum number of threads; None for the CPUs that this process may use.
         device: ``"cpu"``, ``"cuda"``, ``"cuda:N"``, or ``"auto"``: ids on a CUDA device are matched
-            there, in its current stream; ids on the host are copied there only from a number of
-            table cells on that was measured to pay (``reference/measured/gpu_*.json``; without such
-            a file, never). Long references, ids that are there already and ``groups="all"`` with
-            many of both are where a device pays.
+            there, in its current stream, and ids on the host are matched on the CPU. ``"cuda"``
+            copies ids from the host to the device. A device is worthwhile for ids that are already
+            there, for long references, and for ``groups="all"`` with many of both.
         out: An int32 array of the result's shape, on the host or on the device, which is filled and
             returned.
 
     Returns:
-        ``[C]``, one length for each candidate; ``[R, C]`` for ``groups="all"``. A NumPy array
-        unless ``out`` is something else.
+        One length per candidate, ``[C]``; ``[R, C]`` for ``groups="all"``. A NumPy array unless
+        ``out`` is given.
 
     Raises:
-        TypeError: for ids or offsets that are not integers.
-        ValueError: for offsets that fall, exceed the ids or do not fit each other, for C that R
-            does not divide where ``groups`` is None, for an ``out`` that does not fit, and for
-            ids on a device other than ``device``, or above 2^26 in a reference there.
-        RuntimeError: when the device ("no CUDA device") or the implementation that
-            ``LEAKREPRO_IMPL`` names is not there, and for what CUDA reports.
+        TypeError: If ids or offsets are not integers.
+        ValueError: If offsets decrease, exceed the ids or contradict each other; if ``groups`` is
+            None and R does not divide C; if ``out`` does not fit; or if ids are on another device
+            than ``device``, or are 2^26 or more in a reference on a device.
+        RuntimeError: If the device or the implementation that ``LEAKREPRO_IMPL`` names is not
+            available, or if CUDA reports an error.
     """
     arrays = _Arrays(references, candidates, groups)
     if out is None:
@@ -86,8 +89,8 @@ def lcs_length(
 
         match = Match(device, *arrays.sides, arrays.groups)
         match.copy(match.lengths, out)
-        return out
-    _on_cpu("lcs_length", arrays, [out.reshape(-1)], threads)
+    else:
+        kernel(threads).lcs_length(*arrays.on_host(), out.reshape(-1))
     return out
 
 
@@ -100,16 +103,36 @@ def rouge_l_ids(
     device: str = "auto",
     out: Any = None,
 ) -> Any:
-    """ROUGE-L of token ids: ``rouge_l`` without its tokeniser.
+    """Score candidates against references by ROUGE-L of token ids.
 
-    Arguments and errors are those of ``lcs_length``; measures are those of ``rouge_l``. The result
-    is a ``RougeL`` with one row a reference; its ``array()`` is ``[R, C]`` for ``groups="all"``.
-    ``out`` is such a result, or a float64 array ``[3, pairs]`` on the host or on the device, which
-    is filled with precision, recall and F-measure and returned.
+    This is ``rouge_l`` without a tokeniser.
 
     >>> scores = rouge_l_ids(TokenIds([1, 2, 3], [0, 3]), TokenIds([3, 1, 3], [0, 2, 3]))
     >>> scores.precision[0].tolist()
     [0.5, 1.0]
+
+    Args:
+        references: R sequences.
+        candidates: C sequences, with ids from the same vocabulary.
+        groups: Candidates of each reference, as offsets ``[R + 1]`` into the candidates, from 0 to
+            C; None for C / R candidates per reference; ``"all"`` to compare every reference with
+            every candidate.
+        threads: Maximum number of threads; None for the CPUs that this process may use.
+        device: ``"cpu"``, ``"cuda"``, ``"cuda:N"``, or ``"auto"``: ids on a CUDA device are matched
+            there, in its current stream, and ids on the host are matched on the CPU.
+        out: A result with the same rows, or a float64 array ``[3, pairs]`` on the host or on the
+            device. It is filled with precision, recall and F-measure, and returned.
+
+    Returns:
+        A ``RougeL`` with one row per reference, or ``out``.
+
+    Raises:
+        TypeError: If ids or offsets are not integers.
+        ValueError: If offsets decrease, exceed the ids or contradict each other; if ``groups`` is
+            None and R does not divide C; if ``out`` does not fit; or if ids are on another device
+            than ``device``, or are 2^26 or more in a reference on a device.
+        RuntimeError: If the device or the implementation that ``LEAKREPRO_IMPL`` names is not
+            available, or if CUDA reports an error.
     """
     arrays = _Arrays(references, candidates, groups)
     if out is None or isinstance(out, RougeL):
@@ -128,34 +151,20 @@ def rouge_l_ids(
         match = Match(device, *arrays.sides, arrays.groups)
         for row, array in zip(match.measures(), values, strict=True):
             match.copy(row, array)
-        return result
-    _on_cpu("rouge_l_ids", arrays, values, threads)
+    else:
+        kernel(threads).rouge_l_ids(*arrays.on_host(), *values)
     return result
 
 
-def _on_cpu(name: str, arrays: _Arrays, outputs: list[Any], threads: int | None) -> None:
-    """Calls the function of this name, of the kernel or its twin."""
-    implementation, threads = choose(), usable_threads(threads)
-    if implementation == "python":
-        from leakrepro.rouge import _python
-
-        getattr(_python, name)(*arrays.native(), *outputs)
-    else:
-        from leakrepro import _native
-
-        run = getattr(_native, name)
-        run(*arrays.native(), *outputs, threads=threads, implementation=implementation)
-
-
 def _fits(out: Any, shape: tuple[int, ...], dtype: str) -> bool:
-    """Whether an array, or a tensor, has this shape and type and lies in one piece."""
+    """Return whether an array or tensor is contiguous and has this shape and type."""
     if isinstance(out, np.ndarray):
         flags = out.flags
         return out.shape == shape and out.dtype == dtype and flags.c_contiguous and flags.writeable
     if not is_on_device(out):
         return False
     interface = getattr(out, "__cuda_array_interface__", None)
-    if interface is None:  # DLPack says it when the tensor is made
+    if interface is None:  # DLPack checks the rest when the tensor is created
         return tuple(out.shape) == shape
     return (
         tuple(interface["shape"]) == shape
@@ -165,7 +174,7 @@ def _fits(out: Any, shape: tuple[int, ...], dtype: str) -> bool:
 
 
 class _Arrays:
-    """The arguments, checked: ids where they are, offsets as int64 on the host."""
+    """Checked arguments: ids on the host or a device, offsets as int64 on the host."""
 
     def __init__(
         self,
@@ -186,7 +195,7 @@ class _Arrays:
             if groups is None:
                 if c and (not r or c % r):
                     raise ValueError(
-                        f"{c} candidates cannot be shared equally by {r} references; pass groups"
+                        f"{r} references cannot share {c} candidates equally; pass groups"
                     )
                 self.groups = np.arange(r + 1, dtype=np.int64) * (c // r if r else 0)
             else:
@@ -194,14 +203,11 @@ class _Arrays:
             self.rows = self.groups
 
     def go_to_cuda(self, device: str, out: Any) -> bool:
-        """Whether to match on a device; the offsets are then checked as the kernel does."""
-        check_device(device)
-        goes = goes_to_cuda(device, (self.sides[0][0], self.sides[1][0]), self._cells())
+        """Return whether to match on a device; if so, check the offsets as the kernel does."""
+        goes = runs_on_cuda(device, *(ids for ids, _ in self.sides))
         if not goes and is_on_device(out):
             raise ValueError("out is on a CUDA device, but the ids are matched on the CPU")
         if goes:
-            from leakrepro.rouge._python import check_groups, check_offsets
-
             for (ids, offsets), what in zip(self.sides, ("reference", "candidate"), strict=True):
                 check_offsets(offsets, _size(ids), f"{what} offsets")
             check_groups(self.groups, *(offsets.size - 1 for _, offsets in self.sides))
@@ -211,18 +217,11 @@ class _Arrays:
                 self.sides = ((a, self.sides[0][1]), (b, self.sides[1][1]))
         return goes
 
-    def native(self) -> tuple[_Ids, _Offsets, _Ids, _Offsets, _Offsets | None]:
-        """As the kernel takes them: ids of one type."""
+    def on_host(self) -> tuple[_Ids, _Offsets, _Ids, _Offsets, _Offsets | None]:
+        """Return the arguments of the kernel, with ids of one type."""
         (references, reference_offsets), (candidates, candidate_offsets) = self.sides
         references, candidates = _common(references, candidates)
         return references, reference_offsets, candidates, candidate_offsets, self.groups
-
-    def _cells(self) -> int:
-        """Cells of the tables, were all pairs alike: enough to decide on a device."""
-        if threshold() == float("inf"):
-            return 0
-        sizes = [int(offsets[-1]) / max(offsets.size - 1, 1) for _, offsets in self.sides]
-        return int(self.rows[-1] * sizes[0] * sizes[1])
 
 
 def _checked(sequences: TokenIds, what: str) -> tuple[Any, NDArray[np.int64]]:
@@ -244,7 +243,7 @@ def _size(ids: Any) -> int:
 def _integers(values: ArrayLike, what: str) -> NDArray[Any]:
     array = np.asarray(values)
     if array.size == 0 and not isinstance(values, np.ndarray):
-        array = array.astype(np.int64)  # an empty list has no type of its own
+        array = array.astype(np.int64)  # an empty list would be float64
     if array.ndim != 1:
         raise ValueError(f"{what} must be one-dimensional, not of shape {array.shape}")
     if array.dtype.kind not in "iu":
@@ -253,7 +252,7 @@ def _integers(values: ArrayLike, what: str) -> NDArray[Any]:
 
 
 def _common(a: NDArray[Any], b: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Both with one type, and low ids on the side of the references."""
+    """Return both with one type, renumbered if ids of the references are large or negative."""
     kind = np.result_type(a, b)
     if kind.kind not in "iu":
         raise TypeError(f"ids cannot be {a.dtype} in one place and {b.dtype} in the other")

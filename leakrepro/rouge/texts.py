@@ -1,4 +1,4 @@
-"""ROUGE-L of many samples against few references, bit for bit as rouge_score 0.1.2 computes it."""
+"""ROUGE-L of many samples against few references, equal to rouge_score 0.1.2 bit for bit."""
 
 from __future__ import annotations
 
@@ -10,13 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leakrepro.rouge import _arrow
-from leakrepro.rouge._kernel import (
-    check_device,
-    choose,
-    implementations,
-    missing_cuda,
-    usable_threads,
-)
+from leakrepro.rouge._kernel import check_device, implementations, kernel, missing_cuda
 from leakrepro.types import Scores
 
 __all__ = ["RougeL", "implementations", "new_result", "read_groups", "result_that_fits", "rouge_l"]
@@ -24,7 +18,13 @@ __all__ = ["RougeL", "implementations", "new_result", "read_groups", "result_tha
 
 @dataclass(frozen=True, eq=False)
 class RougeL:
-    """Precision, recall and F-measure, each ``[references][candidates of that reference]``."""
+    """ROUGE-L scores of candidates.
+
+    Attributes:
+        precision: Precision, ``[references][candidates of that reference]``.
+        recall: Recall, of the same shape.
+        fmeasure: F-measure, of the same shape.
+    """
 
     precision: Scores
     recall: Scores
@@ -32,7 +32,7 @@ class RougeL:
 
 
 def arrays_of(result: RougeL) -> list[NDArray[np.float64]]:
-    """Precision, recall and F-measure of all pairs, as the kernel fills them."""
+    """Return the flat arrays of precision, recall and F-measure, which the kernel fills."""
     return [result.precision.values, result.recall.values, result.fmeasure.values]
 
 
@@ -45,13 +45,13 @@ def rouge_l(
     device: str = "cpu",
     out: RougeL | None = None,
 ) -> RougeL:
-    """Scores each candidate against its reference.
+    """Score each candidate against its reference.
 
-    With LCS the length of the longest common subsequence of tokens, P = LCS / candidate tokens,
+    LCS is the length of the longest common subsequence of tokens, P = LCS / candidate tokens,
     R = LCS / reference tokens and F = 2 P R / (P + R) (C.-Y. Lin, "ROUGE: A package for automatic
     evaluation of summaries", 2004, section 3.1, with beta = 1). Tokens, stems and rounding are
-    those of ``rouge_score`` 0.1.2, so every bit agrees. A text without a token scores 0, 0, 0;
-    as there, only ASCII letters and digits make tokens.
+    those of ``rouge_score`` 0.1.2, so the results are equal bit for bit. Tokens consist of ASCII
+    letters and digits, as in ``rouge_score``. A text without tokens scores 0, 0, 0.
 
     >>> scores = rouge_l(["The cat sat on the mat."], [["A cat sat.", ""]])
     >>> scores.recall[0].tolist()
@@ -59,57 +59,50 @@ def rouge_l(
 
     Args:
         references: R strings.
-        candidates: For each reference its candidates, any number of them. ``references`` and
-            ``candidates`` may also be Arrow arrays (of strings, of lists of strings), whose texts
-            are read where they are.
+        candidates: One list of candidates per reference, of any length. ``references`` and
+            ``candidates`` may also be Arrow arrays (of strings, and of lists of strings), whose
+            texts are not copied.
         stem: Compare words by their Porter stems, as ``RougeScorer(use_stemmer=True)``.
-        threads: How many threads at most; None for the CPUs that this process may use. The scores
+        threads: Maximum number of threads; None for the CPUs that this process may use. The scores
             do not depend on it.
-        device: ``"cpu"`` or ``"auto"``, which is the same for texts: to read them takes the CPU
-            longer than to match them. ``rouge_l_ids`` matches ids on a CUDA device.
-        out: A result of the same shape, whose arrays are overwritten and which is returned; its
-            contents are undefined after an error.
+        device: ``"cpu"`` or ``"auto"``. Texts are always scored on the CPU, because tokenising
+            dominates the cost. ``rouge_l_ids`` matches ids on a CUDA device.
+        out: A result of the same shape, which is overwritten and returned. Its contents are
+            undefined after an error.
 
     Raises:
-        TypeError: for a text that is not a string (the message names its position), and for a
-            string where a list of candidates is expected.
-        ValueError: when there are not as many lists of candidates as references, for ``threads``
-            below 1, an unknown device, or an ``out`` that does not fit.
-        RuntimeError: for a CUDA device, and when the implementation that ``LEAKREPRO_IMPL``
-            names is not there.
+        TypeError: If a text is not a string (the message names its position), or if a string is
+            given in place of a list of candidates.
+        ValueError: If the numbers of references and of lists of candidates differ, ``threads`` is
+            below 1, the device is unknown, or ``out`` does not fit.
+        RuntimeError: If the device is a CUDA device, or if the implementation that
+            ``LEAKREPRO_IMPL`` names is not available.
     """
     check_device(device)
     if device.startswith("cuda"):
-        reason = missing_cuda() or "texts are matched on the CPU; rouge_l_ids takes ids there"
+        reason = missing_cuda() or "texts are matched on the CPU; use rouge_l_ids for ids"
         raise RuntimeError(f"cannot score on device {device!r}: {reason}")
-    implementation, threads = choose(), usable_threads(threads)
-
-    texts, rows, offsets = read_groups(references, candidates, native=implementation != "python")
+    run = kernel(threads)
+    texts, rows, offsets = read_groups(references, candidates, native=run.is_native)
     result = new_result(offsets) if out is None else result_that_fits(out, offsets)
-    arrays = arrays_of(result)
-    if implementation == "python":
-        from leakrepro.rouge import _python
-
-        _python.rouge_l(texts, rows, *arrays, stem=bool(stem))
-    else:
-        from leakrepro import _native
-
-        _native.rouge_l(
-            texts, rows, *arrays, stem=bool(stem), threads=threads, implementation=implementation
-        )
+    run.rouge_l(texts, rows, *arrays_of(result), stem=bool(stem))
     return result
 
 
 def read_groups(
     references: Sequence[str], candidates: Sequence[Sequence[str]], *, native: bool
 ) -> tuple[Any, Any, NDArray[np.int64]]:
-    """References and candidates as the kernel takes them, and where the candidates of each start.
+    """Return references and candidates in the kernel's form, and the offsets of the candidates.
 
-    The kernel reads Arrow arrays where they are; the twin (``native`` is false) reads lists.
+    Args:
+        references: R strings.
+        candidates: One list of candidates per reference.
+        native: Whether the native kernel reads them. It reads the buffers of Arrow arrays; the
+            reference implementation reads lists.
 
     Raises:
-        TypeError: for what is not a list.
-        ValueError: when there are not as many lists of candidates as references.
+        TypeError: If either is not a list.
+        ValueError: If the numbers of references and of lists of candidates differ.
     """
     if native and _arrow.is_arrow(references):
         texts: Any = _arrow.strings(references, "reference")
@@ -129,7 +122,7 @@ def read_groups(
     if count != offsets.size - 1:
         raise ValueError(
             f"there are {count} references but {offsets.size - 1} lists of candidates; "
-            "each reference needs one"
+            "each reference needs one list"
         )
     return texts, rows, offsets
 
@@ -145,15 +138,15 @@ def _as_list(values: Any, what: str) -> list[Any]:
 
 
 def new_result(offsets: NDArray[np.int64]) -> RougeL:
-    """Zeros, one row for each pair of neighbouring offsets."""
+    """Return a result of zeros, with one row per pair of adjacent offsets."""
     return RougeL(*(Scores(np.zeros(offsets[-1]), offsets) for _ in range(3)))
 
 
 def result_that_fits(out: RougeL, offsets: NDArray[np.int64]) -> RougeL:
-    """``out`` itself.
+    """Return ``out`` unchanged.
 
     Raises:
-        ValueError: when it has other rows, or arrays that cannot be written.
+        ValueError: If it has other rows, or arrays that are read-only or share memory.
     """
     scores = (out.precision, out.recall, out.fmeasure)
     if not all(np.array_equal(s.offsets, offsets) for s in scores):

@@ -1,4 +1,4 @@
-"""Adaptive sampling: plans that draw fewer samples where few are enough, and stay unbiased."""
+"""Adaptive sampling plans: fewer samples where few are enough, with unbiased estimates."""
 
 from __future__ import annotations
 
@@ -14,26 +14,27 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class AdaptivePlan:
-    """Stops sampling a prompt that has leaked often enough. For 0/1 scores.
+    """Stops sampling a prompt once it has leaked often enough. For 0/1 scores.
 
-    The samples of a prompt are looked at when there are 8, 16, 24, 32, then every 16, and ``cap``
-    of them; it stops at the first look with ``hits`` leaks or more, else at ``cap``. This boundary
-    is fixed before anything is drawn, and no prompt stops without a leak before ``cap``, so that
-    leak@k has an unbiased estimate for every ``k <= cap``: of all equally likely orders of hits and
-    misses that lead to where a prompt stopped, the share with a hit among the first k (path
-    counting; Girshick, Mosteller and Savage, "Unbiased Estimates for Certain Binomial Sampling
-    Problems", 1946).
+    A prompt's samples are checked after 8, 16, 24 and 32 samples, then after every 16, and at
+    ``cap``. Sampling stops at the first look with at least ``hits`` leaks, otherwise at ``cap``.
+    The looks are fixed in advance, and a prompt without a leak never stops before ``cap``.
+    Therefore leak@k has an unbiased estimate for every ``k <= cap``: among all equally likely
+    orders of hits and misses that lead to the stopping point, the share of orders with a hit among
+    the first k (path counting; Girshick, Mosteller and Savage, "Unbiased Estimates for Certain
+    Binomial Sampling Problems", 1946).
 
     >>> AdaptivePlan(hits=2, cap=70).looks
     (8, 16, 24, 32, 48, 64, 70)
 
     Args:
-        hits: Leaks after which a prompt is left alone, at least 1. More draw more and vary less.
-        cap: Samples of a prompt at most, and the largest k that has an estimate. The largest k of
-            interest is the cheapest choice.
+        hits: Number of leaks after which sampling of a prompt stops, at least 1. A larger number
+            costs more samples and gives a smaller variance.
+        cap: Maximum number of samples per prompt, and the largest k with an estimate. The largest
+            k of interest is the cheapest choice.
 
     Raises:
-        ValueError: for a number below 1, or more hits than ``cap``.
+        ValueError: If ``hits`` is below 1 or above ``cap``.
     """
 
     hits: int = 2
@@ -41,26 +42,36 @@ class AdaptivePlan:
 
     def __post_init__(self) -> None:
         if self.hits < 1 or self.cap < self.hits:
-            raise ValueError(f"hits must be from 1 to cap, not {self.hits} with cap {self.cap}")
+            raise ValueError(f"hits must be between 1 and cap ({self.cap}), got {self.hits}")
 
     @property
     def looks(self) -> tuple[int, ...]:
-        """Numbers of samples at which a prompt may stop, rising; the last is ``cap``."""
+        """Numbers of samples at which a prompt may stop, increasing; the last is ``cap``."""
         every = (*range(8, 32, 8), *range(32, self.cap, 16))
         return (*(look for look in every if self.hits <= look < self.cap), self.cap)
 
     def stops(self, hits: int, drawn: int) -> bool:
-        """Whether a prompt with so many hits among so many samples is finished at this look."""
+        """Return whether a prompt stops at a look with ``hits`` leaks in ``drawn`` samples."""
         return hits >= self.hits or drawn >= self.cap
 
     def leak(self, scores: NDArray[np.float64], ks: Sequence[int]) -> NDArray[np.float64]:
-        """Unbiased leak@k of one prompt, [len(ks)], from its 0/1 scores in the order drawn.
+        """Return the unbiased leak@k of one prompt.
+
+        Args:
+            scores: 0/1 scores of the prompt in sampling order, [samples].
+            ks: Sample counts, none above ``cap``.
+
+        Returns:
+            Estimates, [len(ks)].
 
         Raises:
-            ValueError: for a score other than 0 and 1, and for samples that do not end this plan.
+            ValueError: If a score is neither 0 nor 1, or if sampling under this plan would not
+                have stopped after exactly these samples.
         """
         if not np.isin(scores, (0.0, 1.0)).all():
-            raise ValueError("an AdaptivePlan needs scores of 0 and 1; PilotPlan takes any")
+            raise ValueError(
+                "an AdaptivePlan needs scores of 0 and 1; a PilotPlan takes any scores"
+            )
         n = int(scores.size)
         before = [look for look in self.looks if look < n]
         if (
@@ -68,27 +79,26 @@ class AdaptivePlan:
             or not self.stops(int(scores.sum()), n)
             or any(self.stops(int(scores[:look].sum()), look) for look in before)
         ):
-            raise ValueError(f"{n} samples with {int(scores.sum())} hits do not end {self}")
+            raise ValueError(f"{self} does not stop at {n} samples with {int(scores.sum())} hits")
         hits = int(scores.sum())
         return np.array([_hit_share(self, n, hits, int(k)) for k in ks])
 
 
 @dataclass(frozen=True)
 class PilotPlan:
-    """Sets each prompt's number of samples by a pilot, whose samples are then thrown away.
+    """Sets each prompt's number of samples from a pilot, whose samples are then discarded.
 
-    For scores of any kind. Prompts get samples in proportion to the standard deviation of their
-    pilot scores (Neyman allocation), between ``least`` and ``cap``. Since the pilot is not used
-    again, the numbers do not depend on the samples that are scored, and the ordinary estimator is
-    unbiased.
+    For any scores. The number of samples per prompt is proportional to the standard deviation of
+    its pilot scores (Neyman allocation), between ``least`` and ``cap``. The pilot is not reused, so
+    these numbers do not depend on the scored samples and the ordinary estimator is unbiased.
 
     Args:
-        pilot: Samples a prompt in the pilot, at least 2.
-        least: Samples a prompt at least; the largest k.
-        cap: Samples a prompt at most.
+        pilot: Samples per prompt in the pilot, at least 2.
+        least: Minimum number of samples per prompt, and the largest k.
+        cap: Maximum number of samples per prompt.
 
     Raises:
-        ValueError: for numbers out of order.
+        ValueError: If ``pilot`` is below 2, or unless ``1 <= least <= cap``.
     """
 
     pilot: int = 16
@@ -97,10 +107,10 @@ class PilotPlan:
 
     def __post_init__(self) -> None:
         if self.pilot < 2 or not 1 <= self.least <= self.cap:
-            raise ValueError(f"a pilot needs 2 samples and 1 <= least <= cap, not {self}")
+            raise ValueError(f"a PilotPlan needs pilot >= 2 and 1 <= least <= cap, got {self}")
 
     def counts(self, pilots: Sequence[NDArray[np.float64]]) -> NDArray[np.int64]:
-        """Samples of each prompt, [prompts], from the pilot's scores."""
+        """Return the number of samples of each prompt, [prompts], given the pilot scores."""
         spread = np.array([scores.std() for scores in pilots])
         share = spread / max(spread.max(), 1e-300)
         counts = np.clip(np.ceil(self.cap * share), self.least, self.cap)
@@ -112,16 +122,16 @@ Plan = AdaptivePlan | PilotPlan
 
 @functools.cache
 def _hit_share(plan: AdaptivePlan, n: int, hits: int, k: int) -> float:
-    """Share of the paths to ``(n, hits)`` that have a hit among their first k steps."""
+    """Return the share of paths to ``(n, hits)`` with a hit among their first k steps."""
     missing = _paths(plan, k).get((n, hits), 0)
     return float(1 - Fraction(missing, _paths(plan, 0)[n, hits]))
 
 
 @functools.cache
 def _paths(plan: AdaptivePlan, misses: int) -> dict[tuple[int, int], int]:
-    """Number of paths to each point ``(samples, hits)`` where the plan stops.
+    """Count the paths to each point ``(samples, hits)`` where the plan stops.
 
-    Paths are orders of hits and misses; only those that begin with so many misses count.
+    A path is an order of hits and misses. Only paths whose first ``misses`` steps are misses count.
     """
     ends: dict[tuple[int, int], int] = {}
     alive, at = {0: 1}, 0
@@ -135,6 +145,6 @@ def _paths(plan: AdaptivePlan, misses: int) -> dict[tuple[int, int], int]:
         for hits, paths in reached.items():
             if not plan.stops(hits, look):
                 alive[hits] = paths
-            elif look >= misses:  # a shorter path does not have so many steps
+            elif look >= misses:  # a shorter path has fewer steps than ``misses``
                 ends[look, hits] = paths
     return ends

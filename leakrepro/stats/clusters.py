@@ -8,15 +8,23 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from leakrepro.stats.checks import check_rng
+
 Floats = NDArray[np.float64]
 
-DRAWS = 10_000  # bootstrap draws; an end of the interval then wobbles by 0.03 standard errors
-_CHUNK = 1 << 22  # random numbers held at a time
+REPLICATES = 10_000  # of the bootstrap; the Monte Carlo error of a bound is 0.03 standard errors
+_CHUNK = 1 << 22  # random numbers in memory at a time
 
 
 @dataclass(frozen=True, eq=False)
-class Ends:
-    """Ends of intervals and standard errors, [len(k)] each."""
+class Bounds:
+    """Bounds of intervals, and standard errors.
+
+    Attributes:
+        low: Lower bounds, [len(k)].
+        high: Upper bounds, [len(k)].
+        stderr: Standard errors, [len(k)].
+    """
 
     low: Floats
     high: Floats
@@ -28,30 +36,40 @@ def cluster_bootstrap(
     *,
     confidence: float = 0.95,
     clusters: Sequence[Hashable] | None = None,
-    rng: np.random.Generator | None = None,
-) -> Ends:
-    """The interval ``"prompts"`` of ``leak_at_k`` for any estimates of the prompts in [0, 1].
+    rng: int | np.random.Generator = 0,
+) -> Bounds:
+    """Return the interval ``"prompts"`` of ``leak_at_k`` for any per-prompt estimates in [0, 1].
 
     Args:
         per_prompt: Estimates, [prompts, len(k)].
-        confidence: Level of the intervals.
-        clusters: One label a prompt.
-        rng: Source of the bootstrap weights; None for ``default_rng(0)``.
+        confidence: Level of the intervals, in (0, 1).
+        clusters: One label per prompt, [prompts]; None for independent prompts.
+        rng: Seed or generator of the bootstrap weights.
+
+    Raises:
+        ValueError: If ``clusters`` has another length than ``per_prompt``.
+        TypeError: If ``rng`` is None.
     """
     groups = Clusters.of(clusters, len(per_prompt))
     low, high = groups.bootstrap(per_prompt, confidence, 0.0, 1.0, rng)
-    return Ends(low, high, groups.stderr(per_prompt))
+    return Bounds(low, high, groups.stderr(per_prompt))
 
 
 @dataclass(frozen=True, eq=False)
 class Clusters:
-    """Which prompts depend on each other: ``index`` [prompts] into ``sizes`` [n]."""
+    """Groups of dependent prompts.
+
+    Attributes:
+        index: Cluster of each prompt, [prompts].
+        sizes: Number of prompts per cluster, [n].
+    """
 
     index: NDArray[np.int64]
     sizes: Floats
 
     @classmethod
     def of(cls, labels: Sequence[Hashable] | None, n_prompts: int) -> Clusters:
+        """Group prompts by label; without labels every prompt is its own cluster."""
         if labels is None:
             return cls(np.arange(n_prompts), np.ones(n_prompts))
         if len(labels) != n_prompts:
@@ -62,16 +80,17 @@ class Clusters:
 
     @property
     def n(self) -> int:
+        """Number of clusters."""
         return int(self.sizes.size)
 
     def sums(self, per_prompt: Floats) -> Floats:
-        """Sums over the prompts of each cluster, [n, len(k)]."""
+        """Return the sum over the prompts of each cluster, [n, len(k)]."""
         out = np.zeros((self.n, per_prompt.shape[1]))
         np.add.at(out, self.index, per_prompt)
         return out
 
     def stderr(self, per_prompt: Floats) -> Floats:
-        """Cluster-robust standard error of the mean over prompts, [len(k)]."""
+        """Return the cluster-robust standard error of the mean over prompts, [len(k)]."""
         if self.n == 1:
             return np.full(per_prompt.shape[1], np.nan)
         residuals = self.sums(per_prompt - per_prompt.mean(axis=0))
@@ -84,20 +103,31 @@ class Clusters:
         confidence: float,
         worst: float,
         best: float,
-        rng: np.random.Generator | None,
+        rng: int | np.random.Generator,
     ) -> tuple[Floats, Floats]:
-        """Lower and upper ends; the phantom cluster scores ``worst`` and ``best`` for them.
+        """Return the lower and upper bounds of a Bayesian bootstrap, [len(k)] each.
 
-        Normalised exponentials are Dirichlet(1, ..., 1) weights over the clusters and the phantom.
+        The weights over the clusters and one phantom cluster are Dirichlet(1, ..., 1), that is,
+        normalised exponentials.
+
+        Args:
+            per_prompt: Estimates, [prompts, len(k)].
+            confidence: Level of the intervals, in (0, 1).
+            worst: Score of the phantom cluster for the lower bound, the lowest possible estimate.
+            best: Score of the phantom cluster for the upper bound, the highest possible estimate.
+            rng: Seed or generator of the weights.
+
+        Raises:
+            TypeError: If ``rng`` is None.
         """
-        rng = np.random.default_rng(0) if rng is None else rng
+        rng = check_rng(rng)
         sums = self.sums(per_prompt)
         phantom_size = np.square(self.sizes).sum() / self.sizes.sum()
-        means = np.empty((DRAWS, sums.shape[1]))
-        shares = np.empty((DRAWS, 1))
+        means = np.empty((REPLICATES, sums.shape[1]))
+        shares = np.empty((REPLICATES, 1))
         rows = max(1, _CHUNK // (self.n + 1))
-        for start in range(0, DRAWS, rows):
-            stop = min(start + rows, DRAWS)
+        for start in range(0, REPLICATES, rows):
+            stop = min(start + rows, REPLICATES)
             weight = rng.standard_exponential((stop - start, self.n + 1))
             phantom = weight[:, -1:] * phantom_size
             total = weight[:, :-1] @ self.sizes[:, None] + phantom
@@ -106,4 +136,4 @@ class Clusters:
         tail = (1 - confidence) / 2
         low = np.quantile(means + worst * shares, tail, axis=0)
         high = np.quantile(means + best * shares, 1 - tail, axis=0)
-        return np.maximum(low, worst), np.minimum(high, best)  # rounding could pass them
+        return np.maximum(low, worst), np.minimum(high, best)  # rounding could exceed them

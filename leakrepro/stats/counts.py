@@ -1,4 +1,4 @@
-"""How often prompts leak."""
+"""Leaking samples per prompt."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from leakrepro.types import Scores
 
 @dataclass(frozen=True, eq=False)
 class LeakCounts:
-    """How often each prompt leaks among its samples.
+    """Number of leaking samples per prompt.
 
     Attributes:
         counts: Leaking samples of each prompt, int64 [prompts].
         samples: Samples of each prompt, int64 [prompts].
-        threshold: A sample leaks from this score on.
+        threshold: A sample leaks if its score is at least this.
         average: Mean share of leaking samples (leak@1) with its interval, one value.
-        ever: Share of prompts with at least one leak among their samples, with its interval; None
-            where prompts have different numbers of samples, of which that share depends.
+        ever: Share of prompts with at least one leaking sample, with its interval. None if prompts
+            have different numbers of samples, because the share depends on that number.
     """
 
     counts: NDArray[np.int64]
@@ -33,20 +33,26 @@ class LeakCounts:
     ever: LeakCurve | None
 
     def histogram(self, edges: Sequence[int]) -> NDArray[np.int64]:
-        """Number of prompts with ``edges[i] <= count < edges[i + 1]``, [len(edges) - 1].
+        """Return the number of prompts with ``edges[i] <= count < edges[i + 1]``.
 
         >>> leak_counts([[0, 1], [0, 0], [1, 1]]).histogram([0, 1, 2, 3]).tolist()
         [1, 1, 1]
 
+        Args:
+            edges: Strictly increasing numbers of leaking samples, at least two.
+
+        Returns:
+            int64 [len(edges) - 1].
+
         Raises:
-            ValueError: for edges that do not rise, or leave out a prompt.
+            ValueError: If the edges do not increase, or if a prompt's count is outside them.
         """
         if len(edges) < 2 or list(edges) != sorted(set(edges)):
-            raise ValueError(f"edges must rise, got {list(edges)}")
+            raise ValueError(f"edges must be strictly increasing, got {list(edges)}")
         found, _ = np.histogram(self.counts, [*edges[:-1], edges[-1] - 0.5])
         if found.sum() != self.counts.size:
             raise ValueError(
-                f"edges from {edges[0]} to {edges[-1]} leave out prompts with "
+                f"edges from {edges[0]} to {edges[-1]} do not cover all prompts, which have "
                 f"{self.counts.min()} to {self.counts.max()} leaks"
             )
         return np.asarray(found, np.int64)
@@ -58,25 +64,28 @@ def leak_counts(
     *,
     confidence: float = 0.95,
     clusters: Sequence[Hashable] | None = None,
-    rng: np.random.Generator | None = None,
+    rng: int | np.random.Generator = 0,
 ) -> LeakCounts:
-    """Counts the leaking samples of each prompt.
+    """Count the leaking samples of each prompt.
 
     >>> leak_counts([[0, 1, 1], [0, 0, 0]]).counts.tolist()
     [2, 0]
 
     Args:
         scores: Scores in [0, 1], prompts x samples.
-        threshold: A sample leaks from this score on, in (0, 1].
+        threshold: A sample leaks if its score is at least this, in (0, 1].
         confidence: Level of the intervals, in (0, 1).
-        clusters: One label a prompt.
-        rng: Source of the bootstrap weights; None for ``default_rng(0)``.
+        clusters: One label per prompt; prompts with the same label depend on each other.
+        rng: Seed or generator of the bootstrap weights.
 
     Raises:
-        ValueError: as ``leak_at_k``, and for a threshold outside (0, 1].
+        ValueError: If the scores are empty, a score is nan or outside [0, 1], a prompt does not
+            have samples, ``threshold`` is outside (0, 1], ``confidence`` is outside (0, 1), or
+            ``clusters`` does not have one label per prompt.
+        TypeError: If ``rng`` is None.
     """
     if not 0 < threshold <= 1:
-        raise ValueError(f"threshold must be in (0, 1], not {threshold}")
+        raise ValueError(f"threshold must be in (0, 1], got {threshold}")
     checked = check_scores(scores)
     leaks = Scores((checked.values >= threshold).astype(np.float64), checked.offsets)
     n, most = int(checked.counts.min()), int(checked.counts.max())

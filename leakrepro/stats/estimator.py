@@ -1,15 +1,15 @@
 """leak@k from scores: the unbiased estimate, its intervals and paired differences.
 
 leak@k of a prompt is the expected maximum of the core metric over k independent samples; leak@k of
-a model is its mean over prompts (Reisizadeh et al., "Leak@k", arXiv 2511.04934). Scores go in,
-dataclasses come out; nothing here reads, writes or keeps state.
+a model is its mean over prompts (Reisizadeh et al., "Leak@k", arXiv 2511.04934). All functions are
+pure: they take scores and return dataclasses.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,27 +17,30 @@ from numpy.typing import ArrayLike, NDArray
 from leakrepro.stats.adaptive import AdaptivePlan, Plan
 from leakrepro.stats.checks import check_confidence, check_k, check_scores
 from leakrepro.stats.clusters import Clusters, Floats
-from leakrepro.stats.posterior import beta_quantile, new_draws
+from leakrepro.stats.posterior import beta_quantile, sampling_variation
 from leakrepro.types import Scores
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Interval = Literal["prompts", "samples"]
 
 
 @dataclass(frozen=True, eq=False)
 class LeakCurve:
-    """leak@k against k.
+    """leak@k as a function of k.
 
     Attributes:
-        k: int64 [len(k)], rising.
+        k: Sample counts, int64 [len(k)], strictly increasing.
         value: Unbiased estimates, the mean over prompts, [len(k)].
-        low: Lower ends of the intervals, [len(k)].
-        high: Upper ends, [len(k)].
-        stderr: Standard errors, [len(k)]; nan where one cluster leaves them unknown.
+        low: Lower bounds of the intervals, [len(k)].
+        high: Upper bounds of the intervals, [len(k)].
+        stderr: Standard errors, [len(k)]; nan if there is only one cluster.
         per_prompt: Unbiased estimates of each prompt, [prompts, len(k)].
         confidence: Level of each interval (pointwise in k).
-        interval: What varies: other ``"prompts"`` or new ``"samples"`` of these prompts.
-        n_clusters: Number of independent units that the interval counts on.
-        n_samples: Smallest number of samples of a prompt.
+        interval: Source of variation: other ``"prompts"``, or new ``"samples"`` of these prompts.
+        n_clusters: Number of independent units on which the interval is based.
+        n_samples: Smallest number of samples per prompt.
     """
 
     k: NDArray[np.int64]
@@ -53,30 +56,40 @@ class LeakCurve:
 
     @property
     def n_prompts(self) -> int:
+        """Number of prompts."""
         return int(self.per_prompt.shape[0])
 
     def at(self, k: int) -> tuple[float, float, float]:
-        """Value, lower and upper end at one ``k``; ValueError when the curve has no such ``k``."""
+        """Return value, lower and upper bound at ``k``; raise ValueError for any other ``k``."""
         found = np.flatnonzero(self.k == k)
         if not found.size:
-            raise ValueError(f"the curve has no k = {k}, only {self.k.tolist()}")
+            raise ValueError(f"the curve does not have k = {k}, only {self.k.tolist()}")
         i = found[0]
         return float(self.value[i]), float(self.low[i]), float(self.high[i])
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row per k: ``k``, ``leak@k``, ``leak@k low``, ``leak@k high``, ``stderr``."""
+        return _to_frame(self, "leak@k")
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"leak@{k} {v:.3f}" for k, v in zip(self.k, self.value, strict=True))
+        source = f"{self.n_prompts} prompts, {self.n_samples} samples per prompt"
+        return f"LeakCurve({values}; {source}, interval over {self.interval})"
 
 
 @dataclass(frozen=True, eq=False)
 class LeakDifference:
-    """leak@k of one model less that of another, paired by prompt.
+    """leak@k of one model minus leak@k of another, paired by prompt.
 
     Attributes:
-        k: int64 [len(k)], rising.
+        k: Sample counts, int64 [len(k)], strictly increasing.
         value: Differences in [-1, 1], [len(k)].
-        low: Lower ends of the intervals, [len(k)].
-        high: Upper ends, [len(k)].
-        stderr: Standard errors, [len(k)]; nan where one cluster leaves them unknown.
+        low: Lower bounds of the intervals, [len(k)].
+        high: Upper bounds of the intervals, [len(k)].
+        stderr: Standard errors, [len(k)]; nan if there is only one cluster.
         per_prompt: Difference of each prompt, [prompts, len(k)].
         confidence: Level of each interval (pointwise in k).
-        n_clusters: Number of independent units that the interval counts on.
+        n_clusters: Number of independent units on which the interval is based.
     """
 
     k: NDArray[np.int64]
@@ -88,6 +101,24 @@ class LeakDifference:
     confidence: float
     n_clusters: int
 
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row per k: ``k``, ``difference``, ``difference low`` and so on."""
+        return _to_frame(self, "difference")
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"leak@{k} {v:+.3f}" for k, v in zip(self.k, self.value, strict=True))
+        return f"LeakDifference({values}; {len(self.per_prompt)} prompts)"
+
+
+def _to_frame(result: LeakCurve | LeakDifference, name: str) -> pd.DataFrame:
+    """One row per k of a curve or a difference."""
+    import pandas as pd  # late: a number does not need it
+
+    columns: dict[str, Any] = {"k": result.k, name: result.value}
+    for bound in ("low", "high"):
+        columns[f"{name} {bound}"] = getattr(result, bound)
+    return pd.DataFrame({**columns, "stderr": result.stderr})
+
 
 def leak_at_k(
     scores: Scores | ArrayLike | Iterable[ArrayLike],
@@ -97,28 +128,28 @@ def leak_at_k(
     interval: Interval = "prompts",
     clusters: Sequence[Hashable] | None = None,
     plan: Plan | None = None,
-    rng: np.random.Generator | None = None,
+    rng: int | np.random.Generator = 0,
 ) -> LeakCurve:
-    """Estimates leak@k, the expected maximum score over k samples, with intervals.
+    """Estimate leak@k, the expected maximum score over k samples, with intervals.
 
     With scores ``S_(1) <= ... <= S_(n)`` of a prompt, the mean of the maximum over all k-subsets is
     ``sum_j C(j-1, k-1) / C(n, k) S_(j)``; for 0/1 scores with c ones it is
     ``1 - C(n-c, k) / C(n, k)``. It is unbiased for every ``k <= n``.
 
-    The interval ``"prompts"`` is about other prompts of the same kind: a Bayesian bootstrap over
-    clusters with one phantom cluster that scores 0 for the lower and 1 for the upper end (after
-    Learned-Miller and Thomas, arXiv 1905.06208), so that no leak in any sample still leaves an
-    upper end above 0. The estimate stays the mean over prompts: a cluster counts by its size, and
-    the phantom is as large as the cluster of a randomly chosen prompt, ``sum(size^2) / sum(size)``.
-    The standard error is the cluster-robust one of a ratio.
+    The interval ``"prompts"`` covers other prompts from the same population. It is a Bayesian
+    bootstrap over clusters with one phantom cluster, which scores 0 for the lower bound and 1 for
+    the upper bound (after Learned-Miller and Thomas, arXiv 1905.06208). Therefore the upper bound
+    is above 0 even if no sample leaks. The estimate is the mean over prompts: a cluster counts by
+    its size, and the size of the phantom is the expected cluster size of a randomly chosen prompt,
+    ``sum(size^2) / sum(size)``. The standard error is the cluster-robust one of a ratio.
 
-    The interval ``"samples"`` is about these prompts and new draws; clusters do not matter to it.
-    It is the one to hold against a published number of the same prompts, and against the spread
-    over generation seeds. Its variance is that of the estimate under new draws, given
-    each prompt's posterior score distribution (``leakrepro.stats.posterior``), its form the beta
-    distribution's; one phantom draw that scores 0 for the lower and 1 for the upper end is shared
-    out among the prompts. It is empirical Bayes, so that its coverage is measured, not proven:
-    ``make coverage`` simulates that of both intervals, and what it found is in
+    The interval ``"samples"`` covers new samples of the same prompts, and ignores clusters. Use it
+    to compare with a published number for the same prompts, or with the spread over generation
+    seeds. Its variance is the variance of the estimate under new samples, given each prompt's
+    posterior score distribution (``leakrepro.stats.posterior``); its quantiles are those of a beta
+    distribution. One phantom sample, which scores 0 for the lower bound and 1 for the upper bound,
+    is divided among the prompts. The method is empirical Bayes, so its coverage is measured and not
+    proven: ``make coverage`` simulates the coverage of both intervals, and the results are in
     ``leakrepro/reference/measured/coverage.csv``.
 
     >>> curve = leak_at_k([[0, 0, 0, 1], [0, 0, 0, 0]], k=[1, 2])
@@ -127,23 +158,27 @@ def leak_at_k(
 
     Args:
         scores: Scores in [0, 1], prompts x samples; prompts may differ in their number of samples.
-        k: Rising sample counts; None for the powers of two up to the smallest number of samples.
+        k: Strictly increasing sample counts; None for the powers of two up to the smallest number
+            of samples per prompt.
         confidence: Level of the intervals, in (0, 1).
         interval: ``"prompts"`` or ``"samples"``.
-        clusters: One label a prompt; prompts of one label depend on each other (one author, say).
-        plan: The adaptive plan under which the samples were drawn (``Samples.plan``): its estimate
-            takes the place of the formula above, which would be biased.
-        rng: Source of the bootstrap weights, or of the new draws; None for ``default_rng(0)``.
+        clusters: One label per prompt; prompts with the same label depend on each other (the same
+            author, for example).
+        plan: The adaptive plan under which the samples were drawn (``Samples.plan``). Its estimate
+            replaces the formula above, which would be biased.
+        rng: Seed or generator of the bootstrap weights, or of the resamples.
 
     Raises:
-        ValueError: for empty input, a score that is nan or outside [0, 1], a ``k`` above the number
-            of samples, bad options, scores that the plan cannot have left, or a plan with the
-            interval ``"samples"``. The message names the prompt by its position.
+        ValueError: If the scores are empty, a prompt does not have samples, a score is nan or
+            outside [0, 1], ``k`` does not increase or exceeds the number of samples, another
+            option is out of range, the scores contradict the plan, or an ``AdaptivePlan`` is
+            combined with the interval ``"samples"``. The message names the prompt by its position.
+        TypeError: If ``rng`` is None.
     """
     if interval not in ("prompts", "samples"):
-        raise ValueError(f"interval must be 'prompts' or 'samples', not {interval!r}")
+        raise ValueError(f"interval must be 'prompts' or 'samples', got {interval!r}")
     if interval == "samples" and isinstance(plan, AdaptivePlan):
-        raise ValueError("under an AdaptivePlan there is no interval for new draws, only 'prompts'")
+        raise ValueError("an AdaptivePlan supports interval='prompts' only, not 'samples'")
     check_confidence(confidence)
     checked = check_scores(scores)
     ks = check_k(k, _usable(checked.counts, plan))
@@ -155,7 +190,7 @@ def leak_at_k(
         low, high = groups.bootstrap(per_prompt, confidence, 0.0, 1.0, rng)
         units = groups.n
     else:
-        stderr, low, high = _over_draws(checked, ks, value, confidence, rng)
+        stderr, low, high = _over_samples(checked, ks, value, confidence, rng)
         units = len(checked)
     return LeakCurve(
         k=ks,
@@ -179,27 +214,33 @@ def compare_leak(
     confidence: float = 0.95,
     clusters: Sequence[Hashable] | None = None,
     plan: Plan | None = None,
-    rng: np.random.Generator | None = None,
+    rng: int | np.random.Generator = 0,
 ) -> LeakDifference:
-    """Estimates leak@k of a less leak@k of b on the same prompts, with intervals over prompts.
+    """Estimate leak@k of a minus leak@k of b on the same prompts, with intervals over prompts.
 
     Row i of both must belong to the same prompt; the numbers of samples may differ. Both models get
-    the same bootstrap weights, and the phantom cluster differs by -1 or +1.
+    the same bootstrap weights. The phantom cluster has the difference -1 for the lower bound and +1
+    for the upper bound.
 
     >>> compare_leak([[0, 1], [1, 1]], [[0, 0], [0, 1]], k=1).value.tolist()
     [0.5]
 
     Args:
         scores_a: Scores in [0, 1], prompts x samples.
-        scores_b: The same prompts under another model.
-        k: As in ``leak_at_k``; None for the powers of two that both sides have samples for.
+        scores_b: Scores of the same prompts with another model.
+        k: Strictly increasing sample counts; None for the powers of two up to the smallest number
+            of samples per prompt on either side.
         confidence: Level of the intervals, in (0, 1).
-        clusters: One label a prompt.
+        clusters: One label per prompt; prompts with the same label depend on each other.
         plan: The adaptive plan under which both were sampled.
-        rng: Source of the bootstrap weights; None for ``default_rng(0)``.
+        rng: Seed or generator of the bootstrap weights.
 
     Raises:
-        ValueError: as ``leak_at_k``, and when the two sides have different numbers of prompts.
+        ValueError: If the sides have different numbers of prompts, scores are empty, a prompt does
+            not have samples, a score is nan or outside [0, 1], ``k`` does not increase or exceeds
+            the number of samples, another option is out of range, or the scores contradict the
+            plan. The message names the prompt by its position.
+        TypeError: If ``rng`` is None.
     """
     check_confidence(confidence)
     a, b = check_scores(scores_a), check_scores(scores_b)
@@ -225,25 +266,25 @@ def compare_leak(
 
 
 def chance_curve(pool_sizes: ArrayLike, k: ArrayLike) -> Floats:
-    """leak@k of a guesser that draws uniformly from each prompt's pool: mean 1 - (1 - 1/pool)^k.
+    """Return leak@k of uniform guessing from each prompt's pool: mean of 1 - (1 - 1/pool)^k.
 
     >>> chance_curve([2, 4], [1, 2]).tolist()
     [0.375, 0.59375]
 
     Args:
-        pool_sizes: Number of possible facts of each prompt, at least 1, [prompts].
+        pool_sizes: Number of possible answers per prompt, at least 1, [prompts].
         k: Sample counts, at least 1, [len(k)].
 
     Returns:
         float64 [len(k)].
 
     Raises:
-        ValueError: when there are no prompts, or a pool or ``k`` is below 1.
+        ValueError: If there are no prompts, or a pool size or ``k`` is below 1.
     """
     pools = np.asarray(pool_sizes, dtype=np.float64).reshape(-1)
     ks = np.asarray(k, dtype=np.float64).reshape(-1)
     if not pools.size or not np.all(pools >= 1):
-        raise ValueError("chance_curve needs at least one pool, and pools of size 1 or more")
+        raise ValueError("chance_curve needs at least one pool, and pool sizes of at least 1")
     if not np.all(ks >= 1):
         raise ValueError(f"k must be at least 1, got {ks.tolist()}")
     misses = (1 - 1 / pools)[:, None] ** ks[None, :]
@@ -251,9 +292,9 @@ def chance_curve(pool_sizes: ArrayLike, k: ArrayLike) -> Floats:
 
 
 def _weights(n: int, ks: NDArray[np.int64]) -> Floats:
-    """Weights of the order statistics, ``C(j-1, k-1) / C(n, k)`` for j = 1..n, [n, len(k)].
+    """Return the weights of the order statistics, ``C(j-1, k-1) / C(n, k)``, [n, len(k)].
 
-    By the recurrence w_n = k / n, w_{j-1} = w_j (j - k) / (j - 1): no binomial can overflow.
+    The recurrence w_n = k / n, w_{j-1} = w_j (j - k) / (j - 1) avoids overflowing binomials.
     """
     j = np.arange(n, 1, -1)[:, None]
     steps = np.maximum(j - ks, 0) / (j - 1)
@@ -261,12 +302,12 @@ def _weights(n: int, ks: NDArray[np.int64]) -> Floats:
 
 
 def _usable(counts: NDArray[np.int64], plan: Plan | None) -> NDArray[np.int64]:
-    """Samples of each prompt that bound k; an adaptive plan's estimate reaches to its cap."""
+    """Return the largest k of each prompt; with an adaptive plan this is its cap."""
     return np.full_like(counts, plan.cap) if isinstance(plan, AdaptivePlan) else counts
 
 
 def _expected_maximum(scores: Scores, ks: NDArray[np.int64], plan: Plan | None) -> Floats:
-    """Unbiased estimates of each prompt, [prompts, len(k)]."""
+    """Return the unbiased estimates of each prompt, [prompts, len(k)]."""
     out = np.empty((len(scores), ks.size))
     if isinstance(plan, AdaptivePlan):
         for i, row in enumerate(scores):
@@ -279,24 +320,23 @@ def _expected_maximum(scores: Scores, ks: NDArray[np.int64], plan: Plan | None) 
         rows = np.flatnonzero(scores.counts == n)
         block = scores.values[scores.offsets[rows][:, None] + np.arange(n)]
         block.sort(axis=1)
-        # An average cannot leave the range of what it averages; rounding could.
+        # A weighted mean lies in the range of its values, but rounding could leave it.
         out[rows] = np.clip(block @ _weights(n, ks), block[:, :1], block[:, -1:])
     return out
 
 
-def _over_draws(
+def _over_samples(
     scores: Scores,
     ks: NDArray[np.int64],
     value: Floats,
     confidence: float,
-    rng: np.random.Generator | None,
+    rng: int | np.random.Generator,
 ) -> tuple[Floats, Floats, Floats]:
-    """Standard error and interval of the mean over these prompts, under new draws."""
-    rng = np.random.default_rng(0) if rng is None else rng
+    """Return standard error and interval of the mean over these prompts under new samples."""
     tail = (1 - confidence) / 2
-    least, most = new_draws(scores, ks, rng)
+    least, most = sampling_variation(scores, ks, rng)
     low, high = (
-        beta_quantile(np.clip(value + drawn.moved, 0, 1), drawn.deviation**2, probability)
-        for drawn, probability in ((least, tail), (most, 1 - tail))
+        beta_quantile(np.clip(value + varied.shift, 0, 1), varied.deviation**2, probability)
+        for varied, probability in ((least, tail), (most, 1 - tail))
     )
     return np.maximum(least.deviation, most.deviation), low, high

@@ -1,4 +1,4 @@
-"""leak@k beyond the samples that were drawn, and how often prompts leak."""
+"""Extrapolation of leak@k to k above the number of samples."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Hashable, Iterable, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from leakrepro.stats.checks import check_confidence, check_k, check_scores
+from leakrepro.stats.checks import check_confidence, check_k, check_rng, check_scores
 from leakrepro.stats.clusters import cluster_bootstrap
 from leakrepro.stats.estimator import LeakCurve, leak_at_k
 from leakrepro.stats.posterior import Posterior
@@ -15,7 +15,7 @@ from leakrepro.types import Scores
 
 Floats = NDArray[np.float64]
 
-_REFITS = 100
+_REFITS = 100  # fits to resampled clusters
 
 
 def extrapolate_leak(
@@ -24,24 +24,25 @@ def extrapolate_leak(
     *,
     confidence: float = 0.95,
     clusters: Sequence[Hashable] | None = None,
-    rng: np.random.Generator | None = None,
+    rng: int | np.random.Generator = 0,
 ) -> LeakCurve:
-    """Estimates leak@k for k above the number of samples, with intervals over prompts.
+    """Estimate leak@k for k above the number of samples, with intervals over prompts.
 
-    No estimate without assumptions reaches beyond n samples: a prompt that never leaked in 200
-    may leak once in 300 or never. The assumption is that prompts are of two kinds whose score
-    distributions vary as Dirichlet processes (``leakrepro.stats.posterior``), fitted to the
-    scores of all prompts; leak@k is the mean over prompts of its posterior mean, moved so that
-    it meets the unbiased estimate at the number of samples. The interval spans the bootstrap
-    over clusters of ``leak_at_k`` around two such fits, with one kind of prompts and with two,
-    and the estimates of fits to resampled clusters: where the data do not tell the fits apart
-    it is wide. Its lower end is never below that of the largest unbiased k, since leak@k rises
+    An estimate beyond n samples needs an assumption: a prompt that never leaked in 200 samples may
+    leak once in 300 samples, or never. The assumption is that there are two kinds of prompts, and
+    that the score distributions of each kind follow a Dirichlet process
+    (``leakrepro.stats.posterior``), which is fitted to the scores of all prompts. The estimate is
+    the mean over prompts of the posterior mean of leak@k, shifted to agree with the unbiased
+    estimate at n samples. The interval spans three intervals: the cluster bootstrap of
+    ``leak_at_k`` around the fit with two kinds, the same around a fit with one kind, and the
+    quantiles of fits to resampled clusters. It is wide if the data do not distinguish the fits. The
+    lower bound is never below the lower bound at the largest unbiased k, because leak@k increases
     with k.
 
-    Simulated (``make coverage``; 80 prompts, 400 runs a cell), the nominal 95 % covered .945 to
-    .995 up to k = 2 n. Further out it depends on how rare leaks are: at k = 4 n from 50 samples .94
-    to .99, but .82 where a prompt leaks with probability .001 on average; at k = 5 n from 200
-    samples .925 to .995.
+    In simulations (``make coverage``; 80 prompts, 400 runs per cell), the nominal 95 % interval
+    covered .945 to .995 up to k = 2 n. Beyond that, coverage depends on how rare leaks are: .94 to
+    .99 at k = 4 n from 50 samples, but .82 if a prompt leaks with probability .001 on average; .925
+    to .995 at k = 5 n from 200 samples.
 
     >>> curve = extrapolate_leak([[0, 0, 0, 1], [0, 0, 0, 0]], k=[8, 16])
     >>> bool((curve.value > 0.5).all())
@@ -49,16 +50,21 @@ def extrapolate_leak(
 
     Args:
         scores: Scores in [0, 1], prompts x samples.
-        k: Rising sample counts; those that have samples get the unbiased estimate.
+        k: Strictly increasing sample counts; those up to the number of samples get the unbiased
+            estimate.
         confidence: Level of the intervals, in (0, 1).
-        clusters: One label a prompt.
-        rng: Source of the bootstrap weights; None for ``default_rng(0)``.
+        clusters: One label per prompt; prompts with the same label depend on each other.
+        rng: Seed or generator of the bootstrap weights and the resampled clusters. Every part of
+            the computation starts from the seed, or continues the generator.
 
     Returns:
-        The curve; ``per_prompt`` holds posterior means where k exceeds the samples.
+        The curve; for k above the number of samples ``per_prompt`` contains posterior means.
 
     Raises:
-        ValueError: as ``leak_at_k``, but for k above the number of samples.
+        ValueError: If the scores are empty, a prompt does not have samples, a score is nan or
+            outside [0, 1], ``k`` does not increase, ``confidence`` is outside (0, 1), or
+            ``clusters`` does not have one label per prompt.
+        TypeError: If ``rng`` is None.
     """
     check_confidence(confidence)
     checked = check_scores(scores)
@@ -75,21 +81,23 @@ def extrapolate_leak(
         return unbiased(ks)
     anchor = unbiased(np.union1d(inside, n))
     fits = [_fit(checked, beyond, anchor.per_prompt[:, -1:], n, kinds) for kinds in (2, 1)]
-    ends = [
+    bounds = [
         cluster_bootstrap(fit, confidence=confidence, clusters=clusters, rng=rng) for fit in fits
     ]
     refitted = _refit(checked, beyond, anchor.per_prompt[:, -1:], n, clusters, rng)
     tails = np.quantile(refitted, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
     value = np.clip(fits[0].mean(axis=0), anchor.value[-1], 1)
-    low = np.maximum(np.min([ends[0].low, ends[1].low, tails[0]], axis=0), anchor.low[-1])
-    high = np.clip(np.max([ends[0].high, ends[1].high, tails[1]], axis=0), anchor.high[-1], 1)
+    low = np.maximum(np.min([bounds[0].low, bounds[1].low, tails[0]], axis=0), anchor.low[-1])
+    high = np.clip(np.max([bounds[0].high, bounds[1].high, tails[1]], axis=0), anchor.high[-1], 1)
     count = inside.size
     return LeakCurve(
         k=ks,
         value=np.concatenate([anchor.value[:count], value]),
         low=np.concatenate([anchor.low[:count], np.minimum(low, value)]),
         high=np.concatenate([anchor.high[:count], np.maximum(high, value)]),
-        stderr=np.concatenate([anchor.stderr[:count], np.maximum(ends[0].stderr, ends[1].stderr)]),
+        stderr=np.concatenate(
+            [anchor.stderr[:count], np.maximum(bounds[0].stderr, bounds[1].stderr)]
+        ),
         per_prompt=np.concatenate([anchor.per_prompt[:, :count], np.clip(fits[0], 0, 1)], axis=1),
         confidence=confidence,
         interval="prompts",
@@ -99,10 +107,10 @@ def extrapolate_leak(
 
 
 def _fit(scores: Scores, ks: NDArray[np.int64], unbiased: Floats, n: int, kinds: int) -> Floats:
-    """Posterior means beyond the samples, moved to meet the unbiased ones, [prompts, len(k)]."""
+    """Return posterior means, shifted to agree with the estimates at n, [prompts, len(k)]."""
     posterior = Posterior.of(scores, kinds)
     start = posterior.leak(np.array([n]))
-    # One prompt's may leave [0, 1]; cut off there, their mean would no longer be right.
+    # A single prompt's value may leave [0, 1]; clipping here would bias the mean over prompts.
     return unbiased + posterior.leak(ks) - start
 
 
@@ -112,10 +120,10 @@ def _refit(
     unbiased: Floats,
     n: int,
     clusters: Sequence[Hashable] | None,
-    rng: np.random.Generator | None,
+    rng: int | np.random.Generator,
 ) -> Floats:
-    """Estimates from fits to resampled clusters, [fits, len(k)]: how sure the prior is."""
-    rng = np.random.default_rng(0) if rng is None else rng
+    """Return estimates from fits to resampled clusters, [fits, len(k)]."""
+    rng = check_rng(rng)
     members: dict[Hashable, list[int]] = {}
     for i, label in enumerate(range(len(scores)) if clusters is None else clusters):
         members.setdefault(label, []).append(i)

@@ -1,9 +1,9 @@
-"""Each prompt's score distribution, as far as its samples and those of the others tell.
+"""Empirical-Bayes posterior of each prompt's score distribution.
 
-Empirical Bayes: a prompt's distribution has a Dirichlet-process posterior on score levels; the
-prior is a mixture of two kinds of prompts, fitted to all scores by Dirichlet-multinomial likelihood
-(for 0/1 scores a beta-binomial mixture). ``leakrepro.stats.estimator`` takes intervals from it and
-``leakrepro.stats.extrapolation`` what lies beyond the samples.
+A prompt's score distribution has a Dirichlet-process posterior on score levels. The prior is a
+mixture of two kinds of prompts, fitted to all scores by Dirichlet-multinomial likelihood (for 0/1
+scores, a beta-binomial mixture). ``leakrepro.stats.estimator`` uses it for intervals over samples,
+``leakrepro.stats.extrapolation`` for k above the number of samples.
 """
 
 from __future__ import annotations
@@ -16,27 +16,28 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, special, stats
 
+from leakrepro.stats.checks import check_rng
 from leakrepro.types import Scores
 
 Floats = NDArray[np.float64]
 
-_LEVELS = 256  # distinct scores told apart
-_COARSE = 32  # levels on which the kinds of prompts are told apart; a base measure keeps them all
+_LEVELS = 256  # maximum number of distinct score levels
+_COARSE = 32  # levels used to separate the kinds of prompts; base measures use all levels
 _EM_ROUNDS = 10
-_LAYERS = 32  # levels told apart where their variances are added up
+_LAYERS = 32  # levels used to sum variances
 _RESAMPLES = 30
 
 
 @dataclass(frozen=True, eq=False)
 class Posterior:
-    """Posterior of the score distributions of some prompts.
+    """Posterior of the prompts' score distributions.
 
     Attributes:
-        levels: Distinct scores in [0, 1], with 0 and 1 among them, rising, [levels].
-        counts: How often each prompt scored each, [prompts, levels].
-        weight: How many prompts each row stands for, [prompts].
-        kinds: For each kind of prompt the prompts' probabilities to be of it, [prompts], and its
-            base measure, [levels], which sums to its concentration.
+        levels: Distinct scores in [0, 1], including 0 and 1, increasing, [levels].
+        counts: Number of samples of each prompt at each level, [prompts, levels].
+        weight: Number of prompts that each row represents, [prompts].
+        kinds: For each kind of prompts, the probability that each prompt is of this kind,
+            [prompts], and the base measure of the kind, [levels], which sums to its concentration.
     """
 
     levels: Floats
@@ -46,24 +47,25 @@ class Posterior:
 
     @classmethod
     def of(cls, scores: Scores, kinds: int = 2) -> Posterior:
-        """Fits the prior to all scores; ``kinds`` is 1 or 2."""
+        """Fit the prior to all scores; ``kinds`` is 1 or 2."""
         levels, counts = _histogram(scores)
         weight = np.ones(len(counts))
         return cls(levels, counts, weight, _fit_kinds(levels, counts, weight, kinds))
 
     @classmethod
     def of_hits(cls, hits: NDArray[np.int64], n: NDArray[np.int64]) -> Posterior:
-        """The same for 0/1 scores, ``hits`` of ``n`` a prompt; equal prompts share a row."""
+        """Fit to 0/1 scores, ``hits`` ones in ``n`` samples; equal prompts share a row."""
         rows, weight = np.unique(np.stack([n - hits, hits], axis=1), axis=0, return_counts=True)
         levels, counts, each = np.array([0.0, 1.0]), rows.astype(np.float64), weight.astype(float)
         return cls(levels, counts, each, _fit_kinds(levels, counts, each, 2))
 
     def leak(self, ks: NDArray[np.int64], phantom: int | None = None) -> Floats:
-        """Posterior mean of each prompt's leak@k, [prompts, len(k)]; k may exceed the samples.
+        """Return the posterior mean of each prompt's leak@k, [prompts, len(k)].
 
         Args:
-            ks: Sample counts.
-            phantom: Index of a level that one more draw, shared out among the prompts, has scored.
+            ks: Sample counts; they may exceed the number of samples.
+            phantom: Level (as an index) of one additional sample that is divided among the
+                prompts; None for no such sample.
         """
         gaps, out = np.diff(self.levels), np.zeros((len(self.counts), ks.size))
         for share, mass in self._masses(phantom):
@@ -78,15 +80,16 @@ class Posterior:
     def variance(
         self, ks: NDArray[np.int64], phantom: int | None = None, *, n: int | None = None
     ) -> Floats:
-        """Variance of the mean over prompts of the unbiased estimates under new draws, [len(k)].
+        """Return the variance of the mean of the unbiased estimates under new samples, [len(k)].
 
-        For 0/1 scores: given p, the number of hits is binomial, and the variance of the estimate
-        U(c) is E U^2 - (1 - (1 - p)^k)^2; both are averaged over the posterior of p.
+        For 0/1 scores only. Given p, the number of hits c is binomial, and the variance of the
+        estimate U(c) is E U^2 - (1 - (1 - p)^k)^2. Both terms are averaged over the posterior of p.
 
         Args:
-            ks: Sample counts, none above a prompt's samples.
-            phantom: As for ``leak``.
-            n: Number of new draws a prompt; None for as many as there were.
+            ks: Sample counts, none above a prompt's number of samples.
+            phantom: Level (as an index) of one additional sample that is divided among the
+                prompts; None for no such sample.
+            n: Number of new samples per prompt; None for each prompt's present number.
         """
         drawn = self.counts.sum(axis=1).astype(np.int64)
         sizes = drawn if n is None else np.full_like(drawn, n)
@@ -105,7 +108,7 @@ class Posterior:
         return np.asarray(total / self.weight.sum() ** 2)
 
     def mean_leak(self, ks: NDArray[np.int64], phantom: int | None = None) -> Floats:
-        """Mean over prompts of ``leak``, [len(k)]."""
+        """Return the mean over prompts of ``leak``, [len(k)]."""
         return np.asarray(self.weight @ self.leak(ks, phantom) / self.weight.sum())
 
     def _masses(self, phantom: int | None) -> Iterator[tuple[Floats, Floats]]:
@@ -117,53 +120,60 @@ class Posterior:
 
 
 def beta_quantile(mean: Floats, variance: Floats, probability: float) -> Floats:
-    """Quantile of the beta distribution on [0, 1] with these moments; a point has no spread."""
+    """Return a quantile of the beta distribution with these moments; the mean at variance 0."""
     point = np.clip(mean, 0, 1)
-    spread = (variance > 1e-16) & (mean > 0) & (mean < 1)  # less is rounding
+    spread = (variance > 1e-16) & (mean > 0) & (mean < 1)  # a smaller variance is rounding
     mean, variance = np.where(spread, mean, 0.5), np.where(spread, variance, 1 / 12)
     size = np.maximum(mean * (1 - mean) / variance - 1, 1e-3)
     return np.where(spread, stats.beta.ppf(probability, mean * size, (1 - mean) * size), point)
 
 
-class NewDraws(NamedTuple):
-    """How the mean over prompts of the unbiased estimates varies under new draws, [len(k)] each.
+class SamplingVariation(NamedTuple):
+    """Variation of the mean over prompts of the unbiased estimates under new samples.
 
     Attributes:
-        deviation: Its standard deviation.
-        moved: By how much the phantom draw moves the posterior mean.
+        deviation: Standard deviation of the mean, [len(k)].
+        shift: Change of the posterior mean due to the phantom sample, [len(k)].
     """
 
     deviation: Floats
-    moved: Floats
+    shift: Floats
 
 
-def new_draws(
-    scores: Scores, ks: NDArray[np.int64], rng: np.random.Generator
-) -> tuple[NewDraws, NewDraws]:
-    """What new draws would change, with a phantom draw that scored 0 and with one that scored 1.
+def sampling_variation(
+    scores: Scores, ks: NDArray[np.int64], rng: int | np.random.Generator = 0
+) -> tuple[SamplingVariation, SamplingVariation]:
+    """Return the variation under new samples, with a phantom sample of score 0 and of score 1.
 
-    A score in [0, 1] is a sum of layers, 1 where it exceeds a level and 0 elsewhere, weighted by
-    the gaps between levels; so is its maximum, and the estimate. Each layer is a 0/1 score with a
-    posterior of its own, which gives its variance: fitted to all levels at once, the prior would
-    take from levels on which prompts are alike what it believes of those on which they differ. How
-    layers vary together is taken from resampled draws.
+    A score in [0, 1] is a weighted sum of layers: a layer is 1 if the score exceeds a level and 0
+    otherwise, and its weight is the gap between two levels. The same decomposition holds for the
+    maximum of scores and for the estimate. Each layer is a 0/1 score with its own posterior, which
+    gives its variance. One prior for all levels would carry over the similarity of prompts from
+    levels where they agree to levels where they differ. Correlations between layers are estimated
+    by resampling.
 
     Args:
-        scores: The scores.
-        ks: Sample counts, none above a prompt's samples.
-        rng: Resamples.
+        scores: Scores in [0, 1].
+        ks: Sample counts, none above a prompt's number of samples.
+        rng: Seed or generator of the resamples.
+
+    Raises:
+        TypeError: If ``rng`` is None.
     """
+    rng = check_rng(rng)
     levels, counts = _histogram(scores, _LAYERS)
     n = counts.sum(axis=1).astype(np.int64)
-    above = counts[:, ::-1].cumsum(axis=1)[:, ::-1][:, 1:]  # draws above each level but the last
+    above = counts[:, ::-1].cumsum(axis=1)[:, ::-1][
+        :, 1:
+    ]  # samples above each level except the last
     gaps = np.diff(levels)
     layers = [Posterior.of_hits(hits.astype(np.int64), n) for hits in above.T]
     plain = [layer.mean_leak(ks) for layer in layers]
     together = _layer_correlations(counts, n, ks, rng) if len(layers) > 1 else np.ones((1, 1, 1))
 
-    def under(phantom: int) -> NewDraws:
+    def under(phantom: int) -> SamplingVariation:
         variances = np.stack([layer.variance(ks, phantom) for layer in layers])
-        moved = np.stack([layer.mean_leak(ks, phantom) for layer in layers]) - plain
+        shifts = np.stack([layer.mean_leak(ks, phantom) for layer in layers]) - plain
         weighted = gaps[:, None] * np.sqrt(variances)
         total = np.einsum(
             "bk,ck,kbc->k",
@@ -171,7 +181,7 @@ def new_draws(
             weighted,
             np.broadcast_to(together, (ks.size, len(layers), len(layers))),
         )
-        return NewDraws(np.sqrt(np.maximum(total, 0)), gaps @ moved)
+        return SamplingVariation(np.sqrt(np.maximum(total, 0)), gaps @ shifts)
 
     return under(0), under(1)
 
@@ -179,9 +189,10 @@ def new_draws(
 def _layer_correlations(
     counts: Floats, n: NDArray[np.int64], ks: NDArray[np.int64], rng: np.random.Generator
 ) -> Floats:
-    """Correlations between layers of the mean estimate, from resampled draws, [len(k), b, b].
+    """Estimate the correlations between layers of the mean estimate by resampling, [len(k), b, b].
 
-    Layers that never vary when resampled count as one with all others, which is the widest.
+    A layer that does not vary in the resamples gets correlation 1 with all others, which gives the
+    widest interval.
     """
     missed = {int(size): _missed(int(size), ks) for size in np.unique(n)}
     chances = counts / n[:, None]
@@ -202,9 +213,9 @@ def _layer_correlations(
 
 
 def _beta_binomial(n: int, a: Floats, b: Floats) -> Floats:
-    """Chances of 0..n hits where the chance of one is Beta(a, b), [len(a), n + 1]."""
+    """Return the beta-binomial probabilities of 0..n hits, [len(a), n + 1]."""
     i = np.arange(n)
-    rising = np.zeros((2, a.size, n + 1))  # logs of a (a + 1)...(a + c - 1), of b's
+    rising = np.zeros((2, a.size, n + 1))  # logs of a (a + 1)...(a + c - 1), and the same for b
     with np.errstate(divide="ignore"):
         np.cumsum(np.log(np.stack([a, b])[:, :, None] + i), axis=2, out=rising[:, :, 1:])
     ways = special.gammaln(n + 1) - special.gammaln(np.arange(n + 1) + 1)
@@ -213,7 +224,9 @@ def _beta_binomial(n: int, a: Floats, b: Floats) -> Floats:
 
 
 def _missed(n: int, ks: NDArray[np.int64]) -> Floats:
-    """``C(c, k) / C(n, k)`` for c = 0..n: the share of k-subsets within c samples, [n + 1, len(k)].
+    """Return ``C(c, k) / C(n, k)`` for c = 0..n, the share of k-subsets within c of n samples.
+
+    The shape is [n + 1, len(k)].
 
     >>> _missed(2, np.array([1, 2])).tolist()
     [[0.0, 0.0], [0.5, 0.0], [1.0, 1.0]]
@@ -225,9 +238,9 @@ def _missed(n: int, ks: NDArray[np.int64]) -> Floats:
 
 
 def _histogram(scores: Scores, most: int = _LEVELS) -> tuple[Floats, Floats]:
-    """Levels with 0 and 1 among them, [levels], and how often each prompt scored each."""
+    """Return the levels including 0 and 1, [levels], and the counts, [prompts, levels]."""
     values = np.unique(scores.values)
-    if values.size > most:  # a level is the mean of the scores that round to it
+    if values.size > most:  # a level is then the mean of the scores that round to it
         _, bins = np.unique(np.round(scores.values * (most - 1)), return_inverse=True)
         values = np.bincount(bins, scores.values) / np.bincount(bins)
     else:
@@ -242,16 +255,17 @@ def _histogram(scores: Scores, most: int = _LEVELS) -> tuple[Floats, Floats]:
 def _fit_kinds(
     levels: Floats, counts: Floats, weight: Floats, kinds: int
 ) -> list[tuple[Floats, Floats]]:
-    """The kinds of prompts by EM: each prompt's share of the kind, and the kind's base measure.
+    """Fit the kinds of prompts by EM; return each kind's prompt probabilities and base measure.
 
-    Unlearned models keep leaking some prompts and hardly leak the others; one base measure fits
-    neither. Shares are [prompts]; a base measure, [levels], sums to its concentration.
+    An unlearned model keeps leaking some prompts and hardly leaks the others, so a single base
+    measure fits neither. Probabilities are [prompts]; a base measure, [levels], sums to its
+    concentration.
     """
     starts = np.unique(np.round(levels * (_COARSE - 1)), return_index=True)[1]
     hits = np.add.reduceat(counts, starts, axis=1)
     hits = hits[:, hits.any(axis=0)]
     if hits.shape[1] == 1:
-        return [(np.ones(len(counts)), np.zeros_like(levels))]  # nothing to learn a spread from
+        return [(np.ones(len(counts)), np.zeros_like(levels))]  # one level: the spread is unknown
     means = hits @ np.arange(hits.shape[1]) / hits.sum(axis=1)
     order = np.argsort(means, kind="stable")
     below = np.empty(len(counts))
@@ -269,14 +283,14 @@ def _fit_kinds(
 
 
 def _kind_means(shares: Floats, counts: Floats) -> Floats:
-    """Mean score distribution of each kind; one pooled draw keeps every seen level possible."""
+    """Return each kind's mean score distribution, with one pooled sample as smoothing."""
     pooled = shares.sum(axis=0) @ counts
     means = shares @ counts + pooled / pooled.sum()
     return np.asarray(means / means.sum(axis=1, keepdims=True))
 
 
 def _concentration(hits: Floats, mean: Floats, share: Floats) -> float:
-    """Concentration of highest Dirichlet-multinomial likelihood; prompts count by their share."""
+    """Return the maximum-likelihood Dirichlet-multinomial concentration, prompts weighted."""
 
     def loss(log_a: float) -> float:
         return -float(share @ _log_likelihood(hits, np.exp(log_a) * mean))
@@ -287,7 +301,7 @@ def _concentration(hits: Floats, mean: Floats, share: Floats) -> float:
 
 
 def _log_likelihood(hits: Floats, base: Floats) -> Floats:
-    """Dirichlet-multinomial log-likelihood of each prompt, less a constant, [prompts]."""
+    """Return the Dirichlet-multinomial log-likelihood per prompt up to a constant, [prompts]."""
     prompt, level = np.nonzero(hits)
     gains = special.gammaln(base[level] + hits[prompt, level]) - special.gammaln(base)[level]
     within = np.bincount(prompt, gains, minlength=len(hits))
@@ -296,7 +310,7 @@ def _log_likelihood(hits: Floats, base: Floats) -> Floats:
 
 
 def _log_rising(x: Floats, k: int | NDArray[np.int64]) -> Floats:
-    """log of x (x + 1)...(x + k - 1); -inf at x = 0."""
+    """Return log of x (x + 1)...(x + k - 1); -inf at x = 0."""
     with np.errstate(invalid="ignore"):
         out = special.gammaln(x + k) - special.gammaln(x)
     return np.asarray(out)

@@ -86,11 +86,11 @@ def test_a_killed_worker_is_an_error_and_ends_the_others() -> None:
 
 
 def test_functions_that_a_worker_cannot_import_are_refused() -> None:
-    def local(progress: local.Progress) -> None:
+    def nested(progress: local.Progress) -> None:
         progress(1, 1)
 
     with pytest.raises(ValueError, match="importable module"):
-        local.run(local, [(), ()], workers=2)
+        local.run(nested, [(), ()], workers=2)
     with pytest.raises(ValueError, match="at least 1"):
         local.run(square, [(1,)], workers=0)
 
@@ -184,7 +184,7 @@ class TestResting:
     @pytest.mark.parametrize("end", ["", "os.kill(os.getpid(), signal.SIGKILL)"])
     def test_workers_end_with_their_caller(self, end: str) -> None:
         script = (
-            "import os, signal; from leakrepro import parallel; from tasks import hold\n"
+            "import os, signal; from leakrepro.execution import local; from tasks import hold\n"
             "print(*(pid for pid, _ in local.run(hold, [(0,), (1,)], workers=2)), flush=True)\n"
         )
         command = [sys.executable, "-c", script + end]
@@ -217,9 +217,9 @@ def test_ctrl_c_ends_the_workers_of_a_script_without_main_guard(tmp_path: Path) 
     script = tmp_path / "script.py"
     script.write_text(
         f"import sys; sys.path.insert(0, {str(TESTS)!r})\n"
-        "from leakrepro import parallel\n"
+        "from leakrepro.execution import local\n"
         "from tasks import sleep_long\n"
-        f"parallel.run(sleep_long, [({str(tmp_path)!r}, 0), ({str(tmp_path)!r}, 1)], workers=2)\n",
+        f"local.run(sleep_long, [({str(tmp_path)!r}, 0), ({str(tmp_path)!r}, 1)], workers=2)\n",
         encoding="utf-8",
     )
     process = subprocess.Popen(

@@ -1,7 +1,7 @@
 """Times lcs_length on a GPU and writes what it measured: benchmark.py FOLDER.
 
-The file, gpu_<device>.json, goes into leakrepro/reference/measured: ``device="auto"`` reads from it
-from how many table cells on it pays to copy ids to a device.
+The file, gpu_<device>.json, goes into leakrepro/reference/measured. One of its numbers is the size
+of the LCS tables from which copying ids from the host to the device is faster than the CPU.
 """
 
 from __future__ import annotations

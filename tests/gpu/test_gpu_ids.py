@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import leakrepro as lr
-from leakrepro.rouge._device import is_on_device
+from leakrepro.rouge._kernel import is_on_device
 
 
 @pytest.fixture(autouse=True)

@@ -4,8 +4,8 @@
 
 Pairs come in chunks of one kind of text each, stemmed and unstemmed in turn. Of each chunk all
 pairs go through every native implementation and rouge-score-rs, and two in a hundred through
-rouge_score itself and the Python twin. A run that is cut off goes on where it was; another kernel
-starts anew. With LEAKREPRO_DATA, real TOFU answers and MUSE passages are among the texts.
+rouge_score itself and the Python implementation. An interrupted run continues; a run with another
+kernel starts again. With LEAKREPRO_DATA, real TOFU answers and MUSE passages are among the texts.
 """
 
 from __future__ import annotations
@@ -229,13 +229,13 @@ class Chunk:
             found = ours(name, self.references, self.rows, self.stem)
             count(f"{name} and rouge-score-rs", found, fast, everything)
             count(f"{name} and rouge_score", found[self.picked], slow, self.picked)
-        twin = ours(
+        reference = ours(
             "python",
             [self.targets[i] for i in self.picked],
             [[self.predictions[i]] for i in self.picked],
             self.stem,
         )
-        count("python and rouge_score", twin, slow, self.picked)
+        count("python and rouge_score", reference, slow, self.picked)
         count("rouge-score-rs and rouge_score", fast[self.picked], slow, self.picked)
         return {
             "kind": self.kind,

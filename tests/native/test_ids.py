@@ -141,7 +141,7 @@ def test_out_is_filled_and_returned():
     [
         ([[1]], [[1.0]], None, TypeError, "ids of candidates must be integers, not float64"),
         ([[1]], np.zeros((1, 1), int), None, ValueError, "one-dimensional"),
-        ([[1], [1]], [[1]], None, ValueError, "1 candidates cannot be shared equally by 2"),
+        ([[1], [1]], [[1]], None, ValueError, "2 references cannot share 1 candidates equally"),
         ([[1]], [[1]], "each", ValueError, "groups must be offsets, None or 'all', not 'each'"),
         ([[1]], [[1], [2]], [0, 1], ValueError, "start at 0 and end at the number"),
         ([[1]], [[1], [2]], [0, 1, 2], ValueError, "one entry more than there are references"),

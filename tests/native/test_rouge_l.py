@@ -1,4 +1,4 @@
-"""Every implementation against rouge_score, bit for bit, and against the Python twin."""
+"""Every implementation against rouge_score and the reference implementation, bit for bit."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def peer(references, candidates, stem):
     return np.array(scores, dtype=np.float64).reshape(-1, 3)
 
 
-def twin(references, candidates, stem):
+def python_reference(references, candidates, stem):
     from leakrepro.rouge import _python
 
     result = np.full((3, sum(map(len, candidates))), np.nan)
@@ -88,7 +88,7 @@ def test_sizes_around_word_edges(score, size, alphabet):
     rng = random.Random(size * 1000 + alphabet)
     references = [words(rng, size, alphabet)]
     candidates = [[words(rng, n, alphabet) for n in SIZES]]
-    assert_same_bits(score(references, candidates), twin(references, candidates, True))
+    assert_same_bits(score(references, candidates), python_reference(references, candidates, True))
 
 
 @pytest.mark.parametrize("size", [64, 65, 129])
@@ -118,7 +118,7 @@ def test_references_of_several_bands(score, size, alphabet):
         [words(rng, n, alphabet) for n in (0, 1, 1000, 1100, 2500)],
         ["after"],
     ]
-    assert_same_bits(score(references, candidates), twin(references, candidates, True))
+    assert_same_bits(score(references, candidates), python_reference(references, candidates, True))
 
 
 def test_more_than_65535_tokens(score):
@@ -132,7 +132,7 @@ def test_more_than_65535_tokens(score):
     result = score(references, candidates)
     assert result.fmeasure[0][0] == 1.0
     assert (result.recall[0] * 66_000).round().tolist() == [66_000, 1, 1, 2]
-    assert_same_bits(result, twin(references, candidates, True))
+    assert_same_bits(result, python_reference(references, candidates, True))
 
 
 @pytest.mark.parametrize("stem", [False, True])
@@ -215,7 +215,7 @@ def test_other_threads_run_meanwhile(score):
 
 def test_texts_outlive_the_callers_lists(implementation, score):
     if implementation == "python":
-        pytest.skip("the twin keeps the GIL")
+        pytest.skip("the Python implementation keeps the GIL")
     rng = random.Random(4)
     references = [words(rng, 300, 50) for _ in range(400)]
     candidates = [[words(rng, 300, 50) for _ in range(4)] for _ in references]

@@ -119,7 +119,7 @@ def test_sizes_beside_the_width_of_a_word(size):
 def test_bits_of_a_union_that_is_made_in_parts(implementation):
     """Two sentences so long that only some columns of their table are kept at a time."""
     if implementation == "python":
-        pytest.skip("the twin keeps the whole table")
+        pytest.skip("the Python implementation keeps the whole table")
     rng = random.Random(5)
     size = 17000  # 266 words by 17,000 columns are more than 2 ** 22 words
     a, b = ([f"w{rng.randrange(4000)}" for _ in range(size)] for _ in range(2))

@@ -1,10 +1,9 @@
-"""Where ids are matched, as far as that shows without a GPU; tests/gpu has the rest."""
+"""Where ids are matched, as far as this can be tested without a GPU; tests/gpu has the rest."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import json
 from unittest import mock
 
 import numpy as np
@@ -12,12 +11,12 @@ import pytest
 import torch
 
 import leakrepro as lr
-from leakrepro.rouge import _device
-from leakrepro.rouge._device import goes_to_cuda, is_on_device, threshold
+from leakrepro.rouge import _kernel
+from leakrepro.rouge._kernel import is_on_device, runs_on_cuda
 
 
 class OnDevice:
-    """As much of an array on a device as is looked at before it goes there."""
+    """The attributes of an array on a device that are read before it is matched."""
 
     __cuda_array_interface__ = {  # noqa: RUF012
         "shape": (3,), "typestr": "<i4", "data": (1 << 20, False), "version": 3,
@@ -32,13 +31,6 @@ class Packed:
         return self._kind, 0
 
 
-@pytest.fixture(autouse=True)
-def _measured_anew():
-    threshold.cache_clear()
-    yield
-    threshold.cache_clear()
-
-
 def test_arrays_on_a_device_are_known():
     assert is_on_device(OnDevice())
     assert is_on_device(Packed(2))
@@ -47,7 +39,7 @@ def test_arrays_on_a_device_are_known():
 
 
 def test_without_a_device_ids_there_are_an_error(monkeypatch):
-    monkeypatch.setattr(_device, "missing_cuda", lambda: "there is no CUDA device")
+    monkeypatch.setattr(_kernel, "missing_cuda", lambda: "there is no CUDA device")
     ids = lr.TokenIds(OnDevice(), [0, 3])
     with pytest.raises(RuntimeError, match="cannot score on device 'auto': there is no CUDA dev"):
         lr.lcs_length(ids, ids)
@@ -64,30 +56,21 @@ def test_an_output_on_a_device_needs_ids_there():
         lr.lcs_length(one, one, "all", out=out)
 
 
-def test_a_device_is_worth_it_from_what_was_measured(monkeypatch, tmp_path):
-    folder = tmp_path / "reference/measured"
-    folder.mkdir(parents=True)
-    monkeypatch.setattr(_device, "files", lambda package: tmp_path)
-    monkeypatch.setattr(_device, "missing_cuda", lambda: "")
-    host = (np.zeros(1), np.zeros(1))
-    assert threshold() == float("inf")
-    assert not goes_to_cuda("auto", host, 10**15)
-
-    def measured(name, date, cells):
-        content = {"date": date, "host_ids_pay_from_cells": cells}
-        (folder / f"gpu_{name}.json").write_text(json.dumps(content))
-        threshold.cache_clear()
-
-    measured("old", "2024-01-01", 5)
-    measured("new", "2025-01-01", 1000)
-    assert not goes_to_cuda("auto", host, 999)
-    assert goes_to_cuda("auto", host, 1000)
-    assert not goes_to_cuda("cpu", host, 1000)
-    assert goes_to_cuda("cuda:1", host, 0)
-    monkeypatch.setattr(_device, "missing_cuda", lambda: "no kernel")
-    assert not goes_to_cuda("auto", host, 1000)
-    measured("newest", "2025-02-01", None)
-    assert threshold() == float("inf")
+def test_auto_matches_ids_where_they_are(monkeypatch):
+    monkeypatch.setattr(_kernel, "missing_cuda", lambda: "")
+    host, there = np.zeros(1, np.int32), OnDevice()
+    assert not runs_on_cuda("auto", host, host)
+    assert runs_on_cuda("auto", there, there)
+    assert runs_on_cuda("auto", host, there)
+    assert not runs_on_cuda("cpu", host, host)
+    assert runs_on_cuda("cuda:1", host, host)
+    monkeypatch.setattr(_kernel, "missing_cuda", lambda: "no kernel")
+    assert not runs_on_cuda("auto", host, host)
+    for device, ids in (("auto", there), ("cuda", host)):
+        with pytest.raises(RuntimeError, match=f"cannot score on device '{device}': no kernel"):
+            runs_on_cuda(device, ids, ids)
+    with pytest.raises(ValueError, match="device must be 'cpu', 'cuda', 'cuda:N' or 'auto'"):
+        runs_on_cuda("gpu", host, host)
 
 
 class OnHost:
@@ -130,10 +113,10 @@ class OnHost:
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64])
 @pytest.mark.parametrize("groups", ["all", None, [0, 1, 1, 6]])
 def test_what_is_handed_to_the_device(monkeypatch, dtype, groups):
-    """All that torch does around the kernels, on the host."""
+    """The torch code around the CUDA kernels, on the host."""
     from leakrepro.rouge import _cuda
 
-    monkeypatch.setattr(_device, "missing_cuda", lambda: "")
+    monkeypatch.setattr(_kernel, "missing_cuda", lambda: "")
     monkeypatch.setattr(_cuda, "_native", OnHost())
     monkeypatch.setattr(_cuda, "_choose", lambda device, ids: torch.device("cpu"))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

@@ -1,12 +1,15 @@
-"""The face of the kernel: arguments, errors, and which implementation is used."""
+"""The Python interface of the kernel: arguments, errors, and the choice of implementation."""
 
 from __future__ import annotations
+
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from leakrepro.rouge import _kernel as _implementations
+from leakrepro.rouge import _kernel
 from leakrepro.rouge.texts import RougeL, implementations, rouge_l
 from leakrepro.types import Scores
 
@@ -159,7 +162,7 @@ def test_devices():
         ("no kernel", False, [], "no kernel"),
         ("", False, [], "built without CUDA"),
         ("", True, [], "there is no CUDA device"),
-        ("", True, [("H200", (9, 0))], "matched on the CPU; rouge_l_ids"),
+        ("", True, [("H200", (9, 0))], "matched on the CPU; use rouge_l_ids"),
     ],
 )
 def test_why_there_is_no_cuda(monkeypatch, missing, built, devices, reason):
@@ -167,8 +170,8 @@ def test_why_there_is_no_cuda(monkeypatch, missing, built, devices, reason):
         built_with_cuda = staticmethod(lambda: built)
         cuda_devices = staticmethod(lambda: devices)
 
-    monkeypatch.setattr(_implementations, "_missing", missing)
-    monkeypatch.setattr(_implementations, "_native", Native, raising=False)
+    monkeypatch.setattr(_kernel, "_missing", missing)
+    monkeypatch.setattr(_kernel, "_native", Native, raising=False)
     with pytest.raises(RuntimeError, match=reason):
         rouge_l(["a"], [["b"]], device="cuda")
 
@@ -180,7 +183,7 @@ def test_an_unknown_implementation(monkeypatch):
 
 
 def test_an_implementation_that_is_not_there(monkeypatch):
-    monkeypatch.setattr(_implementations, "_missing", "no kernel")
+    monkeypatch.setattr(_kernel, "_missing", "no kernel")
     monkeypatch.setenv("LEAKREPRO_IMPL", "scalar")
     with pytest.raises(RuntimeError) as error:
         rouge_l(["a"], [["b"]])
@@ -190,10 +193,29 @@ def test_an_implementation_that_is_not_there(monkeypatch):
 
 
 def test_the_fallback_says_so_once(monkeypatch):
-    monkeypatch.setattr(_implementations, "_missing", "no kernel")
+    monkeypatch.setattr(_kernel, "_missing", "no kernel")
     monkeypatch.setenv("LEAKREPRO_IMPL", "auto")
-    _implementations._warn_of_fallback.cache_clear()
+    _kernel._warn_of_fallback.cache_clear()
     with pytest.warns(RuntimeWarning, match="no kernel; ROUGE-L runs in Python"):
         assert rouge_l(["a"], [["a"]]).recall.values.tolist() == [1.0]
     rouge_l(["a"], [["a"]])  # a second warning would be an error
-    _implementations._warn_of_fallback.cache_clear()
+    _kernel._warn_of_fallback.cache_clear()
+
+
+def test_the_environment_is_read_at_every_call(monkeypatch):
+    for name in AVAILABLE:
+        monkeypatch.setenv("LEAKREPRO_IMPL", name)
+        assert _kernel.kernel(1).is_native == (name != "python")
+    monkeypatch.setenv("LEAKREPRO_IMPL", "avx1024")
+    with pytest.raises(ValueError, match="LEAKREPRO_IMPL must be"):
+        _kernel.kernel(1)
+
+
+def test_the_native_kernel_imports_neither_nltk_nor_rapidfuzz(implementation):
+    code = (
+        "import sys; import leakrepro as lr; lr.rouge_l(['cats sat'], [['cat']]); "
+        "lr.RougeScorer(['rougeLsum'], use_stemmer=True).score('cats sat', 'cat'); "
+        "print({'nltk', 'rapidfuzz'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout == "set()\n") == (implementation != "python")

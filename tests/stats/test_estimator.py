@@ -77,7 +77,9 @@ class TestEstimate:
         cumulative = np.cumsum(chances) ** 4
         truth = float(levels @ np.diff(cumulative, prepend=0))
         scores = rng.choice(levels, size=(30_000, 8), p=chances)
-        monkeypatch.setattr("leakrepro.stats.clusters.DRAWS", 10)  # the interval is not looked at
+        monkeypatch.setattr(
+            "leakrepro.stats.clusters.REPLICATES", 10
+        )  # the interval is not looked at
         per_prompt = leak_at_k(scores, [4]).per_prompt[:, 0]
         error = per_prompt.std() / math.sqrt(per_prompt.size)
         assert 5 * error < 0.01
@@ -117,7 +119,7 @@ class TestEstimate:
     def test_at_gives_one_point(self) -> None:
         curve = leak_at_k([[0, 0, 1, 1]], [1, 2])
         assert curve.at(2) == (curve.value[1], curve.low[1], curve.high[1])
-        with pytest.raises(ValueError, match=r"no k = 4, only \[1, 2\]"):
+        with pytest.raises(ValueError, match=r"does not have k = 4, only \[1, 2\]"):
             curve.at(4)
 
 
@@ -374,9 +376,9 @@ class TestErrors:
 
     def test_options(self) -> None:
         scores = np.zeros((2, 4))
-        with pytest.raises(ValueError, match="'prompts' or 'samples', not 'both'"):
+        with pytest.raises(ValueError, match="'prompts' or 'samples', got 'both'"):
             leak_at_k(scores, interval="both")  # type: ignore[arg-type]
-        with pytest.raises(ValueError, match="between 0 and 1, not 95"):
+        with pytest.raises(ValueError, match=r"in \(0, 1\), got 95"):
             leak_at_k(scores, confidence=95)
         with pytest.raises(ValueError, match="1 labels for 2 prompts"):
             leak_at_k(scores, clusters=["a"])

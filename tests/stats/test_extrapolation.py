@@ -70,7 +70,7 @@ def test_real_scores_are_extrapolated() -> None:
 
 def test_wrong_k_is_refused() -> None:
     for k in ([], [0, 4], [8, 4], [4, 4]):
-        with pytest.raises(ValueError, match="rising"):
+        with pytest.raises(ValueError, match="strictly increasing"):
             extrapolate_leak([[0.0, 1.0]], k)
 
 
@@ -84,9 +84,9 @@ def test_counts() -> None:
     assert found.histogram([0, 1, 4]).tolist() == [1, 2]
     ragged = leak_counts([[1.0], [0.0, 1.0]])
     assert ragged.ever is None
-    with pytest.raises(ValueError, match="leave out prompts with 0 to 2"):
+    with pytest.raises(ValueError, match="do not cover all prompts, which have 0 to 2"):
         found.histogram([1, 2])
-    with pytest.raises(ValueError, match="edges must rise"):
+    with pytest.raises(ValueError, match="edges must be strictly increasing"):
         found.histogram([3, 1])
     with pytest.raises(ValueError, match="threshold"):
         leak_counts([[1.0]], 0.0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from leakrepro.stats.estimator import leak_at_k
-from leakrepro.stats.posterior import Posterior, beta_quantile, new_draws
+from leakrepro.stats.posterior import Posterior, beta_quantile, sampling_variation
 from leakrepro.types import Scores
 
 LEVELS = np.array([0.0, 0.2, 0.7, 1.0])
@@ -18,15 +18,15 @@ def made(counts: np.ndarray, base: np.ndarray) -> Posterior:
     return Posterior(LEVELS, counts, np.ones(len(counts)), [(np.ones(len(counts)), base)])
 
 
-def test_the_mean_is_that_of_drawn_distributions() -> None:
+def test_the_mean_agrees_with_simulated_distributions() -> None:
     posterior = made(np.zeros((1, 4)), MASS[0])
     below = np.cumsum(np.random.default_rng(0).dirichlet(MASS[0], 400_000), axis=1)[:, :-1]
     leak = 1 - np.stack([below**k @ np.diff(LEVELS) for k in KS], axis=1)
     np.testing.assert_allclose(posterior.leak(KS)[0], leak.mean(axis=0), atol=0.003)
 
 
-def test_the_variance_is_that_of_estimates_under_new_draws() -> None:
-    """Against estimates from drawn probabilities; 4,000 of 10 draws each tell it to 3 %."""
+def test_the_variance_is_that_of_estimates_under_new_samples() -> None:
+    """Against simulated estimates; 4,000 probabilities with 10 each are accurate to 3 %."""
     counts, base, n = np.array([[9.0, 3.0], [12.0, 0.0], [1.0, 11.0]]), np.array([1.0, 0.5]), 12
     ks = np.array([1, 4, 10])
     rng = np.random.default_rng(1)
@@ -45,12 +45,12 @@ def test_layers_add_up_to_the_deviation_of_graded_scores() -> None:
     rng = np.random.default_rng(3)
     ks = np.array([1, 16])
     scores = Scores.from_rows(rng.random((30, 100)))
-    least, most = new_draws(scores, ks, np.random.default_rng(0))
+    least, most = sampling_variation(scores, ks, np.random.default_rng(0))
     again = [leak_at_k(rng.random((30, 100)), ks.tolist()).value for _ in range(300)]
     np.testing.assert_allclose(most.deviation, np.std(again, axis=0), rtol=0.2)
     assert least.deviation[0] == pytest.approx((1 / 12 / 3000) ** 0.5, rel=0.1)
-    assert (least.moved < 0).all()
-    assert (most.moved > 0).all()
+    assert (least.shift < 0).all()
+    assert (most.shift > 0).all()
 
 
 def test_equal_prompts_share_a_row() -> None:
