@@ -29,16 +29,17 @@ _RC: dict[Any, Any] = {
     "savefig.dpi": 220,
 }
 
-# Okabe and Ito's palette without its yellow, which paper swallows, then four of Tol's muted one;
-# black and grey are for the two models that every method is held against.
+# The palette of Okabe and Ito without yellow, which is too light on paper, then four colours of
+# Tol's muted palette. Black and grey are reserved for the two baselines.
 _COLOURS = (
     *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00"),
     *("#332288", "#882255", "#999933", "#44AA99"),
 )
 _MARKERS = ("s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "*")
 _DASHES = ("-", (0, (6, 1.2)), (0, (5, 1.2, 1.2, 1.2)), (0, (4, 1, 1, 1, 1, 1)), (0, (8, 2, 2, 2)))
-_YARDSTICKS = {"Original": ("#000000", "o", "-"), "Retrain": ("#7F7F7F", "o", (0, (6, 1.2)))}
-# A method looks the same in every figure; other models take the styles after these.
+_BASELINES = {"Original": ("#000000", "o", "-"), "Retrain": ("#7F7F7F", "o", (0, (6, 1.2)))}
+# These models have fixed styles. All others, such as models of a new method, take the following
+# styles in the order in which a figure lists them: a new method does not need an entry here.
 _METHODS = (
     *("GradDiff", "NPO", "SimNPO", "RULE-NPO", "RMU", "BLUR-NPO", "NPO+ENT", "GradAscent"),
     *("IdkDPO", "RULE-GradDiff", "RULE-SimNPO", "RULE-RMU"),
@@ -60,15 +61,19 @@ def style() -> AbstractContextManager[None]:
 
 
 def line_styles(models: Sequence[str]) -> dict[str, LineStyle]:
-    """A style for each model; the field's methods look the same in every figure.
+    """A style for each model.
 
-    Styles do not come again before 110 models.
+    Original, Retrain and the methods of the study look the same in every figure. Other models take
+    the following styles in the given order. Styles repeat after 110 models.
+
+    Args:
+        models: Names of the models of a figure.
     """
     styles: dict[str, LineStyle] = {}
     unknown = len(_METHODS)
     for model in dict.fromkeys(models):
-        if model in _YARDSTICKS:
-            styles[model] = LineStyle(*_YARDSTICKS[model])
+        if model in _BASELINES:
+            styles[model] = LineStyle(*_BASELINES[model])
             continue
         if model in _METHODS:
             i = _METHODS.index(model)

@@ -1,3 +1,4 @@
+# The options of a method are METHODS[name].options; a new method does not need an entry here.
 from .curves import LeakWatch
 from .methods.blur_npo import BLURNPOOptions
 from .methods.grad_diff import GradAscentOptions, GradDiffOptions

@@ -1,4 +1,4 @@
-"""The model card of an unlearned model: what it is, from what, how, and what it is not."""
+"""The model card of an unlearned model."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ tags:
 
 # {method} on {benchmark}
 
-Made by leakrepro {version} with {method} ({source}) from `{start}`.
+leakrepro {version} made this model from `{start}` with {method} ({source}).
 
-It was trained to forget the forget set of {benchmark}. That it no longer says something under
-greedy decoding does not mean that it cannot be sampled from it: measure leak@k before relying on
-it (`leakrepro evaluate`).
+It was trained to forget the forget set of {benchmark}. An answer that does not appear under greedy
+decoding can still appear when the model is sampled: measure leak@k before you rely on this model
+(`leakrepro evaluate`).
 
 | option | value |
 |---|---|
 {options}
 
-Training ended after {steps} steps{losses}. `recipe.json` holds everything that the weights depend
-on, with the hashes of the start model and of both training sets; `curves.csv` holds the losses of
-each step.
+Training ended after {steps} steps{losses}. `recipe.json` lists everything that the weights depend
+on, with hashes of the start model and of both training sets. `curves.csv` has the losses of each
+step.
 """
 
 
@@ -43,7 +43,19 @@ def model_card(
     benchmark: str,
     log: Sequence[Mapping[str, float]],
 ) -> str:
-    """The card in Markdown, with the metadata that the hub reads."""
+    """Writes the model card.
+
+    Args:
+        method: Name of the method.
+        source: Paper that the method comes from.
+        options: The method's options, a dataclass.
+        start: Folder of the model before unlearning.
+        benchmark: Name of the benchmark.
+        log: The trainer's log.
+
+    Returns:
+        Markdown with the metadata header of the hub.
+    """
     rows = [
         f"| {field.name} | {_cell(getattr(options, field.name))} |"
         for field in dataclasses.fields(options)

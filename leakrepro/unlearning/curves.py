@@ -1,4 +1,4 @@
-"""What can be watched while a model unlearns: its losses, and leak@k on a few prompts."""
+"""Training curves: losses and leak@k on a few prompts during unlearning."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ from leakrepro.stats.estimator import leak_at_k
 from leakrepro.storage.atomic import write_atomically
 
 _LOSSES = ("loss", "forget_loss", "retain_loss", "grad_norm", "learning_rate")
-_SECONDS = 1.0  # between two writings of the file
+_SECONDS = 1.0  # minimum time between two updates of the file
 
 Probe = Callable[[PreTrainedModel], dict[str, float]]
 
 
 @dataclass(frozen=True)
 class LeakWatch:
-    """leak@k on a few forget prompts while training. It changes nothing about the weights.
+    """Follows leak@k on a few forget prompts during training. The weights do not change by it.
 
-    The samples come from the model as it is in memory and are not kept: this is for watching.
-    ``evaluate`` measures, on what was saved.
+    The samples come from the model in memory and are not saved. Use ``evaluate`` to measure the
+    saved model.
 
     Attributes:
-        every: Steps between two looks.
-        prompts: Number of forget prompts, spread evenly over the benchmark's.
-        n: Samples a prompt, and the largest k.
+        every: Optimiser steps between two measurements.
+        prompts: Number of forget prompts, spread evenly over those of the benchmark.
+        n: Samples per prompt, and the largest k.
 
     Raises:
-        ValueError: for a number below 1.
+        ValueError: when a number is below 1.
     """
 
     every: int = 20
@@ -58,7 +58,15 @@ class LeakWatch:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
 
     def follow(self, benchmark: Benchmark, tokenizer: PreTrainedTokenizerBase) -> Probe:
-        """A function from the model to ``{"leak@1": ..., "leak@<n>": ...}``."""
+        """Prepares the measurement.
+
+        Args:
+            benchmark: Its prompts are sampled, and its first metric scores the samples.
+            tokenizer: The model's tokenizer.
+
+        Returns:
+            A function from a model to ``{"leak@1": ..., "leak@<n>": ...}``.
+        """
         step = max(1, len(benchmark.forget) // self.prompts)
         chosen = benchmark.forget[::step][: self.prompts]
         metric = load_metric(benchmark.metrics[0], benchmark)
@@ -76,12 +84,12 @@ class LeakWatch:
 
 
 class Curves(TrainerCallback):
-    """Adds leak@k to the log and keeps a CSV of it while training.
+    """Adds leak@k to the training log and writes the log to a CSV file during training.
 
     Args:
-        work: Folder of the checkpoints; the file lies beside it, under the name of the model.
-        probe: How to look at leak@k; None: not at all.
-        every: Steps between two looks.
+        work: Folder of the checkpoints. The file is next to it, under the name of the model.
+        probe: Measures leak@k; None adds nothing.
+        every: Optimiser steps between two measurements.
     """
 
     def __init__(self, work: Path, probe: Probe | None, every: int) -> None:
@@ -100,7 +108,7 @@ class Curves(TrainerCallback):
     ) -> None:
         entry = state.log_history[-1]
         if self.probe and "loss" in entry and state.global_step % self.every == 0:
-            # A wrapper of several processes or of adapters samples through what it wraps.
+            # Samples are drawn from the model inside a data-parallel wrapper.
             plain = getattr(model, "module", model)
             training = plain.training
             entry |= self.probe(plain.eval())
@@ -117,11 +125,18 @@ class Curves(TrainerCallback):
         **kwargs: Any,
     ) -> None:
         if state.is_world_process_zero:
-            self.path.unlink(missing_ok=True)  # curves.csv in the model's folder takes its place
+            self.path.unlink(missing_ok=True)  # replaced by curves.csv in the model's folder
 
 
 def curves_csv(log: Sequence[Mapping[str, float]]) -> str:
-    """The steps of a training log as CSV: step, losses, gradient norm, learning rate, leak@k."""
+    """The steps of a training log as CSV.
+
+    Args:
+        log: The trainer's log.
+
+    Returns:
+        A header and one row per step: step, losses, gradient norm, learning rate and leak@k.
+    """
     steps = pd.DataFrame([entry for entry in log if "loss" in entry])
     leaks = [column for column in steps.columns if column.startswith("leak@")]
     columns = ["step", *(name for name in _LOSSES if name in steps.columns), *leaks]

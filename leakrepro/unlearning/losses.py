@@ -1,9 +1,10 @@
 """The unlearning losses as pure functions of logits, hidden states and labels.
 
-x is the prompt, y its answer of T tokens, p the model, r the frozen reference (the model before
-unlearning). Labels are -100 outside the answer and shifted by one against the logits here, once.
-Every function returns one value a sequence, so that the caller alone decides what to divide by.
-Half-precision input is computed in float32, float64 in float64.
+Notation: x is the prompt, y its answer of T tokens, p the model and r the frozen reference (the
+model before unlearning). Labels are -100 outside the answer. The shift by one position between
+logits and labels happens here and nowhere else. The losses return one value per sequence; the
+caller decides what to divide by. Half-precision input is computed in float32, float64 input in
+float64.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from leakrepro.models.chat import IGNORED
 
 
 def answer_tokens(labels: Tensor) -> Tensor:
-    """How many tokens of each row carry a loss: [batch]."""
+    """Number of answer tokens per row that have a loss: [batch]."""
     return labels[:, 1:].ne(IGNORED).sum(dim=1)
 
 
@@ -40,13 +41,15 @@ def sequence_nll(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def grad_ascent(nll: Tensor) -> Tensor:
-    """``log p(y | x)``, to be minimised: gradient ascent on the forget set.
+    """``log p(y | x)``; minimising it is gradient ascent on the forget set.
 
-    GradDiff is this plus a retain loss (TOFU, arXiv 2401.06121, section 4.1). Divided by the
-    answer tokens of the batch it is minus the mean token loss.
+    GradDiff adds a retain loss (TOFU, arXiv 2401.06121, section 4.1).
 
     Args:
         nll: [batch], from :func:`sequence_nll`.
+
+    Returns:
+        [batch], in nats.
     """
     return -nll
 
@@ -54,13 +57,16 @@ def grad_ascent(nll: Tensor) -> Tensor:
 def npo(nll: Tensor, reference_nll: Tensor, beta: float) -> Tensor:
     """``-(2 / beta) log sigmoid(-beta log(p(y|x) / r(y|x)))`` of each answer.
 
-    Negative preference optimisation (arXiv 2404.05868, equation 3). Its mean is over sequences.
-    As beta goes to 0 its gradient becomes that of gradient ascent.
+    Negative preference optimisation (arXiv 2404.05868, equation 3), which is averaged over
+    sequences. As beta goes to 0, its gradient becomes that of gradient ascent.
 
     Args:
         nll: [batch], ``-log p(y | x)``.
-        reference_nll: [batch], ``-log r(y | x)``, no gradient.
+        reference_nll: [batch], ``-log r(y | x)``, without gradient.
         beta: Inverse temperature, above 0.
+
+    Returns:
+        [batch].
 
     Raises:
         ValueError: when beta is not above 0.
@@ -71,14 +77,17 @@ def npo(nll: Tensor, reference_nll: Tensor, beta: float) -> Tensor:
 def simnpo(nll: Tensor, tokens: Tensor, beta: float, delta: float) -> Tensor:
     """``-(2 / beta) log sigmoid(beta (-log p(y|x) / T - delta))`` of each answer.
 
-    SimNPO (arXiv 2410.07163): NPO without a reference model, normalised by length. ``delta`` is the
-    paper's margin gamma divided by beta. Its mean is over sequences.
+    SimNPO (arXiv 2410.07163): NPO without a reference model, normalised by length and averaged
+    over sequences. ``delta`` is the paper's margin gamma divided by beta.
 
     Args:
         nll: [batch], ``-log p(y | x)``.
-        tokens: [batch], T; a row of 0 tokens counts as one.
+        tokens: [batch], T; 0 is treated as 1.
         beta: Inverse temperature, above 0.
-        delta: Token loss in nats from which on a sequence counts as forgotten.
+        delta: NLL per token, in nats, above which a sequence counts as forgotten.
+
+    Returns:
+        [batch].
 
     Raises:
         ValueError: when beta is not above 0.
@@ -95,16 +104,19 @@ def dpo(
 ) -> Tensor:
     """``-(2 / beta) log sigmoid(beta [log (p/r)(y') - log (p/r)(y)])`` of each pair of answers.
 
-    Direct preference optimisation with the forget answer y as the rejected and an alternate answer
-    y' (for IdkDPO a refusal) as the chosen one (TOFU, arXiv 2401.06121, section 4.1). Its mean is
-    over sequences.
+    Direct preference optimisation, averaged over sequences (TOFU, arXiv 2401.06121, section 4.1).
+    The rejected answer is the forget answer y; the chosen one is an alternate answer y', which is
+    a refusal in IdkDPO.
 
     Args:
         nll: [batch], ``-log p(y | x)`` of the forget answer.
-        reference_nll: [batch], the same under the reference, no gradient.
+        reference_nll: [batch], ``-log r(y | x)``, without gradient.
         alternate_nll: [batch], ``-log p(y' | x)``.
-        alternate_reference_nll: [batch], the same under the reference, no gradient.
+        alternate_reference_nll: [batch], ``-log r(y' | x)``, without gradient.
         beta: Inverse temperature, above 0.
+
+    Returns:
+        [batch].
 
     Raises:
         ValueError: when beta is not above 0.
@@ -113,28 +125,35 @@ def dpo(
 
 
 def entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Entropy of p at the positions that predict the answer, summed: [batch], in nats.
+    """Entropy of p, summed over the positions that predict the answer.
 
-    NPO+ENT adds its mean over tokens to NPO's loss (only in the code of arXiv 2511.04934).
+    NPO+ENT adds the mean entropy per token to NPO's loss. It appears in the code of arXiv
+    2511.04934, but not in the paper.
 
     Args:
         logits: [batch, length, vocabulary].
         labels: [batch, length], -100 outside the answer.
+
+    Returns:
+        [batch], in nats.
     """
     log_p = F.log_softmax(_precise(logits[:, :-1]), dim=-1)
     return _sum_over_answer(-(log_p.exp() * log_p).sum(dim=-1), labels)
 
 
 def kl(logits: Tensor, reference_logits: Tensor, labels: Tensor) -> Tensor:
-    """``KL(r || p)`` at the positions that predict the answer, summed: [batch], in nats.
+    """``KL(r || p)``, summed over the positions that predict the answer.
 
-    The retain loss that holds the whole distribution, not the likely token alone (TOFU, arXiv
-    2401.06121, section 4.1).
+    As a retain loss it keeps the whole distribution of each token, and not only the probability
+    of the token in the answer (TOFU, arXiv 2401.06121, section 4.1).
 
     Args:
         logits: [batch, length, vocabulary].
-        reference_logits: The same of the reference, no gradient.
+        reference_logits: [batch, length, vocabulary], logits of the reference, without gradient.
         labels: [batch, length], -100 outside the answer.
+
+    Returns:
+        [batch], in nats.
     """
     log_p = F.log_softmax(_precise(logits[:, :-1]), dim=-1)
     log_r = F.log_softmax(_precise(reference_logits[:, :-1]), dim=-1)
@@ -142,17 +161,20 @@ def kl(logits: Tensor, reference_logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def squared_distance(hidden: Tensor, target: Tensor, labels: Tensor) -> Tensor:
-    """``mean over the width of (h - target)^2`` at the answer's tokens, summed: [batch].
+    """``mean over the width of (h - target)^2``, summed over the answer tokens.
 
-    Both terms of RMU (arXiv 2403.03218, section 4.1): on forget answers the target is ``c u``, a
-    fixed random direction u of length c; on retain answers the reference's hidden states. As in
-    open-unlearning, the hidden states are those of the answer's own tokens, not of the positions
-    that predict them.
+    Both losses of RMU (arXiv 2403.03218, section 4.1). On forget answers the target is ``c u``, a
+    fixed random unit vector u times c. On retain answers it is the reference's hidden states. As
+    in open-unlearning, the hidden states are taken at the answer tokens themselves, and not at the
+    positions that predict them.
 
     Args:
         hidden: [batch, length, width].
-        target: [batch, length, width], or [width].
+        target: [batch, length, width] or [width].
         labels: [batch, length], -100 outside the answer.
+
+    Returns:
+        [batch].
     """
     squares = (_precise(hidden) - _precise(target)).square().mean(dim=-1)
     return squares[:, 1:].masked_fill(labels[:, 1:].eq(IGNORED), 0.0).sum(dim=1)
@@ -161,22 +183,26 @@ def squared_distance(hidden: Tensor, target: Tensor, labels: Tensor) -> Tensor:
 def blur_weight(inner: Tensor, forget_square: Tensor, gamma: float, *, clamp: bool) -> Tensor:
     """``xi = gamma - <g_r, g_f> / |g_f|^2``: BLUR's weight of the forget gradient.
 
-    A step along ``g_r + xi g_f`` lowers the forget loss at the rate ``gamma |g_f|^2``, whatever
-    the retain gradient wants (arXiv 2506.08164). Where the retain gradient alone lowers it more
-    than that, xi is negative; ``clamp`` keeps it at 0, as barrier methods do.
+    A step along ``-(g_r + xi g_f)`` decreases the forget loss at the rate ``gamma |g_f|^2`` for
+    any retain gradient (arXiv 2506.08164). When the retain gradient decreases the forget loss
+    faster than this, xi is negative. ``clamp`` replaces negative values by 0, as barrier methods
+    do.
 
     Args:
-        inner: ``<g_r, g_f>`` over all parameters.
-        forget_square: ``|g_f|^2``; at 0 there is nothing to weigh, and xi is 0.
-        gamma: Rate.
-        clamp: Never below 0.
+        inner: ``<g_r, g_f>`` over all parameters, a scalar.
+        forget_square: ``|g_f|^2``, a scalar. At 0, xi is 0.
+        gamma: Rate, above 0.
+        clamp: Whether xi is kept at 0 or above.
+
+    Returns:
+        xi, a scalar.
     """
     xi = torch.where(forget_square > 0, gamma - inner / forget_square, torch.zeros_like(inner))
     return xi.clamp(min=0.0) if clamp else xi
 
 
 def _preference(advantage: Tensor, beta: float) -> Tensor:
-    """``-(2 / beta) log sigmoid(beta x advantage)``, what all preference losses share."""
+    """``-(2 / beta) log sigmoid(beta * advantage)``: the form of all preference losses."""
     if beta <= 0:
         raise ValueError(f"beta must be above 0, not {beta}")
     return -(2 / beta) * F.logsigmoid(beta * advantage)
@@ -188,4 +214,5 @@ def _sum_over_answer(values: Tensor, labels: Tensor) -> Tensor:
 
 
 def _precise(values: Tensor) -> Tensor:
+    """The values in float32, or in float64 when they are float64."""
     return values.to(torch.promote_types(values.dtype, torch.float32))

@@ -1,8 +1,8 @@
-"""RULE: sample the unlearned model, add what leaks to the forget set, unlearn again.
+"""RULE: sample the unlearned model, add the leaking answers to the forget set, unlearn again.
 
-Reisizadeh et al., arXiv 2511.04934, from version 2 on. What is known of it is that it wraps any
-base method, adds leaking generations found by sampling the current model, and takes three rounds;
-all else is an option of ``RuleOptions`` with a default of this project.
+Reisizadeh et al., arXiv 2511.04934, version 2 and later. The paper says that RULE wraps any base
+method, that it adds leaking generations found by sampling the current model, and that it runs
+three rounds. Everything else is an option of ``RuleOptions`` with a default of this project.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from leakrepro.unlearning.methods.options import UnlearnOptions
 from leakrepro.unlearning.methods.table import find_method
 from leakrepro.unlearning.run import unlearn
 
-# Run seeds from here on belong to the search for leaks, those below to evaluation.
+# Run seeds from 2**62 on are reserved for the search for leaks; evaluation uses the seeds below.
 SEARCH_SEEDS = 1 << 62
-_ROUNDS = 1 << 10  # seeds of one search seed
+_ROUNDS = 1 << 10  # run seeds per search seed, one per round
 
 Added = Literal["leaks", "none", "non_leaks"]
 Stage = Callable[[], None]
@@ -36,34 +36,36 @@ Stage = Callable[[], None]
 
 @dataclass(frozen=True)
 class RuleOptions:
-    """What the paper leaves open about RULE.
+    """The choices that the paper leaves open.
 
     Attributes:
-        base: Options of the base method for round 0; None: the method's defaults.
-        round: Options of the base method in each round; None: as in round 0. They hold the steps or
-            epochs, learning rate and retain weight of a round.
-        n: Samples a prompt in each search.
-        temperature: Of the search.
-        top_p: Of the search.
-        top_k: Of the search; None keeps all tokens.
-        prompts: What is sampled: ``"asked"``, the forget prompts that leak@k is measured on, or
-            ``"trained"``, the questions of the forget set. Neither touches the held-out prompts.
-        metric: Id of the core metric that finds leaks; None: the primary metric of the evaluation.
-        threshold: A sample leaks when its score is at least this, in (0, 1].
-        cap: New leaks a prompt and round at most, the most frequent first; None: no limit.
-        start: ``"continue"`` from the last round's model, or ``"restart"`` from the original one
-            with all leaks found so far.
-        reference: Reference of the losses that have one: the ``"original"`` model, or the
-            ``"current"`` one, which each round starts from.
-        retain_growth: Retain weight of a round: ``"fixed"``, or ``"proportional"`` to the size of
-            the forget set.
-        added: What is added. ``"leaks"`` is RULE. The controls: ``"none"`` takes as many steps as
-            RULE does and adds nothing; ``"non_leaks"`` adds, for each prompt and round, as many
-            samples as RULE adds, but such that do not leak.
-        seed: Of the searches.
+        base: Options of the base method in round 0; None for the method's defaults.
+        round: Options of the base method in each later round, with its steps or epochs, learning
+            rate and retain weight; None for those of round 0.
+        n: Samples per prompt in each search.
+        temperature: Sampling temperature of the search, above 0.
+        top_p: Nucleus sampling threshold of the search.
+        top_k: The search samples from this many tokens; None for all tokens.
+        prompts: Prompts of the search. ``"asked"``: the forget prompts that leak@k is measured on.
+            ``"trained"``: the prompts of the forget set. The held-out prompts are never searched.
+        metric: Id of the core metric that finds leaks; None for the primary metric of the
+            evaluation.
+        threshold: A sample leaks when its score is at least this value, in (0, 1].
+        cap: Maximum number of new answers per prompt and round, the most frequent first; None for
+            no limit.
+        start: ``"continue"`` starts a round from the model of the round before. ``"restart"``
+            starts from the original model with all leaks found so far.
+        reference: Reference of the losses that need one. ``"original"``: the original model.
+            ``"current"``: the model that the round starts from.
+        retain_growth: ``"fixed"`` keeps the retain weight. ``"proportional"`` multiplies it by the
+            growth of the forget set since round 0.
+        added: Which answers are added. ``"leaks"`` is RULE. The other values are controls:
+            ``"none"`` takes as many steps as RULE and does not add answers; ``"non_leaks"`` adds
+            as many samples per prompt and round as RULE, but samples that do not leak.
+        seed: Seed of the searches.
 
     Raises:
-        ValueError: for a value out of range.
+        ValueError: when a value is out of range.
     """
 
     base: UnlearnOptions | None = None
@@ -101,15 +103,19 @@ class RuleOptions:
             raise ValueError(f"cap must be at least 1 or None, not {self.cap}")
         if self.temperature == 0:
             raise ValueError(
-                "a greedy search finds one answer a prompt: temperature must be above 0"
+                "a greedy search finds one answer per prompt: temperature must be above 0"
             )
         self.decoding(0, 1)
 
     def decoding(self, index: int, max_new_tokens: int) -> Decoding:
-        """How round ``index`` is searched; its seed is no evaluation's.
+        """The decoding settings of a search; no evaluation uses its seed.
+
+        Args:
+            index: The round that follows the search, from 1.
+            max_new_tokens: Maximum length of a sample, in tokens.
 
         Raises:
-            ValueError: for a sampling option or seed out of range.
+            ValueError: when a sampling option or the seed is out of range.
         """
         if not 0 <= self.seed < SEARCH_SEEDS // _ROUNDS:
             raise ValueError(f"seed must be from 0 to {SEARCH_SEEDS // _ROUNDS - 1}")
@@ -125,18 +131,18 @@ class RuleOptions:
 
 @dataclass(frozen=True)
 class Round:
-    """One round of RULE, or round 0: the base method.
+    """One round of RULE. Round 0 is the base method.
 
     Attributes:
-        index: 0 for the base method.
-        checkpoint: Folder of its model.
-        added: Answers that this round added to the forget set, as questions with answers.
-        forget_set_size: Answers in the forget set that it trained on.
-        steps: Optimiser steps that it took; 0 where the search had found nothing.
-        samples: Samples of the search before it.
-        tokens: Tokens of these samples.
-        leaking_samples: How many of them leaked.
-        leaking_prompts: How many prompts they were of.
+        index: Number of the round, from 0.
+        checkpoint: Folder of the round's model.
+        added: Prompts with the answers that this round added to the forget set.
+        forget_set_size: Number of answers in the forget set that the round trained on.
+        steps: Optimiser steps of the round; 0 when its search did not find a leak.
+        samples: Number of samples in the round's search.
+        tokens: Number of tokens in these samples.
+        leaking_samples: Number of these samples that leaked.
+        leaking_prompts: Number of prompts with at least one leaking sample.
     """
 
     index: int
@@ -164,30 +170,31 @@ def rule_rounds(
     quiet: bool = False,
     stage: Stage = lambda: None,
 ) -> list[Round]:
-    """Runs RULE, or one of its controls, and returns its models; ``leakrepro.rule`` measures them.
+    """Runs RULE or one of its controls and returns its models; ``leakrepro.rule`` measures them.
 
-    Everything is kept by content: the same call reads what is there and goes on where it stopped.
-    When a search finds no leak at all, the rounds that are left keep the last model.
+    Samples and models are stored under content keys: the same call reuses them and continues where
+    it stopped. When a search does not find a leak, the remaining rounds keep the last model.
 
     Args:
-        model: The original model.
-        benchmark: Gives the prompts, training sets and metric.
-        base: A name of ``METHODS``.
-        rounds: Rounds after the base method.
-        options: Of RULE.
-        metric: Finds leaks.
+        model: Folder of the original model.
+        benchmark: The benchmark with the prompts, training sets and metric.
+        base: Base method, a name of ``METHODS``.
+        rounds: Number of rounds after the base method.
+        options: Options of RULE.
+        metric: The core metric that finds leaks.
         backend: Where the search runs; None for one process.
-        output_dir: Models go to ``round-0``, ``round-1`` ... of this folder.
-        resume: False trains everything from the start.
-        quiet: No progress bars of training.
+        output_dir: Folder for the models ``round-0``, ``round-1`` ...; None for
+            ``LEAKREPRO_HOME/models``.
+        resume: Whether to reuse finished models. False trains them again.
+        quiet: Whether to hide the progress bars of training.
         stage: Called after each search and each training.
 
     Returns:
         ``rounds + 1`` rounds, the base method first.
 
     Raises:
-        ValueError: for options of another method, a metric that is not known or cannot score the
-            prompts, and as ``unlearn``.
+        ValueError: when the options belong to another method, when the metric is unknown or cannot
+            score the prompts, or when ``unlearn`` refuses its arguments.
         FloatingPointError: when training diverges.
     """
     first = options.base if options.base is not None else find_method(base).options()
@@ -198,7 +205,7 @@ def rule_rounds(
             f"{type(later).__name__}"
         )
     prompts = benchmark.forget if options.prompts == "asked" else benchmark.train_forget
-    metric.score(prompts[:1], [[""]])  # one that cannot score is an error before any training
+    metric.score(prompts[:1], [[""]])  # a metric that cannot score fails before training
     guide: list[Round] = []
     if options.added != "leaks":
         guide = rule_rounds(
@@ -249,7 +256,7 @@ def rule_rounds(
             leaking_samples=sum(int(row.sum()) for row in leaks),
             leaking_prompts=sum(bool(row.any()) for row in leaks),
         )
-        # A control stops where RULE does, so that it takes no more steps.
+        # A control stops when RULE stops, and takes the same number of steps.
         if not (guide[index].steps if guide else searched.leaking_samples):
             done.append(searched)
             stage()
@@ -286,9 +293,20 @@ def _collect(
     options: RuleOptions,
     wanted: Mapping[str, int] | None,
 ) -> list[Prompt]:
-    """New answers for the forget set: de-duplicated, the most frequent first, capped a prompt.
+    """New answers for the forget set: without duplicates, the most frequent first.
 
-    ``wanted`` gives a control's number of answers by question; None is RULE itself.
+    Args:
+        index: The round that adds them.
+        prompts: The searched prompts.
+        texts: The samples of each prompt.
+        leaks: For each prompt, [samples], whether the sample leaks.
+        forget: The forget set so far.
+        options: Options of RULE.
+        wanted: For a control, the number of answers by question; None for RULE itself, which adds
+            up to ``options.cap`` answers per prompt.
+
+    Returns:
+        Prompts with the new answers as references.
     """
     known: dict[str, set[str]] = {}
     for prompt in forget:
@@ -311,11 +329,12 @@ def _collect(
 
 
 def _question(prompt: Prompt) -> str:
+    """The messages of a prompt as one string: equal for prompts that ask the same."""
     return "\0".join(f"{m['role']}\0{m['content']}" for m in prompt.messages)
 
 
 def _steps(options: UnlearnOptions, size: int) -> int:
-    """Optimiser steps on a forget set of ``size`` answers, one process."""
+    """Optimiser steps that one process takes on a forget set of ``size`` answers."""
     if options.steps is not None:
         return options.steps
     return math.ceil(options.epochs * size / (options.batch_size * options.accumulation))

@@ -1,4 +1,4 @@
-"""``unlearn``: a model, a benchmark and a method in, the folder of an unlearned model out."""
+"""``unlearn``: unlearns the forget set of a benchmark from a model and saves the result."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import itertools
 import math
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,21 +24,19 @@ from leakrepro.models.memory import MemoryEstimate, estimate_memory
 from leakrepro.models.resolve import Model, resolve_folder
 from leakrepro.models.train_once import Made, find, make_once
 from leakrepro.storage import keys
-from leakrepro.types import Prompt
 from leakrepro.unlearning.card import model_card
 from leakrepro.unlearning.curves import Curves, LeakWatch, curves_csv
-from leakrepro.unlearning.methods.idk_dpo import IdkDPOOptions
 from leakrepro.unlearning.methods.options import UnlearnOptions
 from leakrepro.unlearning.methods.table import find_method
 from leakrepro.unlearning.trainer import UnlearnItem, collate, reference_nll
 
-# Changes whenever the same inputs would give other weights.
+# Increase it whenever the same inputs would give different weights.
 _VERSION = 2
 
 
 @dataclasses.dataclass(frozen=True)
 class _Task:
-    """What is unlearned from what."""
+    """What determines the weights of an unlearned model."""
 
     model: Path
     reference: Path
@@ -48,7 +46,7 @@ class _Task:
 
     @property
     def recipe(self) -> dict[str, Any]:
-        """Everything that the weights depend on."""
+        """Everything that the weights depend on, in a form that can be hashed."""
         retain = self.benchmark.train_retain if self.options.retain_weight else ()
         return {
             "method": self.method,
@@ -81,45 +79,47 @@ def unlearn(
 ) -> Path:
     """Unlearns a benchmark's forget set and saves the model, its tokenizer and its recipe.
 
-    The call can be killed at any time: the same call goes on from its last checkpoint and, on the
-    same host with the same threads, ends with the same weights. ``accelerate launch`` runs it in
-    several processes; ``batch_size`` is then that of each.
+    The call can be killed at any time. The same call then continues from the last checkpoint and,
+    on the same host with the same number of threads, ends with the same weights. ``accelerate
+    launch`` runs it in several processes; ``batch_size`` is then per process.
 
-    While it trains, ``<folder>.curves.csv`` beside the result holds the losses of each step; in the
-    end it is ``curves.csv`` in the folder, beside the weights (safetensors), ``recipe.json`` and a
-    model card.
+    During training, ``<folder>.curves.csv`` next to the result has the losses of each step. The
+    finished folder has them as ``curves.csv``, together with the weights (safetensors),
+    ``recipe.json`` and a model card.
 
     Args:
         model: A folder, a hub id, a name of the profile that makes the benchmark's models, or a
             ``PreTrainedModel``, of which a copy is saved under ``LEAKREPRO_HOME/models``.
-        benchmark: Gives ``train_forget`` and ``train_retain``.
+        benchmark: The benchmark whose ``train_forget`` and ``train_retain`` are trained on.
         method: A name of ``leakrepro.unlearning.METHODS``.
-        options: That method's options dataclass. None: those of the profile that makes the
-            benchmark's models, where ``model`` is one of its names and the profile has the method,
-            and the method's defaults otherwise; a line on stderr says which.
-        tokenizer: Of a loaded model.
-        reference: The model r of the losses that compare with one; None for ``model``.
-        output_dir: Where to save; None for ``LEAKREPRO_HOME/models``, under a name made from
-            everything that the weights depend on.
-        resume: Reuse a finished result of the same recipe, or go on with an unfinished one. False
-            trains from the start.
-        checkpoint_every: Steps between two checkpoints.
-        watch: Also follow leak@k on a few prompts while training. The weights are the same, but a
+        options: Options of this method, ``METHODS[method].options``. None: the options of the
+            profile that makes the benchmark's models, if ``model`` is one of its names and the
+            profile has the method, and otherwise the method's defaults. A line on stderr says
+            which.
+        tokenizer: Tokenizer of a ``PreTrainedModel``.
+        reference: The model r of losses that compare with a reference; None for ``model``.
+        output_dir: Where to save; None for ``LEAKREPRO_HOME/models``, under a name that is a hash
+            of everything that the weights depend on.
+        resume: Whether to reuse a finished result of the same recipe, or to continue an unfinished
+            one. False trains from the start.
+        checkpoint_every: Optimiser steps between two checkpoints.
+        watch: Follows leak@k on a few prompts during training. The weights are the same, but a
             result without these curves is not reused.
-        report_to: Trackers that transformers knows, such as ``("tensorboard",)``.
-        progress: Called with steps done and steps in all; None for a progress bar.
+        report_to: Trackers of transformers, such as ``("tensorboard",)``.
+        progress: Called with the steps done and the total steps; None for a progress bar.
 
     Returns:
         The folder of the unlearned model.
 
     Warns:
-        UserWarning: when the estimate of what training takes exceeds the memory that is left.
+        UserWarning: when training is estimated to need more memory than is available.
 
     Raises:
-        ValueError: for an unknown method, options of another method or that do not fit the model,
-            a benchmark without the sets that are needed, a reference or a model with another
-            tokenizer, or an ``output_dir`` that holds the result of another recipe.
-        FileNotFoundError: for a missing model.
+        ValueError: when the method is unknown; when the options belong to another method or do not
+            fit the model; when the benchmark lacks a training set that is needed; when the
+            tokenizers of the model and the reference differ, or the tokenizer does not fit the
+            model; or when ``output_dir`` holds the result of another recipe.
+        FileNotFoundError: when a model does not exist.
         FloatingPointError: when training diverges; the message says how and at which step.
     """
     if options is None:
@@ -127,7 +127,7 @@ def unlearn(
         tqdm.write(f"{method}: {source}", file=sys.stderr)
     task = _task(model, benchmark, method, options, reference, tokenizer)
     return make_once(
-        f"{method}-watched" if watch else method,  # its curves hold more
+        f"{method}-watched" if watch else method,  # its curves have more columns
         task.recipe,
         functools.partial(_train, task, watch, report_to, progress),
         output_dir=output_dir,
@@ -144,13 +144,19 @@ def estimate_unlearning(
     *,
     tokenizer: PreTrainedTokenizerBase | None = None,
 ) -> MemoryEstimate:
-    """Estimates the memory that ``unlearn`` takes, from the model's configuration.
+    """Estimates the memory that ``unlearn`` needs, from the model's configuration only.
 
-    The arguments are those of ``unlearn``.
+    Args:
+        model: As for ``unlearn``.
+        benchmark: The benchmark whose ``train_forget`` and ``train_retain`` are trained on.
+        method: A name of ``leakrepro.unlearning.METHODS``.
+        options: Options of this method; None as for ``unlearn``.
+        tokenizer: Tokenizer of a ``PreTrainedModel``.
 
     Raises:
-        ValueError: for a request that ``unlearn`` refuses.
-        FileNotFoundError: for a missing model.
+        ValueError: when the method is unknown, the options belong to another method, or the
+            benchmark lacks a training set that is needed.
+        FileNotFoundError: when the model does not exist.
     """
     if options is None:
         options, _ = named.provider().options_for(model, benchmark, method)
@@ -167,7 +173,18 @@ def find_unlearned(
     options: UnlearnOptions,
     reference: Path | None = None,
 ) -> Path | None:
-    """What ``unlearn`` would return without training, or None."""
+    """Finds a finished result of ``unlearn``.
+
+    Args:
+        model: Folder of the model before unlearning.
+        benchmark: The benchmark whose ``train_forget`` and ``train_retain`` are trained on.
+        method: A name of ``leakrepro.unlearning.METHODS``.
+        options: Options of this method.
+        reference: Folder of the reference; None for ``model``.
+
+    Returns:
+        The folder of the unlearned model; None when ``unlearn`` would have to train it.
+    """
     return find(method, _task(model, benchmark, method, options, reference).recipe)
 
 
@@ -179,7 +196,7 @@ def _task(
     reference: str | Path | None,
     tokenizer: PreTrainedTokenizerBase | None = None,
 ) -> _Task:
-    # A wrong request is an error before anything is downloaded or made.
+    # The request is checked before anything is downloaded.
     chosen = find_method(method)
     if type(options) is not chosen.options:
         raise ValueError(f"{method} takes {chosen.options.__name__}, not {type(options).__name__}")
@@ -187,15 +204,15 @@ def _task(
         raise ValueError(f"{benchmark.name} has an empty forget set: there is nothing to unlearn")
     if options.retain_weight and not benchmark.train_retain:
         raise ValueError(
-            f"{benchmark.name} has no retain set to train on, which {method} with retain_weight "
-            f"{options.retain_weight:g} needs"
+            f"{benchmark.name} does not have a retain set, but {method} with retain_weight "
+            f"{options.retain_weight:g} trains on one"
         )
     start = resolve_folder(model, benchmark, tokenizer)
     other = start if reference is None else load.locate(reference)
     if not load.same_tokenizer(other, start):
         raise ValueError(
-            f"the reference {other} has another tokenizer than {start}: their log-probabilities "
-            "cannot be compared"
+            f"the reference {other} and {start} have different tokenizers: their "
+            "log-probabilities cannot be compared"
         )
     return _Task(start, other, benchmark, method, options)
 
@@ -220,7 +237,7 @@ def _train(
     _check_vocabulary(model, tokenizer, task.model)
     items, per_epoch = _items(task, forget, retain, tokenizer, model)
     reference = None
-    if method.trainer.needs_reference(options):
+    if method.trainer.needs_reference_model(options):
         reference = load.load_model(task.reference, dtype="float32")
     trained: Any = _with_adapters(model, options) if options.lora else model
     method.trainer.check(options, trained)
@@ -258,16 +275,16 @@ def _train(
 
 
 def _memory(task: _Task, pairs: Sequence[chat.Pair]) -> MemoryEstimate:
-    options = task.options
-    # Forget answers, the alternates of IdkDPO, and retain answers.
-    kinds = 1 + isinstance(options, IdkDPOOptions)
-    kinds += options.retain_ratio if options.retain_weight else 0
+    options, trainer = task.options, find_method(task.method).trainer
+    # Rows per forget answer: the answer itself, its alternate and its retain answers.
+    rows = 1 + any(trainer.alternate_answers(options, p) for p in task.benchmark.train_forget)
+    rows += options.retain_ratio if options.retain_weight else 0
     return estimate_memory(
         task.model,
         load.resolve_device(),
-        rows=options.batch_size * kinds,
+        rows=options.batch_size * rows,
         length=max(len(pair.input_ids) for pair in pairs),
-        reference=find_method(task.method).trainer.needs_reference(options),
+        reference=trainer.needs_reference_model(options),
         lora_rank=options.lora.rank if options.lora else None,
     )
 
@@ -279,18 +296,18 @@ def _items(
     tokenizer: PreTrainedTokenizerBase,
     model: PreTrainedModel,
 ) -> tuple[list[UnlearnItem], int]:
-    """The items of the whole run in order, and the steps that one epoch takes."""
+    """The items of the whole run in training order, and the optimiser steps per epoch."""
     options, sharing = task.options, processes().num_processes
     at_once = options.batch_size * options.accumulation * sharing
     count = options.steps * at_once if options.steps else options.epochs * len(forget)
-    alternates = _refusals(task.benchmark.train_forget, tokenizer, options)
+    alternates = _alternates(task, tokenizer)
     items = pairing(forget, retain, options, count, alternates)
-    if find_method(task.method).trainer.reference_losses:
+    if find_method(task.method).trainer.needs_reference_nll:
         same = task.reference == task.model
         reference = model if same else load.load_model(task.reference, dtype="float32")
         items = _with_reference(items, reference, chat.pad_id(tokenizer), options.batch_size)
     if missing := -len(items) % (options.batch_size * sharing) if sharing > 1 else 0:
-        # Else the sampler would repeat answers until every process has as many.
+        # Otherwise the sampler would repeat answers to give every process the same number.
         items += [_blank(items[0])] * missing
     return items, math.ceil(len(forget) / at_once)
 
@@ -302,28 +319,30 @@ def pairing(
     count: int,
     alternates: Sequence[Sequence[chat.Pair]] = (),
 ) -> list[UnlearnItem]:
-    """``count`` items in training order, from the options' seed alone.
+    """Makes the items of a run in training order. They depend on the arguments only.
 
-    Each epoch shuffles the forget answers. Retain answers are dealt from one shuffled deck after
-    the other, so that each is seen equally often; with a ``retain_weight`` of 0 there are none.
+    The forget answers are shuffled in each epoch. The retain answers are repeated in shuffled
+    order as often as needed, so that all are used equally often. With a ``retain_weight`` of 0
+    the items do not have retain answers.
 
     Args:
-        forget: All answers to forget.
-        retain: All answers to keep.
-        options: Of the method.
-        count: Items in all.
-        alternates: For each forget answer, those of which it meets a random one every time.
+        forget: All forget answers.
+        retain: All retain answers.
+        options: The method's options; the order follows from their seed.
+        count: Number of items.
+        alternates: The alternate answers of each forget answer, at least one per forget answer;
+            each item gets a random one. Empty for methods without alternates.
     """
     rng = np.random.default_rng([options.seed, 2])
     choose = np.random.default_rng([options.seed, 3])
     ratio = options.retain_ratio if options.retain_weight else 0
-    deal = _shuffled(retain, rng, count * ratio)
-    # The decks are drawn before the epochs.
+    retained = _shuffled(retain, rng, count * ratio)
+    # The retain answers are drawn from the generator before the epochs.
     order = list(itertools.islice(_epochs(len(forget), rng), count))
     return [
         UnlearnItem(
             forget[i],
-            tuple(itertools.islice(deal, ratio)),
+            tuple(itertools.islice(retained, ratio)),
             alternate=alternates[i][int(choose.integers(len(alternates[i])))]
             if alternates
             else None,
@@ -335,32 +354,39 @@ def pairing(
 def _shuffled(
     items: Sequence[chat.Pair], rng: np.random.Generator, needed: int
 ) -> Iterator[chat.Pair]:
-    decks = math.ceil(needed / len(items)) if needed else 0
-    orders = [rng.permutation(len(items)) for _ in range(decks)]
+    """At least ``needed`` items: all of them in shuffled order, again and again."""
+    repeats = math.ceil(needed / len(items)) if needed else 0
+    orders = [rng.permutation(len(items)) for _ in range(repeats)]
     return (items[i] for order in orders for i in order)
 
 
 def _epochs(size: int, rng: np.random.Generator) -> Iterator[int]:
+    """Indices below ``size`` without end, in a new order in each epoch."""
     while True:
         yield from rng.permutation(size).tolist()
 
 
-def _refusals(
-    prompts: Iterable[Prompt], tokenizer: PreTrainedTokenizerBase, options: UnlearnOptions
-) -> list[list[chat.Pair]]:
-    """Each question with each refusal, for the method that prefers them."""
-    if not isinstance(options, IdkDPOOptions):
+def _alternates(task: _Task, tokenizer: PreTrainedTokenizerBase) -> list[list[chat.Pair]]:
+    """The alternate answers of each forget prompt; empty for methods without alternates."""
+    trainer, prompts = find_method(task.method).trainer, task.benchmark.train_forget
+    answers = [trainer.alternate_answers(task.options, prompt) for prompt in prompts]
+    if not any(answers):
         return []
+    for prompt, given in zip(prompts, answers, strict=True):
+        if not given:
+            raise ValueError(
+                f"{task.method} has alternate answers for other prompts, but not for {prompt.id}"
+            )
     return [
-        [chat.pair(tokenizer, dataclasses.replace(p, reference=r)) for r in options.refusals]
-        for p in prompts
+        [chat.pair(tokenizer, dataclasses.replace(prompt, reference=each)) for each in given]
+        for prompt, given in zip(prompts, answers, strict=True)
     ]
 
 
 def _with_reference(
     items: Sequence[UnlearnItem], reference: PreTrainedModel, pad: int, batch_size: int
 ) -> list[UnlearnItem]:
-    """The items with the reference's losses, each answer read once instead of in every step."""
+    """The items with the reference's NLL, which is computed once per distinct answer."""
     answers = [i.forget for i in items] + [i.alternate for i in items if i.alternate]
     pairs = list(dict.fromkeys(answers))
     nll: Mapping[chat.Pair | None, float] = dict(
@@ -377,7 +403,7 @@ def _with_reference(
 
 
 def _blank(item: UnlearnItem) -> UnlearnItem:
-    """An item of the same form that carries no loss."""
+    """An item with the same shape as ``item``, but without answer tokens."""
 
     def blank(pair: chat.Pair) -> chat.Pair:
         return chat.Pair(pair.input_ids, len(pair.input_ids))
@@ -390,6 +416,7 @@ def _blank(item: UnlearnItem) -> UnlearnItem:
 
 
 def _with_adapters(model: PreTrainedModel, options: UnlearnOptions) -> Any:
+    """Wraps the model with the adapters of ``options.lora``; needs peft."""
     from peft import LoraConfig, get_peft_model
 
     assert options.lora is not None
@@ -403,18 +430,19 @@ def _with_adapters(model: PreTrainedModel, options: UnlearnOptions) -> Any:
         task_type="CAUSAL_LM",
     )
     with torch.random.fork_rng():
-        torch.manual_seed(options.seed)  # of the adapters' first values
+        torch.manual_seed(options.seed)  # for the initial values of the adapters
         return get_peft_model(model, config)
 
 
 def _check_vocabulary(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: Path
 ) -> None:
+    """Raises ValueError when the tokenizer has ids that the model does not have embeddings for."""
     embeddings: Any = model.get_input_embeddings()
     rows = embeddings.weight.shape[0]
     largest = max(tokenizer.get_vocab().values())
     if largest >= rows:
         raise ValueError(
             f"the tokenizer of {path} has ids up to {largest}, but the model has embeddings for "
-            f"{rows} tokens: it is another model's tokenizer"
+            f"{rows} tokens: this tokenizer belongs to another model"
         )

@@ -1,32 +1,41 @@
-"""One Trainer for every method: forget and retain batches in pairs, divided by true counts."""
+"""The trainer that all unlearning methods share.
+
+A batch holds forget answers and retain answers. Both losses are divided by counts over the whole
+accumulated batch, so that the step does not depend on how the batch is split.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, Trainer
 
 from leakrepro.models import chat
+from leakrepro.types import Prompt
 from leakrepro.unlearning import losses
 from leakrepro.unlearning.methods.options import UnlearnOptions
 
-Batch = dict[str, Tensor]
+# Collated prompts with answers: input_ids, attention_mask and labels, each [answers, length].
+Answers = dict[str, Tensor]
+# What ``collate`` returns. ``forget_loss`` and ``retain_loss`` both get all of it.
+Batch = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class UnlearnItem:
-    """One forget answer with what accompanies it.
+    """One forget answer and the data that belongs to it.
 
     Attributes:
         forget: The answer to forget.
-        retain: Answers to keep.
-        reference_nll: ``-log r(y | x)`` of the forget answer under the reference.
-        alternate: Another answer to the same question, for the methods that prefer one.
-        alternate_reference_nll: The same of that answer.
+        retain: Retain answers that are trained in the same step.
+        reference_nll: ``-log r(y | x)`` of the forget answer under the reference, in nats; 0 for
+            methods that do not need it.
+        alternate: Another answer to the same prompt; None for methods that do not need one.
+        alternate_reference_nll: ``-log r(y' | x)`` of the alternate answer, in nats.
     """
 
     forget: chat.Pair
@@ -36,8 +45,21 @@ class UnlearnItem:
     alternate_reference_nll: float = 0.0
 
 
-def collate(items: Sequence[UnlearnItem], pad_token_id: int) -> dict[str, Any]:
-    """``forget``, ``retain`` and ``alternate`` (those that there are) and the reference losses."""
+def collate(items: Sequence[UnlearnItem], pad_token_id: int) -> Batch:
+    """Makes a batch from items.
+
+    Args:
+        items: The items of one batch.
+        pad_token_id: Token that fills shorter answers up.
+
+    Returns:
+        A dict with
+
+        - ``forget``: ``Answers``, one row per item;
+        - ``retain``: ``Answers``, the retain answers of all items; missing without any;
+        - ``alternate``: ``Answers``, one row per item; missing for methods without alternates;
+        - ``reference_nll``, ``alternate_reference_nll``: [items], in nats.
+    """
     parts = {
         "forget": [item.forget for item in items],
         "retain": [pair for item in items for pair in item.retain],
@@ -50,16 +72,24 @@ def collate(items: Sequence[UnlearnItem], pad_token_id: int) -> dict[str, Any]:
 
 
 class Counts(NamedTuple):
-    """What losses are divided by: sums over the accumulated batch and all devices."""
+    """What losses are divided by: totals over the accumulated batch and all processes.
+
+    Attributes:
+        forget_tokens: Tokens of the forget answers.
+        forget_answers: Forget answers that have tokens.
+        retain_tokens: Tokens of the retain answers.
+        retain_positions: Positions of the retain rows that predict a token of any kind, padding
+            included.
+    """
 
     forget_tokens: Tensor
     forget_answers: Tensor
     retain_tokens: Tensor
     retain_positions: Tensor
 
-    @classmethod
-    def of(cls, batches: Sequence[dict[str, Any]], device: torch.device) -> Tensor:
-        """The counts of some batches, [4]."""
+    @staticmethod
+    def of(batches: Sequence[Batch], device: torch.device) -> Tensor:
+        """The counts of some batches as one tensor [4], in the order of the fields."""
         total = torch.zeros(4, dtype=torch.long, device=device)
         for batch in batches:
             forget = losses.answer_tokens(batch["forget"]["labels"])
@@ -72,25 +102,36 @@ class Counts(NamedTuple):
 
 
 class UnlearnTrainer(Trainer):
-    """``forget_weight * L_forget + retain_weight * L_retain``; a method overrides the loss.
+    """Minimises ``forget_weight * L_forget + retain_weight * L_retain``.
 
-    Losses are divided by counts over the whole accumulated batch and all devices, so that 1 x 8
-    equals 8 x 1: Trainer's own count does not see {forget, retain} batches. Rows without answer
-    tokens count for nothing: with several processes such rows fill up the last batch.
+    A method is a subclass that implements ``forget_loss``. It may override ``retain_loss``, and it
+    declares what else it needs with the class attributes and class methods below.
+
+    Losses are divided by counts over the accumulated batch and all processes, so that eight
+    batches of one take the same step as one batch of eight. Rows without answer tokens do not
+    count: they fill up the last batch when there are several processes.
+
+    Attributes:
+        needs_reference_nll: Whether the loss uses ``reference_nll`` and
+            ``alternate_reference_nll`` of the batch. They are computed once, before training.
+        retain_in_nats: Whether the retain loss is in nats per token. Training then stops when it
+            is worse than that of uniform guessing.
+        options: The method's options.
+        reference: The frozen reference; None unless ``needs_reference_model``.
+        state_tensors: The method's own state by name; it is saved in checkpoints.
 
     Args:
         options: The method's options.
-        reference: The frozen reference, for the losses that need more of it than the answers'
-            log-probabilities.
-        trainer_arguments: Of ``transformers.Trainer``.
+        reference: The reference model, for methods that need the model itself.
+        trainer_arguments: Arguments of ``transformers.Trainer``.
     """
 
-    # Our compute_loss has divided by the accumulated counts already.
+    needs_reference_nll: ClassVar[bool] = False
+    retain_in_nats: ClassVar[bool] = True
+    # Read by Trainer: compute_loss divides by the accumulated counts itself.
     loss_is_scaled_for_ga = True
-    # Whether the loss compares the answers' log-probabilities with the reference's.
-    reference_losses = False
-    # Whether the retain loss is one of tokens, which can be held against that of guessing.
-    retain_in_nats = True
+
+    options: UnlearnOptions
 
     def __init__(
         self,
@@ -98,9 +139,9 @@ class UnlearnTrainer(Trainer):
         reference: PreTrainedModel | None = None,
         **trainer_arguments: Any,
     ) -> None:
-        self.options: Any = options
+        self.options = options
         self.reference = reference
-        self.state_tensors: Batch = {}  # a method's own state, kept in checkpoints
+        self.state_tensors: dict[str, Tensor] = {}
         super().__init__(**trainer_arguments)
         # Forget and retain loss, summed over the micro-batches since the last entry of the log.
         self._parts = torch.zeros(2, device=self.args.device)
@@ -109,13 +150,63 @@ class UnlearnTrainer(Trainer):
             reference.requires_grad_(False).eval()
 
     @classmethod
-    def check(cls, options: Any, model: PreTrainedModel) -> None:
-        """Raises ValueError when the options do not fit the model; sets what is trained."""
+    def needs_reference_model(cls, options: Any) -> bool:
+        """Whether the loss needs the reference model itself, which then stays in memory."""
+        return False
 
-    @staticmethod
-    def needs_reference(options: Any) -> bool:
-        """Whether the loss needs the reference itself."""
-        return getattr(options, "retain_loss", "nll") != "nll" and options.retain_weight > 0
+    @classmethod
+    def alternate_answers(cls, options: Any, prompt: Prompt) -> Sequence[str]:
+        """Other answers to a forget prompt; a random one is in the batch each time it is trained.
+
+        Args:
+            options: The method's options.
+            prompt: A prompt of the forget set.
+
+        Returns:
+            At least one answer for every prompt, or none for every prompt.
+        """
+        return ()
+
+    @classmethod
+    def check(cls, options: Any, model: PreTrainedModel) -> None:
+        """Checks the options against the model and freezes weights that must not be trained.
+
+        Args:
+            options: The method's options.
+            model: The model that will be trained.
+
+        Raises:
+            ValueError: when the options do not fit the model.
+        """
+
+    def forget_loss(self, model: nn.Module, batch: Batch, counts: Counts) -> Tensor:
+        """The forget loss of a batch, before ``forget_weight``; each method implements it.
+
+        Args:
+            model: The model in training.
+            batch: What ``collate`` returned, on the model's device.
+            counts: Totals to divide by.
+
+        Returns:
+            A scalar: a sum over the batch divided by a count of the accumulated batch.
+        """
+        raise NotImplementedError
+
+    def retain_loss(self, model: nn.Module, batch: Batch, counts: Counts) -> Tensor:
+        """The retain loss of a batch, before ``retain_weight``: the mean NLL per answer token.
+
+        It is called only when the batch has retain answers. They are missing when
+        ``retain_weight`` is 0.
+
+        Args:
+            model: The model in training.
+            batch: What ``collate`` returned, on the model's device.
+            counts: Totals to divide by.
+
+        Returns:
+            A scalar: a sum over the batch divided by a count of the accumulated batch.
+        """
+        return answer_nll(model, batch["retain"]).sum() / counts.retain_tokens
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
@@ -130,39 +221,26 @@ class UnlearnTrainer(Trainer):
     def compute_loss(
         self,
         model: nn.Module,
-        inputs: dict[str, Any],
+        inputs: Batch,
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        raise NotImplementedError
-
-    def retain_loss(self, model: nn.Module, inputs: dict[str, Any], counts: Counts) -> Tensor:
-        """The token loss of the retain answers, or their KL divergence from the reference."""
-        if "retain" not in inputs:
-            return torch.zeros((), device=self.args.device)
-        batch = inputs["retain"]
-        logits = answer_logits(model, batch)
-        if self.options.retain_loss == "nll":
-            return losses.sequence_nll(logits, batch["labels"]).sum() / counts.retain_tokens
-        assert self.reference is not None
-        with torch.no_grad():
-            reference = answer_logits(self.reference, batch)
-        if self.options.retain_loss == "kl":
-            return losses.kl(logits, reference, batch["labels"]).sum() / counts.retain_tokens
-        everywhere = torch.zeros_like(batch["labels"])
-        return losses.kl(logits, reference, everywhere).sum() / counts.retain_positions
-
-    def weigh(self, forget: Tensor, retain: Tensor, return_outputs: bool) -> Any:
-        """The weighted sum of both losses, which have been divided by the counts."""
+        """The weighted sum of forget and retain loss; with outputs, also both weighted losses."""
+        assert isinstance(num_items_in_batch, Tensor)
+        counts = Counts(*num_items_in_batch.unbind())
+        forget = self.forget_loss(model, inputs, counts)
+        retain = torch.zeros_like(forget)
+        if "retain" in inputs:
+            retain = self.retain_loss(model, inputs, counts)
         self._parts += torch.stack([forget.detach(), retain.detach()])
-        # Gradients are averaged over devices, while the counts are sums over them.
+        # Gradients are averaged over processes, while the counts are sums over them.
         forget = forget * self.options.forget_weight * self.args.world_size
         retain = retain * self.options.retain_weight * self.args.world_size
         parts = {"forget": forget, "retain": retain}
         return (forget + retain, parts) if return_outputs else forget + retain
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Adds the forget and the retain loss to an entry of the training log."""
+        """Adds the unweighted forget and retain loss to an entry of the training log."""
         if "loss" in logs:
             parts = self._parts
             if self.args.world_size > 1:
@@ -178,7 +256,17 @@ class UnlearnTrainer(Trainer):
 def reference_nll(
     model: PreTrainedModel, pairs: Sequence[chat.Pair], pad_token_id: int, batch_size: int
 ) -> list[float]:
-    """``-log p(y | x)`` of each answer, in nats, without gradients."""
+    """``-log p(y | x)`` of each answer, without gradients.
+
+    Args:
+        model: The model p.
+        pairs: Prompts with answers.
+        pad_token_id: Token that fills shorter answers up.
+        batch_size: Answers per forward pass.
+
+    Returns:
+        One value per pair, in nats.
+    """
     values: list[float] = []
     for start in range(0, len(pairs), batch_size):
         batch = chat.collate(pairs[start : start + batch_size], pad_token_id)
@@ -186,24 +274,28 @@ def reference_nll(
     return values
 
 
-def answer_logits(model: nn.Module, batch: Batch) -> Tensor:
-    """Logits of a collated batch, [batch, length, vocabulary]."""
-    output = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
+def answer_logits(model: nn.Module, answers: Answers) -> Tensor:
+    """Logits of collated answers: [answers, length, vocabulary]."""
+    output = model(input_ids=answers["input_ids"], attention_mask=answers["attention_mask"])
     logits: Tensor = output.logits
     return logits
 
 
-def answer_nll(model: nn.Module, batch: Batch) -> Tensor:
-    """``-log p(y | x)`` of each answer of a collated batch, [batch]."""
-    return losses.sequence_nll(answer_logits(model, batch), batch["labels"])
+def answer_nll(model: nn.Module, answers: Answers) -> Tensor:
+    """``-log p(y | x)`` of collated answers: [answers], in nats."""
+    return losses.sequence_nll(answer_logits(model, answers), answers["labels"])
 
 
-def counts_of(counts: Tensor | int | None) -> Counts:
-    assert isinstance(counts, Tensor)
-    return Counts(*counts.unbind())
+def mean_over_answers(values: Tensor, batch: Batch, counts: Counts) -> Tensor:
+    """The mean of a loss over the forget answers that have tokens.
 
+    Args:
+        values: [forget answers], one loss per answer.
+        batch: The batch that the values belong to.
+        counts: Totals of the accumulated batch.
 
-def mean_answer(values: Tensor, inputs: dict[str, Any], counts: Counts) -> Tensor:
-    """The sum over answers that have tokens, divided by all of the accumulated batch."""
-    present = losses.answer_tokens(inputs["forget"]["labels"]) > 0
+    Returns:
+        The batch's part of the mean over the accumulated batch.
+    """
+    present = losses.answer_tokens(batch["forget"]["labels"]) > 0
     return values.where(present, 0.0).sum() / counts.forget_answers

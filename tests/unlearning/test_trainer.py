@@ -13,12 +13,13 @@ import by_hand
 import pytest
 import torch
 import two_steps
+from cases import CASES, options_of
 from torch import Tensor
 
 from leakrepro.models import chat, load, train
 from leakrepro.unlearning import losses
 from leakrepro.unlearning.methods.grad_diff import GradDiffOptions, GradDiffTrainer
-from leakrepro.unlearning.methods.table import find_method
+from leakrepro.unlearning.methods.table import METHODS, find_method
 from leakrepro.unlearning.trainer import (
     UnlearnItem,
     UnlearnTrainer,
@@ -27,9 +28,12 @@ from leakrepro.unlearning.trainer import (
     reference_nll,
 )
 
-CASES = two_steps.CASES
 # A step moves single weights by up to several hundredths; float32 leaves a millionth.
 RESIDUAL = 2e-6
+
+
+def test_every_method_has_a_case() -> None:
+    assert {case.method for case in CASES.values()} == set(METHODS)
 
 
 def moves(after: dict[str, Tensor], before: dict[str, Tensor]) -> Tensor:
@@ -138,7 +142,7 @@ def test_upstreams_kl_counts_all_positions(tiny_llama: Path) -> None:
 def test_rmu_trains_what_its_loss_reaches(tiny_llama: Path, layer: int) -> None:
     trainer = find_method("RMU").trainer
     model = load.load_model(tiny_llama, device="cpu")
-    trainer.check(two_steps.options_of("RMU", layer=layer), model)
+    trainer.check(options_of("RMU", layer=layer), model)
     trained = {name for name, p in model.named_parameters() if p.requires_grad}
     assert {name.split(".")[2] for name in trained if ".layers." in name} == set(
         map(str, range(layer + 1))
@@ -146,7 +150,7 @@ def test_rmu_trains_what_its_loss_reaches(tiny_llama: Path, layer: int) -> None:
     assert "model.embed_tokens.weight" in trained
     assert not {"model.norm.weight", "lm_head.weight"} & trained
     model = load.load_model(tiny_llama, device="cpu")
-    trainer.check(two_steps.options_of("RMU, down projections", layer=layer), model)
+    trainer.check(options_of("RMU, down projections", layer=layer), model)
     trained = {name for name, p in model.named_parameters() if p.requires_grad}
     assert trained == {f"model.layers.{i}.mlp.down_proj.weight" for i in range(layer + 1)}
 
@@ -154,14 +158,14 @@ def test_rmu_trains_what_its_loss_reaches(tiny_llama: Path, layer: int) -> None:
 def test_rmu_refuses_a_layer_that_does_not_exist(tiny_llama: Path) -> None:
     model = load.load_model(tiny_llama, device="cpu")
     with pytest.raises(ValueError, match=r"layer 7, but the model has layers 0 to 1; set layer"):
-        find_method("RMU").trainer.check(two_steps.options_of("RMU", layer=7), model)
+        find_method("RMU").trainer.check(options_of("RMU", layer=7), model)
 
 
 def test_blur_keeps_the_rate_at_which_the_forget_loss_falls(
     tiny_llama: Path, start: dict[str, Tensor]
 ) -> None:
     forget, _, model = by_hand.losses_of("BLUR-NPO", tiny_llama)
-    options = two_steps.options_of("BLUR-NPO")
+    options = options_of("BLUR-NPO")
     weights = list(model.parameters())
     gradients = torch.autograd.grad(options.forget_weight * forget, weights)
     g_f = torch.cat([g.flatten() for g in gradients])
@@ -178,8 +182,8 @@ def test_blur_refuses_sharded_weights(tiny_llama: Path, monkeypatch: pytest.Monk
         self.is_deepspeed_enabled, self.is_fsdp_enabled = False, True
 
     monkeypatch.setattr(UnlearnTrainer, "__init__", sharded)
-    with pytest.raises(ValueError, match="BLUR-NPO combines two whole gradients, which DeepSpeed"):
-        find_method("BLUR-NPO").trainer(two_steps.options_of("BLUR-NPO"))
+    with pytest.raises(ValueError, match="BLUR-NPO combines two whole gradients, but DeepSpeed"):
+        find_method("BLUR-NPO").trainer(options_of("BLUR-NPO"))
 
 
 def test_nll_does_not_depend_on_the_batch(tiny_llama: Path) -> None:

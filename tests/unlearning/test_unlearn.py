@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from cases import CASES
 
 import leakrepro as lr
 from leakrepro.benchmarks import Benchmark
@@ -44,12 +45,8 @@ def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LEAKREPRO_HOME", str(tmp_path / "home"))
 
 
-# What a method needs beside the sizes to move this small model.
-OWN: dict[str, dict[str, Any]] = {
-    "SimNPO": {"forget_weight": 1.0},
-    "RMU": {"layer": 0, "steering": 20.0},
-    "IdkDPO": {"beta": 1.0},
-}
+# Options of a method, in addition to the sizes, that move this small model.
+OWN = {case.method: case.moves for case in CASES.values() if case.moves}
 
 
 def options(method: str, **changes: Any) -> Any:
@@ -236,7 +233,9 @@ def test_unknown_method_and_options_of_another(
         lr.unlearn(small_original, small_world, "NPO", GradDiffOptions())
     with pytest.raises(ValueError, match="GradDiff takes GradDiffOptions, not NPOOptions"):
         lr.unlearn(small_original, small_world, "GradDiff", NPOOptions())
-    with pytest.raises(ValueError, match="no retain set to train on, which NPO with retain_weight"):
+    with pytest.raises(
+        ValueError, match="does not have a retain set, but NPO with retain_weight 1"
+    ):
         lr.unlearn(small_original, dataclasses.replace(small_world, train_retain=()), "NPO")
     with pytest.raises(ValueError, match="has an empty forget set: there is nothing to unlearn"):
         lr.unlearn(small_original, dataclasses.replace(small_world, train_forget=()), "NPO")
@@ -277,13 +276,13 @@ def test_option_values_out_of_range(changes: dict[str, Any], message: str) -> No
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: GradAscentOptions(retain_weight=1.0), "GradDiff is the method that has one"),
+        (lambda: GradAscentOptions(retain_weight=1.0), "GradAscent does not have a retain loss"),
         (lambda: RMUOptions(layer=-1), "layer must be at least 0, not -1"),
         (lambda: RMUOptions(steering=0.0), "steering must be above 0"),
         (lambda: RMUOptions(trainable="some"), "trainable must be one of all, down_proj"),  # type: ignore[arg-type]
         (lambda: RMUOptions(trainable="down_proj", lora=LoRAOptions()), "must stay 'all'"),
         (lambda: IdkDPOOptions(refusals=()), "refusals must hold at least one"),
-        (lambda: BLURNPOOptions(retain_weight=0.0), "BLUR-NPO weighs two gradients"),
+        (lambda: BLURNPOOptions(retain_weight=0.0), "BLUR-NPO combines two gradients"),
         (lambda: BLURNPOOptions(gamma=0.0), "gamma must be above 0"),
         (lambda: LoRAOptions(rank=0), "rank must be above 0, not 0"),
         (lambda: LoRAOptions(dropout=1.0), "dropout must be below 1"),
@@ -427,7 +426,7 @@ def test_bfloat16_keeps_its_weights_in_float32(
 def test_a_tokenizer_of_another_model_is_refused(
     small_original: Path, small_world: Benchmark, tiny_llama: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(ValueError, match="has another tokenizer than"):
+    with pytest.raises(ValueError, match="have different tokenizers"):
         lr.unlearn(small_original, small_world, "NPO", reference=tiny_llama)
     mixed = tmp_path / "mixed"
     shutil.copytree(tiny_llama, mixed)

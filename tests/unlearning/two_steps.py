@@ -8,46 +8,29 @@ from __future__ import annotations
 import functools
 import sys
 from pathlib import Path
-from typing import Any
 
 import torch
+from cases import CASES, options_of
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from leakrepro.models import chat, load, train
+from leakrepro.types import Prompt
 from leakrepro.unlearning.methods.table import find_method
 from leakrepro.unlearning.run import _blank
 from leakrepro.unlearning.trainer import UnlearnItem, collate
 
 # Forget answers of 1 to 29 tokens, so that a mean of batch means is not the mean.
 LENGTHS = (1, 29, 2, 3, 1, 17, 5, 2)
-FORGET_WEIGHT, RETAIN_WEIGHT, RATE = 0.7, 2.0, 0.1
-# Name of a case -> its method and options.
-CASES: dict[str, tuple[str, dict[str, Any]]] = {
-    "GradAscent": ("GradAscent", {}),
-    "GradDiff": ("GradDiff", {}),
-    "GradDiff, KL": ("GradDiff", {"retain_loss": "kl"}),
-    "NPO": ("NPO", {"beta": 0.3}),
-    "SimNPO": ("SimNPO", {"beta": 2.0, "delta": 0.4}),
-    "RMU": ("RMU", {"layer": 0, "steering": 3.0}),
-    "RMU, down projections": ("RMU", {"layer": 0, "steering": 3.0, "trainable": "down_proj"}),
-    "IdkDPO": ("IdkDPO", {"beta": 0.3}),
-    "BLUR-NPO": ("BLUR-NPO", {"beta": 0.3, "gamma": 0.8}),
-    "NPO+ENT": ("NPO+ENT", {"beta": 0.3, "entropy_weight": 0.6}),
-}
-
-
-def options_of(case: str, **changes: Any) -> Any:
-    method, values = CASES[case]
-    weights = {"forget_weight": FORGET_WEIGHT}
-    if method != "GradAscent":
-        weights["retain_weight"] = RETAIN_WEIGHT
-    return find_method(method).options(**(weights | values | changes))
+RATE = 0.1
+QUESTION = Prompt("p", ({"role": "user", "content": "q"},), "a", cluster="c", side="forget")
 
 
 def items(case: str, vocabulary: int) -> list[UnlearnItem]:
     """Eight forget answers with two retain answers each, random and the same in each call."""
     generator = torch.Generator().manual_seed(3)
+    options, trainer = options_of(case), find_method(CASES[case].method).trainer
+    alternates = trainer.alternate_answers(options, QUESTION)
 
     def pair(tokens: int) -> chat.Pair:
         ids = torch.randint(5, vocabulary, (4 + tokens,), generator=generator)
@@ -56,9 +39,9 @@ def items(case: str, vocabulary: int) -> list[UnlearnItem]:
     return [
         UnlearnItem(
             pair(tokens),
-            (pair(2 * i + 1), pair(30 - 4 * i + 1)) if case != "GradAscent" else (),
+            (pair(2 * i + 1), pair(30 - 4 * i + 1)) if options.retain_weight else (),
             reference_nll=5.0 * tokens,
-            alternate=pair(i + 3) if case == "IdkDPO" else None,
+            alternate=pair(i + 3) if alternates else None,
             alternate_reference_nll=5.0 * (i + 3),
         )
         for i, tokens in enumerate(LENGTHS)
@@ -80,9 +63,9 @@ def step(
     """The weights after one pass over the items, from the model at ``model``."""
     loaded = load.load_model(model, device="cpu", dtype="float32")
     options = options_of(case, batch_size=batch_size, accumulation=accumulation)
-    trainer = find_method(CASES[case][0]).trainer
+    trainer = find_method(CASES[case].method).trainer
     trainer.check(options, loaded)
-    reference = reference_of(model) if trainer.needs_reference(options) else None
+    reference = reference_of(model) if trainer.needs_reference_model(options) else None
     given = items(case, loaded.config.vocab_size)
     log = train.run(
         functools.partial(trainer, options, reference),

@@ -1,1 +1,1 @@
-"""The unlearning methods, one file each; ``table`` lists them by name."""
+"""The unlearning methods: one file per method, listed by name in ``table``."""

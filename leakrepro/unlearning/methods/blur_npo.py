@@ -16,14 +16,14 @@ from leakrepro.unlearning.methods.options import check_numbers
 
 @dataclass(frozen=True)
 class BLURNPOOptions(NPOOptions):
-    """NPO and the retain loss combined by their gradients, not by weights (arXiv 2506.08164).
+    """NPO and a retain loss, combined by their gradients instead of weights (arXiv 2506.08164).
 
     The step is ``g_r + xi g_f`` with ``xi = gamma - <g_r, g_f> / |g_f|^2``, where g_f and g_r are
     the gradients of the weighted forget and retain losses over the whole accumulated batch.
 
     Attributes:
         gamma: Rate at which the forget loss falls, in units of ``|g_f|^2``.
-        clamp: Keep xi at 0 or above. The released code lets it go negative.
+        clamp: Keep xi at 0 or above. The authors' code allows negative values.
     """
 
     gamma: float = 1.0
@@ -33,24 +33,26 @@ class BLURNPOOptions(NPOOptions):
         super().__post_init__()
         check_numbers(self, above=("gamma",))
         if not self.retain_weight:
-            raise ValueError("BLUR-NPO weighs two gradients, so retain_weight must be above 0")
+            raise ValueError("BLUR-NPO combines two gradients: retain_weight must be above 0")
 
 
 class BLURNPOTrainer(NPOTrainer):
-    """NPO's and the retain gradient, combined once per optimiser step.
+    """Combines the gradients of NPO's loss and of the retain loss once per optimiser step.
 
-    The two gradients are kept apart until the last micro-batch, so that this trainer overrides
-    ``training_step``.
+    Both gradients are accumulated separately until the last micro-batch. For this, the trainer
+    overrides ``training_step``.
     """
+
+    options: BLURNPOOptions
 
     def __init__(self, options: BLURNPOOptions, *args: Any, **kwargs: Any) -> None:
         super().__init__(options, *args, **kwargs)
         if self.is_deepspeed_enabled or self.is_fsdp_enabled:
             raise ValueError(
-                "BLUR-NPO combines two whole gradients, which DeepSpeed and FSDP keep in parts; "
-                "run it on one device or with plain data parallelism"
+                "BLUR-NPO combines two whole gradients, but DeepSpeed and FSDP split them over "
+                "devices; run it on one device or with plain data parallelism"
             )
-        self._gradients: list[list[Tensor]] = []  # forget and retain, of this step so far
+        self._gradients: list[list[Tensor]] = []  # forget and retain, accumulated in this step
 
     def training_step(
         self,
@@ -58,7 +60,7 @@ class BLURNPOTrainer(NPOTrainer):
         inputs: dict[str, Any],
         num_items_in_batch: Tensor | int | None = None,
     ) -> Tensor:
-        # Not through DDP, whose hooks expect one backward pass over one loss.
+        # The unwrapped model: hooks of DDP expect one backward pass over one loss.
         plain = self.accelerator.unwrap_model(model)
         plain.train()
         inputs = self._prepare_inputs(inputs)

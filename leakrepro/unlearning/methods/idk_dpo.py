@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor, nn
 
+from leakrepro.types import Prompt
 from leakrepro.unlearning import losses
+from leakrepro.unlearning.methods.grad_diff import GradDiffTrainer
 from leakrepro.unlearning.methods.npo import NPOOptions
 from leakrepro.unlearning.methods.refusals import REFUSALS
-
-if TYPE_CHECKING:
-    pass
-from leakrepro.unlearning.trainer import (
-    UnlearnTrainer,
-    answer_nll,
-    counts_of,
-    mean_answer,
-)
+from leakrepro.unlearning.trainer import Batch, Counts, answer_nll, mean_over_answers
 
 
 @dataclass(frozen=True)
@@ -26,7 +21,7 @@ class IdkDPOOptions(NPOOptions):
     """Direct preference optimisation of refusals over the forget answers (arXiv 2401.06121).
 
     Attributes:
-        refusals: Answers to prefer; each forget answer meets a random one in every epoch.
+        refusals: The preferred answers. Each forget answer gets a random one in every epoch.
     """
 
     refusals: tuple[str, ...] = REFUSALS
@@ -37,25 +32,23 @@ class IdkDPOOptions(NPOOptions):
             raise ValueError("refusals must hold at least one answer, and no empty one")
 
 
-class IdkDPOTrainer(UnlearnTrainer):
+class IdkDPOTrainer(GradDiffTrainer):
     """Direct preference optimisation of refusals over the forget answers."""
 
-    reference_losses = True
+    needs_reference_nll = True
+    options: IdkDPOOptions
 
-    def compute_loss(
-        self,
-        model: nn.Module,
-        inputs: dict[str, Any],
-        return_outputs: bool = False,
-        num_items_in_batch: Tensor | int | None = None,
-    ) -> Any:
-        counts = counts_of(num_items_in_batch)
+    @classmethod
+    def alternate_answers(cls, options: Any, prompt: Prompt) -> Sequence[str]:
+        refusals: tuple[str, ...] = options.refusals
+        return refusals
+
+    def forget_loss(self, model: nn.Module, batch: Batch, counts: Counts) -> Tensor:
         values = losses.dpo(
-            answer_nll(model, inputs["forget"]),
-            inputs["reference_nll"],
-            answer_nll(model, inputs["alternate"]),
-            inputs["alternate_reference_nll"],
+            answer_nll(model, batch["forget"]),
+            batch["reference_nll"],
+            answer_nll(model, batch["alternate"]),
+            batch["alternate_reference_nll"],
             self.options.beta,
         )
-        retain = self.retain_loss(model, inputs, counts)
-        return self.weigh(mean_answer(values, inputs, counts), retain, return_outputs)
+        return mean_over_answers(values, batch, counts)

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
 from leakrepro.unlearning import losses
-from leakrepro.unlearning.methods.grad_diff import GradDiffOptions
+from leakrepro.unlearning.methods.grad_diff import GradDiffOptions, GradDiffTrainer
 from leakrepro.unlearning.methods.options import check_numbers
-
-if TYPE_CHECKING:
-    pass
 from leakrepro.unlearning.trainer import (
-    UnlearnTrainer,
+    Batch,
+    Counts,
     answer_logits,
     answer_nll,
-    counts_of,
-    mean_answer,
+    mean_over_answers,
 )
 
 
@@ -27,7 +23,7 @@ class NPOOptions(GradDiffOptions):
     """Negative preference optimisation with a retain loss (arXiv 2404.05868).
 
     Attributes:
-        beta: Inverse temperature of the preference; the smaller, the closer to gradient ascent.
+        beta: Inverse temperature of the preference. Smaller values are closer to gradient ascent.
     """
 
     beta: float = 0.1
@@ -39,10 +35,11 @@ class NPOOptions(GradDiffOptions):
 
 @dataclass(frozen=True)
 class NPOENTOptions(NPOOptions):
-    """NPO with the entropy of the forget answers as a further loss (code of arXiv 2511.04934).
+    """NPO with the entropy of the forget answers as an additional loss (code of arXiv 2511.04934).
 
     Attributes:
-        entropy_weight: Of the mean entropy in nats over the forget answers' tokens, minimised.
+        entropy_weight: Weight of the mean entropy, in nats per token of the forget answers. The
+            entropy is minimised.
     """
 
     entropy_weight: float = 1.0
@@ -52,41 +49,26 @@ class NPOENTOptions(NPOOptions):
         check_numbers(self, at_least=("entropy_weight",))
 
 
-class NPOTrainer(UnlearnTrainer):
+class NPOTrainer(GradDiffTrainer):
     """Negative preference optimisation against the reference."""
 
-    reference_losses = True
+    needs_reference_nll = True
+    options: NPOOptions
 
-    def compute_loss(
-        self,
-        model: nn.Module,
-        inputs: dict[str, Any],
-        return_outputs: bool = False,
-        num_items_in_batch: Tensor | int | None = None,
-    ) -> Any:
-        counts = counts_of(num_items_in_batch)
-        nll = answer_nll(model, inputs["forget"])
-        values = losses.npo(nll, inputs["reference_nll"], self.options.beta)
-        retain = self.retain_loss(model, inputs, counts)
-        return self.weigh(mean_answer(values, inputs, counts), retain, return_outputs)
+    def forget_loss(self, model: nn.Module, batch: Batch, counts: Counts) -> Tensor:
+        nll = answer_nll(model, batch["forget"])
+        values = losses.npo(nll, batch["reference_nll"], self.options.beta)
+        return mean_over_answers(values, batch, counts)
 
 
-class NPOENTTrainer(UnlearnTrainer):
+class NPOENTTrainer(NPOTrainer):
     """NPO and the entropy of the forget answers."""
 
-    reference_losses = True
+    options: NPOENTOptions
 
-    def compute_loss(
-        self,
-        model: nn.Module,
-        inputs: dict[str, Any],
-        return_outputs: bool = False,
-        num_items_in_batch: Tensor | int | None = None,
-    ) -> Any:
-        counts = counts_of(num_items_in_batch)
-        logits, labels = answer_logits(model, inputs["forget"]), inputs["forget"]["labels"]
+    def forget_loss(self, model: nn.Module, batch: Batch, counts: Counts) -> Tensor:
+        logits, labels = answer_logits(model, batch["forget"]), batch["forget"]["labels"]
         nll = losses.sequence_nll(logits, labels)
-        values = losses.npo(nll, inputs["reference_nll"], self.options.beta)
+        values = losses.npo(nll, batch["reference_nll"], self.options.beta)
         entropy = losses.entropy(logits, labels).sum() / counts.forget_tokens
-        forget = mean_answer(values, inputs, counts) + self.options.entropy_weight * entropy
-        return self.weigh(forget, self.retain_loss(model, inputs, counts), return_outputs)
+        return mean_over_answers(values, batch, counts) + self.options.entropy_weight * entropy

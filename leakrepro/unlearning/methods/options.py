@@ -1,4 +1,4 @@
-"""Options that every unlearning method takes."""
+"""The options that all unlearning methods share."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class LoRAOptions:
-    """Low-rank adapters instead of all weights (arXiv 2106.09685), by peft.
+    """Low-rank adapters, trained with peft instead of all weights (arXiv 2106.09685).
 
-    They are merged into the weights when training ends, so that what is saved is a plain model.
+    The adapters are merged into the weights when training ends: the saved model is a plain model.
 
     Attributes:
-        rank: Width of the adapters.
-        alpha: Their scale is ``alpha / rank``.
-        dropout: On their input, while training.
-        targets: Names of the adapted modules; ``("all-linear",)`` for every linear layer but the
-            output layer.
+        rank: Rank of the adapters.
+        alpha: The output of the adapters is scaled by ``alpha / rank``.
+        dropout: Dropout probability on the input of the adapters, in [0, 1).
+        targets: Names of the adapted modules; ``("all-linear",)`` for every linear layer except
+            the output layer.
 
     Raises:
-        ValueError: for a value out of range.
+        ValueError: when a value is out of range.
     """
 
     rank: int = 32
@@ -38,28 +38,30 @@ class LoRAOptions:
 
 @dataclass(frozen=True)
 class UnlearnOptions:
-    """What every method takes. Defaults are those of open-unlearning, except where noted.
+    """Options of every method. The defaults are those of open-unlearning, except where noted.
 
     Attributes:
-        learning_rate: Peak of the schedule.
+        learning_rate: Peak learning rate of the schedule.
         epochs: Passes over the forget set.
-        steps: Optimiser steps; None: as many as the epochs take.
-        batch_size: Forget answers a step and device.
-        retain_ratio: Retain answers drawn for each forget answer.
-        accumulation: Batches a step; losses are normalised over all of them.
-        forget_weight: Weight of the forget loss (upstream's gamma).
-        retain_weight: Weight of the retain loss (upstream's alpha); at 0 none is computed.
-        weight_decay: AdamW's.
-        warmup_epochs: Linear warm-up; a linear decay to 0 follows.
+        steps: Optimiser steps; None for as many as the epochs take.
+        batch_size: Forget answers per batch and process.
+        retain_ratio: Retain answers per forget answer.
+        accumulation: Batches per optimiser step; losses are normalised over all of them.
+        forget_weight: Weight of the forget loss (gamma in open-unlearning).
+        retain_weight: Weight of the retain loss (alpha in open-unlearning). At 0 it is not
+            computed.
+        weight_decay: Weight decay of AdamW.
+        warmup_epochs: Epochs of linear warm-up; a linear decay to 0 follows.
         max_grad_norm: Gradients are clipped to this norm; 0 does not clip.
-        optimizer: A name of transformers' ``OptimizerNames``. Upstream's ``paged_adamw_32bit``
-            needs bitsandbytes; the plain one takes the same steps.
-        bf16: Autocast to bfloat16; the weights stay in float32.
-        lora: Train adapters; None trains all weights.
-        seed: Of the order of the forget and retain answers, of dropout and of what a method draws.
+        optimizer: A name of transformers' ``OptimizerNames``. open-unlearning's
+            ``paged_adamw_32bit`` needs bitsandbytes; ``adamw_torch`` takes the same steps.
+        bf16: Whether to autocast to bfloat16; the weights stay in float32.
+        lora: Adapters to train; None trains all weights.
+        seed: Seed of the order of the forget and retain answers, of dropout and of what a method
+            draws.
 
     Raises:
-        ValueError: for a value out of range.
+        ValueError: when a value is out of range.
     """
 
     learning_rate: float = 1e-5
@@ -94,7 +96,16 @@ class UnlearnOptions:
 def check_numbers(
     options: object, *, above: tuple[str, ...] = (), at_least: tuple[str, ...] = ()
 ) -> None:
-    """Raises unless the fields are finite numbers above, or not below, 0."""
+    """Checks that fields are finite and in range.
+
+    Args:
+        options: The dataclass.
+        above: Fields that must be above 0.
+        at_least: Fields that must be at least 0.
+
+    Raises:
+        ValueError: when a value is out of range; the message names the field.
+    """
     for name in (*above, *at_least):
         value = getattr(options, name)
         if not math.isfinite(value) or value < 0 or (name in above and value == 0):
@@ -103,6 +114,16 @@ def check_numbers(
 
 
 def check_choice(options: object, name: str, known: tuple[str, ...]) -> None:
+    """Checks that a field has one of the known values.
+
+    Args:
+        options: The dataclass.
+        name: The field.
+        known: Its possible values.
+
+    Raises:
+        ValueError: when the value is unknown; the message lists the known ones.
+    """
     value = getattr(options, name)
     if value not in known:
         raise ValueError(f"{name} must be one of {', '.join(known)}, not {value!r}")

@@ -1,4 +1,4 @@
-"""Refusals that IdkDPO teaches, as TOFU's list of the same purpose does (arXiv 2401.06121)."""
+"""The refusals that IdkDPO trains, in place of the list of TOFU (arXiv 2401.06121)."""
 
 from __future__ import annotations
 

@@ -12,22 +12,23 @@ from transformers import PreTrainedModel
 
 from leakrepro.unlearning import losses
 from leakrepro.unlearning.methods.options import UnlearnOptions, check_choice, check_numbers
-from leakrepro.unlearning.trainer import Batch, UnlearnTrainer, answer_logits, counts_of
+from leakrepro.unlearning.trainer import Answers, Batch, Counts, UnlearnTrainer, answer_logits
 
 
 @dataclass(frozen=True)
 class RMUOptions(UnlearnOptions):
     """Representation misdirection: hidden states of one layer are steered away (arXiv 2403.03218).
 
-    The retain loss is the distance of that layer's hidden states from the reference's; it keeps a
+    The retain loss is the distance of that layer's hidden states from the reference's. It keeps a
     second model in memory.
 
     Attributes:
-        layer: Decoder layer whose output is steered, from 0.
-        steering: Length c of the random direction that forget answers are steered to.
-        trainable: ``"all"``: every weight that the layer depends on, as open-unlearning does on
-            TOFU; ``"down_proj"``: the MLP's down projections of this layer and the two before it,
-            as the paper does on WMDP.
+        layer: Index of the decoder layer whose output is steered, from 0.
+        steering: Length c of the random direction that the hidden states of forget answers are
+            steered to.
+        trainable: ``"all"`` trains every weight that the layer depends on, as open-unlearning
+            does on TOFU. ``"down_proj"`` trains the MLP's down projections of this layer and the
+            two before it, as the paper does on WMDP.
     """
 
     layer: int = 7
@@ -39,13 +40,14 @@ class RMUOptions(UnlearnOptions):
         check_numbers(self, at_least=("layer",), above=("steering",))
         check_choice(self, "trainable", ("all", "down_proj"))
         if self.lora is not None and self.trainable != "all":
-            raise ValueError("with lora the adapters are trained: trainable must stay 'all'")
+            raise ValueError("with lora only the adapters are trained: trainable must stay 'all'")
 
 
 class RMUTrainer(UnlearnTrainer):
-    """Representation misdirection: one layer's hidden states, steered away or held."""
+    """Steers the hidden states of forget answers away and keeps those of retain answers."""
 
     retain_in_nats = False  # a squared distance
+    options: RMUOptions
 
     def __init__(self, options: RMUOptions, *args: Any, **trainer_arguments: Any) -> None:
         super().__init__(options, *args, **trainer_arguments)
@@ -55,8 +57,12 @@ class RMUTrainer(UnlearnTrainer):
         self.state_tensors["direction"] = (direction / direction.norm()).to(self.args.device)
 
     @classmethod
+    def needs_reference_model(cls, options: Any) -> bool:
+        return bool(options.retain_weight > 0)
+
+    @classmethod
     def check(cls, options: Any, model: PreTrainedModel) -> None:
-        """Freezes what the loss does not reach, so that the weight decay does not either."""
+        """Freezes the weights that the loss does not depend on: weight decay must not move them."""
         layers: Sequence[Any] = decoder_layers(model)
         if options.layer >= len(layers):
             raise ValueError(
@@ -71,51 +77,49 @@ class RMUTrainer(UnlearnTrainer):
         for parameter in model.parameters():
             parameter.requires_grad_(parameter.requires_grad and id(parameter) in reached)
 
-    @staticmethod
-    def needs_reference(options: Any) -> bool:
-        return bool(options.retain_weight > 0)
-
-    def compute_loss(
-        self,
-        model: nn.Module,
-        inputs: dict[str, Any],
-        return_outputs: bool = False,
-        num_items_in_batch: Tensor | int | None = None,
-    ) -> Any:
-        counts = counts_of(num_items_in_batch)
-        layer, batch = self.options.layer, inputs["forget"]
+    def forget_loss(self, model: nn.Module, batch: Batch, counts: Counts) -> Tensor:
+        answers = batch["forget"]
         target = self.options.steering * self.state_tensors["direction"]
-        hidden = hidden_states(model, layer, batch)
-        forget = losses.squared_distance(hidden, target, batch["labels"]).sum()
-        retain = torch.zeros_like(forget)
-        if "retain" in inputs:
-            assert self.reference is not None
-            batch = inputs["retain"]
-            with torch.no_grad():
-                target = hidden_states(self.reference, layer, batch)
-            hidden = hidden_states(model, layer, batch)
-            retain = losses.squared_distance(hidden, target, batch["labels"]).sum()
-            retain = retain / counts.retain_tokens
-        return self.weigh(forget / counts.forget_tokens, retain, return_outputs)
+        hidden = hidden_states(model, self.options.layer, answers)
+        distance = losses.squared_distance(hidden, target, answers["labels"])
+        return distance.sum() / counts.forget_tokens
+
+    def retain_loss(self, model: nn.Module, batch: Batch, counts: Counts) -> Tensor:
+        """The squared distance of the hidden states from the reference's, per answer token."""
+        assert self.reference is not None
+        answers = batch["retain"]
+        with torch.no_grad():
+            target = hidden_states(self.reference, self.options.layer, answers)
+        hidden = hidden_states(model, self.options.layer, answers)
+        distance = losses.squared_distance(hidden, target, answers["labels"])
+        return distance.sum() / counts.retain_tokens
 
 
 def decoder_layers(model: nn.Module) -> Sequence[nn.Module]:
-    """The decoder layers of a causal language model.
+    """The decoder layers of a causal language model, also inside peft's wrapper.
 
     Raises:
-        ValueError: when they are not where transformers keeps them.
+        ValueError: when the model's decoder does not have a list of layers.
     """
     base: Any = model
-    if hasattr(base, "get_base_model"):  # within peft's wrapper
+    if hasattr(base, "get_base_model"):  # peft's wrapper
         base = base.get_base_model()
     layers = getattr(base.get_decoder(), "layers", None)
     if layers is None:
-        raise ValueError(f"{type(base).__name__} has no list of decoder layers to choose one from")
+        raise ValueError(
+            f"{type(base).__name__} does not have a list of decoder layers: RMU cannot steer it"
+        )
     return list(layers)
 
 
-def hidden_states(model: nn.Module, layer: int, batch: Batch) -> Tensor:
-    """Output of one decoder layer, [batch, length, width]."""
+def hidden_states(model: nn.Module, layer: int, answers: Answers) -> Tensor:
+    """Output of one decoder layer: [answers, length, width].
+
+    Args:
+        model: The model, or its wrapper for data parallelism.
+        layer: Index of the decoder layer, from 0.
+        answers: Collated answers.
+    """
     inner = model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
     caught: list[Tensor] = []
 
@@ -124,7 +128,7 @@ def hidden_states(model: nn.Module, layer: int, batch: Batch) -> Tensor:
 
     hook = decoder_layers(inner)[layer].register_forward_hook(catch)
     try:
-        answer_logits(model, batch)
+        answer_logits(model, answers)
     finally:
         hook.remove()
     return caught[0]

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
 from leakrepro.unlearning import losses
-from leakrepro.unlearning.methods.grad_diff import GradDiffOptions
+from leakrepro.unlearning.methods.grad_diff import GradDiffOptions, GradDiffTrainer
 from leakrepro.unlearning.methods.options import check_numbers
-
-if TYPE_CHECKING:
-    pass
-from leakrepro.unlearning.trainer import UnlearnTrainer, answer_nll, counts_of, mean_answer
+from leakrepro.unlearning.trainer import Batch, Counts, answer_nll, mean_over_answers
 
 
 @dataclass(frozen=True)
@@ -22,8 +18,10 @@ class SimNPOOptions(GradDiffOptions):
 
     Attributes:
         beta: Inverse temperature of the preference.
-        delta: Token loss in nats that counts as forgotten: the paper's margin gamma over beta.
-        forget_weight: Upstream's .125 (it calls it gamma, which is not the paper's).
+        delta: NLL per token, in nats, above which an answer counts as forgotten: the paper's
+            margin gamma divided by beta.
+        forget_weight: 0.125 as in open-unlearning, which calls it gamma; it is not the paper's
+            gamma.
     """
 
     forget_weight: float = 0.125
@@ -35,19 +33,13 @@ class SimNPOOptions(GradDiffOptions):
         check_numbers(self, above=("beta",), at_least=("delta",))
 
 
-class SimNPOTrainer(UnlearnTrainer):
-    """SimNPO: preference over the token loss, without a reference."""
+class SimNPOTrainer(GradDiffTrainer):
+    """Preference over the NLL per token, without a reference."""
 
-    def compute_loss(
-        self,
-        model: nn.Module,
-        inputs: dict[str, Any],
-        return_outputs: bool = False,
-        num_items_in_batch: Tensor | int | None = None,
-    ) -> Any:
-        counts = counts_of(num_items_in_batch)
-        nll = answer_nll(model, inputs["forget"])
-        tokens = losses.answer_tokens(inputs["forget"]["labels"])
+    options: SimNPOOptions
+
+    def forget_loss(self, model: nn.Module, batch: Batch, counts: Counts) -> Tensor:
+        nll = answer_nll(model, batch["forget"])
+        tokens = losses.answer_tokens(batch["forget"]["labels"])
         values = losses.simnpo(nll, tokens, self.options.beta, self.options.delta)
-        retain = self.retain_loss(model, inputs, counts)
-        return self.weigh(mean_answer(values, inputs, counts), retain, return_outputs)
+        return mean_over_answers(values, batch, counts)

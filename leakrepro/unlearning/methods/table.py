@@ -1,4 +1,4 @@
-"""The unlearning methods: a table from name to options and trainer."""
+"""The table of the unlearning methods: name, options, trainer and source."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ class Method:
     """One row of the table.
 
     Attributes:
-        options: Its frozen options dataclass.
-        trainer: Its trainer, which overrides the loss.
-        source: Where it comes from.
+        options: Frozen dataclass of the method's options. ``METHODS["NPO"].options(beta=0.5)``
+            makes an instance.
+        trainer: Trainer that implements the method's forget loss.
+        source: Paper that the method comes from.
     """
 
     options: type[UnlearnOptions]
@@ -47,10 +48,13 @@ METHODS: dict[str, Method] = {
 
 
 def find_method(name: str) -> Method:
-    """A row of the table by its name.
+    """Looks up a method.
+
+    Args:
+        name: A key of ``METHODS``.
 
     Raises:
-        ValueError: for an unknown name; the message lists the known ones.
+        ValueError: when the name is unknown; the message lists the known ones.
     """
     if name not in METHODS:
         raise ValueError(f"unknown unlearning method {name!r}; known: {', '.join(METHODS)}")
