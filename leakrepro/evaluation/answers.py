@@ -8,7 +8,7 @@ from pathlib import Path
 
 from leakrepro.benchmarks.base import Benchmark
 from leakrepro.evaluation.evaluator import score_samples
-from leakrepro.metrics.base import CoreMetric
+from leakrepro.metrics.registry import Metric, load_metric
 from leakrepro.profiles.schema import Profile
 from leakrepro.sampling import Samples, sample
 from leakrepro.types import Prompt, Scores
@@ -35,7 +35,7 @@ def make_answers(
     profile: Profile,
     benchmark_or_prompts: Benchmark | Sequence[Prompt],
     models: Mapping[str, Path],
-    metric: CoreMetric,
+    metric: Metric,
 ) -> dict[str, Answers]:
     """Samples each model as a profile says, and greedily, and scores the answers.
 
@@ -43,12 +43,16 @@ def make_answers(
         profile: Decoding and backend.
         benchmark_or_prompts: A benchmark stands for its forget prompts.
         models: Name -> folder, as ``leakrepro.make_models`` returns them.
-        metric: The core metric.
+        metric: The core metric or its id.
 
     Raises:
+        ValueError: for an unknown metric.
         StoreError: when samples cannot be kept or a store is damaged.
         IncompleteScores: when some answers could not be scored.
     """
+    given = benchmark_or_prompts
+    benchmark = None if isinstance(given, Sequence) else given
+    metric = load_metric(metric, benchmark, profile.backend)
     made = {}
     for name, path in models.items():
         samples, greedy = (
