@@ -1,4 +1,4 @@
-"""Where independent tasks run: in processes of this machine, or on a Ray cluster."""
+"""Choice of the executor: local worker processes, or a Ray cluster."""
 
 from __future__ import annotations
 
@@ -24,10 +24,25 @@ def stream(
     watch: Watcher | None = None,
     gpus: int = 0,
 ) -> Generator[tuple[int, T]]:
-    """Yields ``(index, result)`` as tasks finish; see ``parallel.stream`` and ``cluster.stream``.
+    """Yield ``(index, function(*arguments[index], progress))`` as tasks finish.
+
+    Args:
+        executor: ``"local"`` or ``"ray"``.
+        function: An importable function of a module; its last argument is a callable
+            ``progress(done, total)``.
+        arguments: Picklable arguments, one tuple per task.
+        workers: Maximum number of tasks at the same time.
+        threads: CPU threads per task.
+        watch: Called as ``watch(task, done, total)`` when a task reports progress. Ray reports only
+            the end of a task.
+        gpus: GPUs per worker on a Ray cluster that has GPUs.
 
     Raises:
-        ValueError: for an unknown executor; the message lists the known ones.
+        ValueError: If the executor is unknown, ``workers`` or ``threads`` is below 1, or a worker
+            cannot import ``function``.
+        MissingExtra: If Ray is not installed.
+        WorkerError: If a worker dies; on Ray, if one task loses three workers.
+        Exception: The first error of a task, with the worker's traceback as its cause.
     """
     check_executor(executor)
     if executor == "ray":
@@ -38,6 +53,6 @@ def stream(
 
 
 def check_executor(executor: str) -> None:
-    """ValueError unless there is such an executor."""
+    """Raise ValueError unless the executor is known."""
     if executor not in EXECUTORS:
         raise ValueError(f"unknown executor {executor!r}; known are {', '.join(EXECUTORS)}")
