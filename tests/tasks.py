@@ -19,14 +19,14 @@ def square(number: int, progress: Progress) -> int:
     return number * number
 
 
-def surroundings(_: int, progress: Progress) -> tuple[int, str, str]:
+def worker_settings(_: int, progress: Progress) -> tuple[int, str, str]:
     import torch
 
     return torch.get_num_threads(), os.environ.get("OMP_WAIT_POLICY", ""), str(os.getpid())
 
 
 def hold(value: int, progress: Progress) -> tuple[int, int | None]:
-    """This process, and what the task before it has left here."""
+    """Return this process, and the value that the previous task left in it."""
     values = _values()
     before = next(iter(values), None)
     values.append(value)
@@ -38,7 +38,7 @@ _values: local.Held[list[int]] = local.Held(list)
 
 
 def initialise_gpu(_: int, progress: Progress) -> int:
-    """As far as its process can tell."""
+    """Make torch report an initialised GPU."""
     import torch
 
     torch.cuda.is_initialized = lambda: True
@@ -77,7 +77,7 @@ def sleep_long(folder: str, number: int, progress: Progress) -> None:
 
 
 def die_once(number: int, folder: str, progress: Progress) -> int:
-    """Tasks 1 and 4 take their first worker with them."""
+    """Kill the first worker of tasks 1 and 4."""
     mark = Path(folder) / f"died-{number}"
     if number in (1, 4) and not mark.exists():
         mark.touch()

@@ -95,7 +95,7 @@ def test_results_name_everyone_and_where_it_ran(result):
     rows = result["shapes"]["tofu"]["rows"]
     names = [row["name"] for row in rows]
     assert len(names) == len({(row["section"], row["name"]) for row in rows})
-    for name, state in lr.metrics.rouge.implementations().items():
+    for name, state in lr.rouge.implementations().items():
         assert (f"leakrepro {name}" in names) == (state == "ok")
     assert {"rouge_score", "rapidfuzz cdist", "leakrepro lcs_length int32"} <= set(names)
     for row in rows:
