@@ -13,7 +13,7 @@ from small_world import RECIPE, WORLD
 from worlds import make_model
 
 from leakrepro.benchmarks import Benchmark
-from leakrepro.benchmarks.fictional import authors as fictional
+from leakrepro.benchmarks.fictional import fictional
 from leakrepro.models.tiny import tiny_model
 
 

@@ -127,6 +127,7 @@ def load_model(path: str | Path, device: str = "auto", dtype: str = "auto") -> P
     """
     path = Path(path)
     _weights(path)
+    provenance.note_model(path)
     where = resolve_device(device)
     with no_progress_bars():
         loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -174,7 +175,7 @@ def fingerprint(path: str | Path) -> str:
         FileNotFoundError: when one of them is missing.
     """
     path = Path(path)
-    provenance.note(read=path)
+    provenance.note_model(path)
     return _digest([path / "config.json", *_weights(path)])
 
 

@@ -19,17 +19,17 @@ from leakrepro.unlearning.rule import RuleOptions
 def make_rules(
     profile: Profile | Sequence[Profile], benchmark: Benchmark, models: Mapping[str, Path]
 ) -> list[RuleResult]:
-    """RULE around each base method of a profile, and the controls that it asks for.
+    """Runs RULE around each base method of a profile, and the controls that the profile lists.
 
-    They run side by side in ``profile.workers`` processes, and what is there is reused.
+    The runs are parallel in ``profile.workers`` processes. Existing models and samples are reused.
 
     Args:
-        profile: With a section ``rule``; several of one benchmark are run together.
-        benchmark: One world of the profile.
-        models: ``Original`` and ``Retrain``, as ``make_models`` returns them.
+        profile: A profile with a section ``rule``; several profiles of one benchmark run together.
+        benchmark: One of the profile's worlds.
+        models: The folders of ``Original`` and ``Retrain``, as ``make_models`` returns them.
 
     Returns:
-        The results, base methods in the profile's order, each followed by its controls.
+        One result per run: base methods in the profile's order, each followed by its controls.
 
     Raises:
         ValueError: for a profile without the section, and as ``rule``.
@@ -38,13 +38,13 @@ def make_rules(
     wanted: list[tuple[Profile, str, Added]] = []
     for each in profiles:
         if each.rule is None:
-            raise ValueError(f"profile {each.name!r} has no section `rule`")
+            raise ValueError(f"profile {each.name!r} does not have a section `rule`")
         for base in each.rule.bases:
             wanted.append((each, base, "leaks"))
             if base in each.rule.controls:
                 wanted += [(each, base, "none"), (each, base, "non_leaks")]
     made: dict[int, RuleResult] = {}
-    # A control follows RULE's own rounds, so it waits for them.
+    # A control takes as many steps as RULE itself, so RULE runs first.
     for controls in (False, True):
         group = [i for i, (_, _, added) in enumerate(wanted) if (added != "leaks") is controls]
         results = local.run(
@@ -60,10 +60,18 @@ def make_rules(
 
 
 def rule_options(profile: Profile, base: str, added: Added = "leaks") -> RuleOptions:
-    """The options of RULE around one base method as a profile gives them.
+    """The options of RULE around one base method, from a profile.
+
+    Args:
+        profile: A profile with a section ``rule``.
+        base: The base method.
+        added: What is added to the forget set: leaks for RULE itself, other values for controls.
+
+    Returns:
+        The options.
 
     Raises:
-        ValueError: for a base that the profile does not unlearn, and an unknown or wrong option.
+        ValueError: for a base method without unlearning options, and an unknown or wrong option.
     """
     assert profile.rule is not None
     common = fill(RuleOptions, profile.rule.options, f"profile {profile.name!r}, rule")
@@ -71,7 +79,7 @@ def rule_options(profile: Profile, base: str, added: Added = "leaks") -> RuleOpt
         common,
         base=method_options(profile, base),
         round=method_options(profile, base, profile.rule.bases[base].round),
-        # What is searched for is what is reported.
+        # The search uses the metric that is reported.
         metric=common.metric or (profile.metrics[0] if profile.metrics else None),
         added=added,
     )
@@ -86,7 +94,7 @@ def _rule_of(
     added: Added,
     progress: Progress,
 ) -> RuleResult:
-    """One task of ``make_rules``, in a worker."""
+    """One task of ``make_rules``, run by a worker."""
     assert profile.rule is not None
     return rule(
         original,

@@ -15,7 +15,8 @@ from leakrepro.profiles.schema import load_profile, profile_names
 from leakrepro.reproduction import dry_run as dryrun
 from leakrepro.reproduction.dry_run import dry_run, parameters
 from leakrepro.reproduction.needs import NEEDS
-from leakrepro.reproduction.runner import read_records, reproduce
+from leakrepro.reproduction.record import read_records
+from leakrepro.reproduction.runner import reproduce
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 HOSTED = {
@@ -158,9 +159,9 @@ def test_it_counts_what_a_run_draws(small_home: Path, small_original: Path, tmp_
         patch.setenv("LEAKREPRO_HOME", str(small_home))
         output = reproduce(path, notebooks=NOTEBOOKS)
         plan = dry_run(path).total
-    stores = read_records(output)["01_leak_curves"]["stores"].values()
-    assert sum(each["samples"] for each in stores) == plan.samples
-    assert sum(each["tokens"] for each in stores) <= plan.tokens
+    stores = read_records(output)["01_leak_curves"].stores.values()
+    assert sum(use.samples for use in stores) == plan.samples
+    assert sum(use.tokens for use in stores) <= plan.tokens
     assert (plan.models, plan.trainings) == (1, 1)
 
 
