@@ -12,8 +12,7 @@ import pytest
 from small_world import RECIPE, WORLD
 from worlds import make_model
 
-from leakrepro.benchmarks import Benchmark
-from leakrepro.benchmarks.fictional import fictional
+from leakrepro.benchmarks import Benchmark, fictional
 from leakrepro.models.tiny import tiny_model
 
 

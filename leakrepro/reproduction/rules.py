@@ -21,7 +21,7 @@ def make_rules(
 ) -> list[RuleResult]:
     """Runs RULE around each base method of a profile, and the controls that the profile lists.
 
-    The runs are parallel in ``profile.workers`` processes. Existing models and samples are reused.
+    They run side by side in ``profile.workers`` processes, and what is there is reused.
 
     Args:
         profile: A profile with a section ``rule``; several profiles of one benchmark run together.
@@ -60,18 +60,10 @@ def make_rules(
 
 
 def rule_options(profile: Profile, base: str, added: Added = "leaks") -> RuleOptions:
-    """The options of RULE around one base method, from a profile.
-
-    Args:
-        profile: A profile with a section ``rule``.
-        base: The base method.
-        added: What is added to the forget set: leaks for RULE itself, other values for controls.
-
-    Returns:
-        The options.
+    """The options of RULE around one base method as a profile gives them.
 
     Raises:
-        ValueError: for a base method without unlearning options, and an unknown or wrong option.
+        ValueError: for a base that the profile does not unlearn, and an unknown or wrong option.
     """
     assert profile.rule is not None
     common = fill(RuleOptions, profile.rule.options, f"profile {profile.name!r}, rule")
@@ -79,7 +71,7 @@ def rule_options(profile: Profile, base: str, added: Added = "leaks") -> RuleOpt
         common,
         base=method_options(profile, base),
         round=method_options(profile, base, profile.rule.bases[base].round),
-        # The search uses the metric that is reported.
+        # What is searched for is what is reported.
         metric=common.metric or (profile.metrics[0] if profile.metrics else None),
         added=added,
     )

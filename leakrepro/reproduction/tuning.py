@@ -207,7 +207,7 @@ def _with(profile: Profile, name: str, setting: Setting) -> Unlearned:
 
 
 def _greedy(model: Path, benchmark: Benchmark, profile: Profile) -> tuple[float, float]:
-    """Greedy leak and greedy retain score under the primary metric."""
+    """Greedy leak and greedy retain score under the headline metric."""
     answers = sample(model, benchmark.forget + benchmark.retain, profile.decoding.greedy())
     metric = load_metric((profile.metrics or benchmark.metrics)[0], subjects=benchmark.subjects)
     scores = metric.score(answers.prompts, answers.texts).values
