@@ -254,9 +254,9 @@ class Task:
     @property
     def is_every_world(self) -> bool:
         """Whether the notebook runs on every world: RULE on the profile, all models on MUSE."""
-        return (BASES if self.measured == "" else MODELS) in self.groups and (
-            self.measured == "" or self.measured.startswith(_MUSE)
-        )
+        if self.measured:
+            return self.measured.startswith(_MUSE) and MODELS in self.groups
+        return BASES in self.groups
 
     @property
     def worlds(self) -> list[str]:
