@@ -137,7 +137,8 @@ docs: .venv/.installed-docs
 	cp CHANGELOG.md CONTRIBUTING.md $(PAGES)
 	for page in $(filter-out %.failed.ipynb,$(wildcard runs/embedded/*.ipynb)); do \
 		cp $$page $(PAGES)/notebooks; done
-	$(BIN)/mkdocs build --strict --quiet
+	cp .venv/lib/python*/site-packages/mathjax/static/mathjax/es5/tex-svg.js $(PAGES)/mathjax.js
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 clean:
 	rm -rf .venv .vllm-venv build *.egg-info leakrepro/_native*.so .mypy_cache .pytest_cache .ruff_cache

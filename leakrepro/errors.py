@@ -38,7 +38,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "vllm": ("vllm",),
     "bench": ("rouge_score", "rouge_score_rs", "torchmetrics"),
     "test": ("pytest", "hypothesis", "mypy", "ruff"),
-    "docs": ("mkdocs", "material", "mkdocstrings", "mkdocs_jupyter", "l2m4m"),
+    "docs": ("mkdocs", "material", "mkdocstrings", "mkdocs_jupyter", "mathjax"),
 }
 
 
