@@ -5,8 +5,7 @@
 [0.125, 0.25]
 """
 
-import lazy_loader
-
+from leakrepro.errors import lazy_names
 from leakrepro.models.named import register
 
 __version__ = "0.1.0"
@@ -15,4 +14,4 @@ __version__ = "0.1.0"
 # Public names are listed in __init__.pyi and load on first use: `import leakrepro`, the kernel and
 # the estimator need no torch, and the command's help is quick.
 register("leakrepro.profiles.models")
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from leakrepro.benchmarks.base import Benchmark
@@ -18,11 +17,9 @@ from leakrepro.metrics.registry import Metric, load_metrics
 from leakrepro.metrics.text import naming_share
 from leakrepro.models.resolve import LoadedModel, Model, resolve
 from leakrepro.profiles.schema import Profile
-from leakrepro.sampling import Samples, sample
+from leakrepro.sampling import sample
 from leakrepro.stats.estimator import LeakCurve, chance_curve, leak_at_k
 from leakrepro.types import Decoding, Prompt, Scores
-
-_BLOCK = 200_000  # samples that are held as Python strings at a time
 
 
 @takes_backend
@@ -164,24 +161,6 @@ def make_reports(
         )
         for name, model in models.items()
     ]
-
-
-def score_samples(samples: Samples, metric: CoreMetric) -> Scores:
-    """Scores of all samples, read from their store block by block.
-
-    Raises:
-        StoreError: naming the file of the store that is damaged.
-        ValueError: as the metric.
-        IncompleteScores: when some could not be scored; those that could stay cached.
-    """
-    values, counts = [], []
-    with tqdm(total=sum(samples.counts), unit="sample", desc=metric.id) as bar:
-        for prompts, texts in samples.blocks(_BLOCK):
-            scores = metric.score(prompts, texts)
-            values.append(scores.values)
-            counts.append(scores.counts)
-            bar.update(sum(map(len, texts)))
-    return Scores(np.concatenate(values), np.cumsum([0, *np.concatenate(counts)]))
 
 
 def _name(model: Model) -> str:
