@@ -1,4 +1,4 @@
-"""README, CONTRIBUTING, CHANGELOG and CITATION speak of what is there."""
+"""README, CONTRIBUTING, CHANGELOG and CITATION match the code."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def read(name: str) -> str:
 
 
 def first_cells(section: str) -> set[str]:
-    """Code in the first column of the tables of a section of the README."""
+    """The code spans in the first column of the tables of a README section."""
     text = read("README.md").partition(f"\n## {section}\n")[2].partition("\n## ")[0]
     rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("|")]
     return {code for cell in rows for code in re.findall(r"`([^`]+)`", cell)}
@@ -37,13 +37,13 @@ def first_cells(section: str) -> set[str]:
         ("Profiles", profile_names()),
     ],
 )
-def test_the_readme_lists_them_all(section: str, names: list[str]) -> None:
+def test_the_readme_lists_all_names(section: str, names: list[str]) -> None:
     assert names
     assert set(names) <= first_cells(section)
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
-def test_what_is_named_is_there(name: str) -> None:
+def test_named_paths_and_targets_exist(name: str) -> None:
     text = read(name)
     ours = ("leakrepro", "tests", "notebooks", "csrc", "metrics")
     for code in re.findall(r"`([\w./<>-]+/[\w./<>-]*)`", text):
@@ -53,7 +53,7 @@ def test_what_is_named_is_there(name: str) -> None:
     assert set(re.findall(r"\bmake ([a-z-]+)`", text)) <= targets
 
 
-def test_one_version_everywhere() -> None:
+def test_the_version_is_the_same_everywhere() -> None:
     cited = yaml.safe_load(read("CITATION.cff"))
     assert cited["version"] == lr.__version__
     assert f"version = {{{lr.__version__}}}" in read("README.md")
@@ -65,6 +65,6 @@ def test_one_version_everywhere() -> None:
     assert paper["title"] in read("README.md").replace("{", "").replace("}", "")
 
 
-def test_the_changelog_names_every_command() -> None:
+def test_the_changelog_lists_every_command() -> None:
     commands = {str(c.name or getattr(c.callback, "__name__", "")) for c in app.registered_commands}
     assert commands <= set(re.findall(r"`([a-z]+)`", read("CHANGELOG.md")))

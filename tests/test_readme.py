@@ -1,4 +1,4 @@
-"""What the README shows works as it stands there."""
+"""The examples of the README run as they are."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_the_query_reads_a_store(samples: lr.Samples) -> None:
     assert columns[1].split(", ") == samples.table.column_names
 
 
-def test_own_questions_take_five_lines(
+def test_the_example_with_own_questions_has_five_lines(
     tiny_llama: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -57,7 +57,7 @@ def test_own_questions_take_five_lines(
     assert 0 <= low <= value <= high <= 1
 
 
-def test_a_metric_of_ones_own_is_a_class(
+def test_a_user_defined_metric_is_a_class(
     tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LEAKREPRO_HOME", str(tmp_path))
@@ -78,7 +78,7 @@ def test_a_metric_of_ones_own_is_a_class(
     assert metric.score(prompts[:1], [["I am Sorry", "no"]]).values.tolist() == [1, 0]
 
 
-def test_every_metric_of_the_table_is_known() -> None:
+def test_every_metric_of_the_table_loads() -> None:
     table = TEXT.partition("## Core metrics")[2].partition("`entailment/sileod")[0]
     ids = re.findall(r"`([a-zA-Z_]+(?:/[a-z<>@]+)*)`", table)
     assert {"rougeL_recall/stem", "choice_accuracy", "judge/<model>"} <= set(ids)

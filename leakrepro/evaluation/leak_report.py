@@ -123,7 +123,8 @@ class LeakReport:
         metric = self.headline if metric is None else metric
         if metric not in self.curves:
             raise ValueError(
-                f"report of {self.model!r} has no metric {metric!r}, only {', '.join(self.curves)}"
+                f"report of {self.model!r} does not have the metric {metric!r}, only "
+                f"{', '.join(self.curves)}"
             )
         return self.curves[metric]
 
@@ -147,7 +148,7 @@ class LeakReport:
         metric = self.headline if metric is None else metric
         for report in (self, other):
             if metric not in report.scores:
-                raise ValueError(f"report of {report.model!r} has no scores of {metric!r}")
+                raise ValueError(f"report of {report.model!r} does not have scores of {metric!r}")
         if self.benchmark != other.benchmark or self.clusters != other.clusters:
             raise ValueError(
                 f"{self.model!r} on {self.benchmark} and {other.model!r} on {other.benchmark} "
