@@ -67,7 +67,7 @@ def test_every_round_is_evaluated(
         assert each.to_retrain is not None
         difference = curve.value - baseline.curve().value
         assert each.to_retrain.value.tolist() == pytest.approx(difference.tolist())
-        assert 0 <= (each.report.named or 0) <= 1
+        assert 0 <= (each.report.named_share or 0) <= 1
     # Twelve steps at a high learning rate reduce the leak.
     assert result.rounds[0].leak[8] > result.rounds[2].leak[8] + 0.1
 
