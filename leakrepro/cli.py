@@ -347,6 +347,40 @@ def rule(
 
 
 @app.command()
+def tune(
+    profile: Annotated[str, typer.Argument(help="Name of a profile, or a .yaml file.")],
+    study: Annotated[str | None, typer.Option(help="One of the profile's studies instead.")] = None,
+    rule: Annotated[
+        bool, typer.Option("--rule", help="Tune RULE's rounds instead of the methods.")
+    ] = False,
+    output: Annotated[
+        Path | None, typer.Option(help="Also write all trials there, as CSV.")
+    ] = None,
+) -> None:
+    """Try the settings of a profile's tuning grids and print the chosen ones.
+
+    Seeds of the tuning section are used, which are never reported. A call that was stopped
+    continues where it was.
+
+    \b
+    Example: leakrepro tune embedded --study muse-news --output trials.csv
+    """
+    from leakrepro.profiles.schema import load_profile
+    from leakrepro.reproduction import tuning
+
+    settings = load_profile(profile, study=study)
+    trials = tuning.tune_rules(settings) if rule else tuning.tune(settings)
+    if output is not None:
+        trials.to_csv(output, index=False, float_format="%.4f")
+    assert settings.tuning is not None  # tune has refused a profile without it
+    if rule:
+        chosen = tuning.choose_rules(trials, settings.tuning.max_retain_loss)
+    else:
+        chosen = tuning.choose(trials, settings.tuning.min_retain)
+    typer.echo(chosen.to_string(index=False))
+
+
+@app.command()
 def score(
     store: Annotated[Path, typer.Argument(help="Folder of a sample store.")],
     metric: Annotated[str, typer.Option(help="Core metric.")] = "rougeL_recall/stem",

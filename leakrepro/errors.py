@@ -1,4 +1,4 @@
-"""Errors that callers may want to tell apart. Bad arguments are plain ``ValueError``."""
+"""Errors that callers can distinguish. Invalid arguments raise a plain ``ValueError``."""
 
 from __future__ import annotations
 
@@ -6,32 +6,41 @@ import importlib.util
 
 
 class DataError(ValueError):
-    """A benchmark file that cannot be read; the message names the file and the line."""
+    """A benchmark file is invalid; the message names the file and the line."""
 
 
 class StoreError(RuntimeError):
-    """A sample store that is torn, foreign, or cannot be written."""
+    """A sample store is corrupt, belongs to another run, or cannot be written."""
 
 
 class IncompleteScores(RuntimeError):
-    """Some items could not be scored; those that could stay cached."""
+    """Some samples could not be scored; the scores of the others stay cached."""
 
 
 class MissingExtra(ImportError):
-    """An optional part that is not installed; the message gives the command."""
+    """An optional dependency is not installed; the message contains the install command."""
 
 
 class NotebookError(RuntimeError):
-    """A notebook that failed; the message gives its cell and error."""
+    """A notebook failed; the message contains the cell and the error."""
 
 
 def installed(module: str) -> bool:
-    """Whether a package is installed; a folder of its name that happens to be near is none."""
+    """Return whether a package is installed; a namespace folder of the same name does not count."""
     found = importlib.util.find_spec(module)
     return found is not None and found.origin is not None
 
 
 def require(module: str, what: str, extra: str) -> None:
-    """Raises MissingExtra with the command that installs ``extra``, unless ``module`` is there."""
+    """Raise MissingExtra unless a module is installed.
+
+    Args:
+        module: Name of the module.
+        what: The feature that needs it, for the message.
+        extra: The extra of leakrepro that installs it.
+
+    Raises:
+        MissingExtra: If the module is not installed; the message contains the install command.
+    """
     if not installed(module):
         raise MissingExtra(f'{what} needs {module}: pip install "leakrepro[{extra}]"')

@@ -1,4 +1,4 @@
-"""What this machine and this installation can do."""
+"""Description of this machine and this installation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _EXTRAS = {
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that can change a result."""
+    """Return the versions of Python and of the libraries that can change a result."""
     found = {"leakrepro": leakrepro.__version__, "python": platform.python_version()}
     for name in _LIBRARIES:
         found[name] = importlib.metadata.version(name)
@@ -31,7 +31,7 @@ def versions() -> dict[str, str]:
 
 
 def commit(folder: Path) -> str | None:
-    """The git commit of a folder, ``-dirty`` when files differ from it; None without git."""
+    """Return a folder's git commit, with ``-dirty`` if files differ from it; None without git."""
     command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -41,7 +41,7 @@ def commit(folder: Path) -> str | None:
 
 
 def describe() -> dict[str, str]:
-    """One line a topic: versions, processors, kernel implementations, CUDA, optional parts."""
+    """Return one line per topic: versions, CPUs, kernel implementations, CUDA, extras."""
     import torch
 
     from leakrepro.rouge import texts as rouge
@@ -61,6 +61,7 @@ def describe() -> dict[str, str]:
 
 
 def cpu_model() -> str:
+    """Return the name of the CPU model."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

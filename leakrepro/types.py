@@ -1,4 +1,4 @@
-"""What every room speaks: prompts, scores and decodings."""
+"""Core data types shared by all subpackages: prompts, scores, decoding settings."""
 
 from __future__ import annotations
 
@@ -16,21 +16,23 @@ Side = Literal["forget", "retain"]
 
 @dataclass(frozen=True)
 class Prompt:
-    """One question, with the answer that must be forgotten (or retained).
+    """One question, with the answer that must be forgotten or retained.
 
     Args:
-        id: Unique within a benchmark; seeds and stores are keyed by it.
-        messages: Chat turns up to the answer, each ``{"role": ..., "content": ...}``. One turn
-            alone of role ``"text"`` is no chat: models see its content as it is, and the answer
-            goes on from there.
+        id: Unique identifier within a benchmark; part of the keys of seeds and stores.
+        messages: Chat turns before the answer, each ``{"role": ..., "content": ...}``. A single
+            turn with the role ``"text"`` is plain text without a chat template, which the model
+            continues.
         reference: The true answer.
-        cluster: The unit that makes prompts dependent (author, article, ...); intervals respect it.
+        cluster: Label of the group of dependent prompts (author, article, ...), which intervals
+            take into account.
         side: ``"forget"`` or ``"retain"``.
-        facts: Strings of the answer that carry the secret, any of which counts as told.
-        choices: Options of a multiple-choice item, in order.
+        facts: Strings that contain the secret; an answer with any of them leaks.
+        choices: Options of a multiple-choice question, in order.
 
     Raises:
-        ValueError: for an empty id or messages, a text among other turns, or another side.
+        ValueError: If ``id`` or ``messages`` is empty, a turn with the role ``"text"`` is not the
+            only turn, or ``side`` is unknown.
     """
 
     id: str
@@ -46,9 +48,9 @@ class Prompt:
         if not self.id:
             raise ValueError("a prompt needs a non-empty id")
         if not self.messages:
-            raise ValueError(f"prompt {self.id!r} has no messages")
+            raise ValueError(f"prompt {self.id!r} does not have messages")
         if len(self.messages) > 1 and any(turn["role"] == "text" for turn in self.messages):
-            raise ValueError(f"prompt {self.id!r}: a turn of role 'text' must stand alone")
+            raise ValueError(f"prompt {self.id!r}: a turn of role 'text' must be the only turn")
         if self.side not in ("forget", "retain"):
             raise ValueError(
                 f"prompt {self.id!r}: side must be 'forget' or 'retain', not {self.side!r}"
@@ -59,7 +61,7 @@ class Prompt:
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """Ragged float64 scores, prompts x samples, in one flat array.
+    """Scores of prompts x samples in one flat array; prompts may differ in number of samples.
 
     ``values[offsets[i]:offsets[i + 1]]`` are the scores of prompt ``i``.
 
@@ -67,8 +69,12 @@ class Scores:
     >>> len(s), s[0].tolist(), s.counts.tolist()
     (2, [0.0, 1.0], [2, 1])
 
+    Args:
+        values: Scores, float64 [samples of all prompts].
+        offsets: Offsets of the prompts, int64 [prompts + 1], from 0 to the number of values.
+
     Raises:
-        ValueError: when the offsets do not partition the values.
+        ValueError: If the offsets do not partition the values.
     """
 
     values: NDArray[np.float64]
@@ -81,7 +87,7 @@ class Scores:
             raise ValueError("Scores needs one-dimensional values and at least one offset")
         if offsets[0] != 0 or offsets[-1] != values.size or np.any(np.diff(offsets) < 0):
             raise ValueError(
-                f"offsets must rise from 0 to the number of values ({values.size}), "
+                f"offsets must increase from 0 to the number of values ({values.size}), "
                 f"got {offsets[0]}..{offsets[-1]}"
             )
         object.__setattr__(self, "values", values)
@@ -89,14 +95,14 @@ class Scores:
 
     @classmethod
     def from_rows(cls, rows: Iterable[ArrayLike]) -> Scores:
-        """Builds scores from one array-like a prompt."""
+        """Build scores from one array-like per prompt."""
         arrays = [np.asarray(row, dtype=np.float64).reshape(-1) for row in rows]
         offsets = np.concatenate([[0], np.cumsum([a.size for a in arrays])])
         return cls(np.concatenate(arrays) if arrays else np.empty(0), offsets)
 
     @property
     def counts(self) -> NDArray[np.int64]:
-        """Samples per prompt, shape [prompts]."""
+        """Number of samples per prompt, int64 [prompts]."""
         return np.diff(self.offsets)
 
     def __len__(self) -> int:
@@ -112,36 +118,38 @@ class Scores:
         return (self[i] for i in range(len(self)))
 
     def array(self) -> NDArray[np.float64]:
-        """The scores as ``[prompts, n]``.
+        """Return the scores as ``[prompts, n]``.
 
         Raises:
-            ValueError: when prompts have different numbers of samples.
+            ValueError: If prompts have different numbers of samples.
         """
         counts = np.unique(self.counts)
         if counts.size > 1:
             raise ValueError(
                 f"prompts have between {counts[0]} and {counts[-1]} samples; "
-                "array() needs the same number for all"
+                "array() needs the same number for all prompts"
             )
         return self.values.reshape(len(self), -1)
 
 
 @dataclass(frozen=True)
 class Decoding:
-    """How samples are drawn. Temperature, then top-k, then top-p, as in transformers and vLLM.
+    """Decoding settings: temperature, then top-k, then top-p, as in transformers and vLLM.
 
     Args:
-        temperature: 0 is greedy, which is one row a prompt (``n=1``).
-        top_p: Smallest set of tokens whose probability reaches this; 1 keeps all.
-        top_k: Keep this many most likely tokens; None keeps all. The authors' runs probably had
-            transformers' default of 50 active, so it is explicit here.
-        max_new_tokens: Tokens generated at most, the end token included.
-        n: Samples a prompt.
-        seed: Run seed; see ``leakrepro.sampling.seeds``.
-        stop: Strings that end an answer, which is kept up to the first of them.
+        temperature: Sampling temperature; 0 is greedy decoding, with one sample per prompt
+            (``n=1``).
+        top_p: Keep the smallest set of tokens whose total probability is at least this; 1 keeps
+            all.
+        top_k: Keep this number of most likely tokens; None keeps all. The authors' runs probably
+            used transformers' default of 50, so the setting is explicit here.
+        max_new_tokens: Maximum number of generated tokens, including the end token.
+        n: Number of samples per prompt, below 2**20.
+        seed: Seed of the run; see ``leakrepro.sampling.seeds``.
+        stop: Strings that end an answer, which is cut off before the first of them.
 
     Raises:
-        ValueError: for a value out of range, and for greedy decoding with ``n > 1``.
+        ValueError: If a value is out of range, or if decoding is greedy and ``n`` is above 1.
     """
 
     temperature: float = 1.0
@@ -153,7 +161,7 @@ class Decoding:
     stop: tuple[str, ...] = dataclasses.field(default=(), metadata={"keyed": "unless default"})
 
     def __post_init__(self) -> None:
-        # 1 and 1.0 are one decoding: both must hash and print alike.
+        # 1 and 1.0 are equal, so they must also be equal as text in a key.
         object.__setattr__(self, "temperature", float(self.temperature))
         object.__setattr__(self, "top_p", float(self.top_p))
         if not (math.isfinite(self.temperature) and self.temperature >= 0):
@@ -166,17 +174,15 @@ class Decoding:
             raise ValueError(f"max_new_tokens must be at least 1, not {self.max_new_tokens}")
         if not 1 <= self.n < 1 << 20:
             raise ValueError(f"n must be from 1 to {(1 << 20) - 1}, not {self.n}")
-        stop: Any = self.stop  # one string alone is a sequence of strings too
+        stop: Any = self.stop  # a string is a sequence of strings as well
         if isinstance(stop, str) or not all(isinstance(s, str) and s for s in stop):
-            raise ValueError(f"stop must hold non-empty strings, not {stop!r}")
+            raise ValueError(f"stop must contain non-empty strings, not {stop!r}")
         object.__setattr__(self, "stop", tuple(stop))
         if not 0 <= self.seed < 1 << 63:
             raise ValueError(f"seed must be from 0 to 2**63 - 1, not {self.seed}")
-        for name in ("temperature", "top_p"):  # 1 equals 1.0, but as text in a key it would not
-            object.__setattr__(self, name, float(getattr(self, name)))
         if self.is_greedy and self.n != 1:
             raise ValueError(
-                f"greedy decoding (temperature 0) is one row a prompt: n must be 1, not {self.n}"
+                f"greedy decoding (temperature 0) gives one sample: n must be 1, not {self.n}"
             )
 
     def __str__(self) -> str:
@@ -188,23 +194,24 @@ class Decoding:
 
     @property
     def is_greedy(self) -> bool:
+        """Whether the most likely token is always taken."""
         return self.temperature == 0
 
     def greedy(self) -> Decoding:
-        """The greedy decoding with the same ends."""
+        """Return greedy decoding with the same length limit and stop strings."""
         return Decoding(temperature=0.0, max_new_tokens=self.max_new_tokens, n=1, stop=self.stop)
 
     def ending_like(self, other: Decoding) -> Decoding:
-        """A copy with the length limit and stop strings of another."""
+        """Return a copy with the length limit and stop strings of another decoding."""
         return self.replace(max_new_tokens=other.max_new_tokens, stop=other.stop)
 
     def replace(self, **changes: Any) -> Decoding:
-        """A copy with some fields changed."""
+        """Return a copy with changed fields."""
         return dataclasses.replace(self, **changes)
 
 
 def check_prompts(prompts: Sequence[Prompt]) -> tuple[Prompt, ...]:
-    """The prompts as a tuple; ValueError when there are none or two share an id."""
+    """Return the prompts as a tuple; raise ValueError if it is empty or two share an id."""
     prompts = tuple(prompts)
     if not prompts:
         raise ValueError("no prompts were given")

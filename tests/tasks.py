@@ -1,4 +1,4 @@
-"""Tasks for the tests of the executors; workers import them by name."""
+"""Tasks for the tests of executors; workers import them by name."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ def square(number: int, progress: Progress) -> int:
     return number * number
 
 
-def environment(_: int, progress: Progress) -> tuple[int, str, str]:
+def worker_settings(_: int, progress: Progress) -> tuple[int, str, str]:
     import torch
 
     return torch.get_num_threads(), os.environ.get("OMP_WAIT_POLICY", ""), str(os.getpid())
 
 
 def hold(value: int, progress: Progress) -> tuple[int, int | None]:
-    """Return this process's id, and the value that the previous task left in this process."""
+    """Return this process, and the value that the previous task left in it."""
     values = _values()
     before = next(iter(values), None)
     values.append(value)
-    time.sleep(0.2)  # long enough that every worker gets a task
+    time.sleep(0.2)  # so that each worker gets one
     return os.getpid(), before
 
 
@@ -38,7 +38,7 @@ _values: local.Held[list[int]] = local.Held(list)
 
 
 def initialise_gpu(_: int, progress: Progress) -> int:
-    """Make torch report an initialised GPU in this process."""
+    """Make torch report an initialised GPU."""
     import torch
 
     torch.cuda.is_initialized = lambda: True
@@ -53,15 +53,15 @@ def fail_on_three(number: int, progress: Progress) -> int:
     return number
 
 
-class UnpicklableError(Exception):
-    """An exception that cannot be restored from its pickle."""
+class Stubborn(Exception):
+    """An exception that cannot be rebuilt from its pickle."""
 
     def __init__(self, one: str, two: str) -> None:
         super().__init__(f"{one} and {two}")
 
 
-def fail_with_unpicklable_error(_: int, progress: Progress) -> int:
-    raise UnpicklableError("this", "that")
+def fail_stubbornly(_: int, progress: Progress) -> int:
+    raise Stubborn("this", "that")
 
 
 def die(number: int, progress: Progress) -> int:
@@ -77,7 +77,7 @@ def sleep_long(folder: str, number: int, progress: Progress) -> None:
 
 
 def die_once(number: int, folder: str, progress: Progress) -> int:
-    """Tasks 1 and 4 kill their first worker."""
+    """Kill the first worker of tasks 1 and 4."""
     mark = Path(folder) / f"died-{number}"
     if number in (1, 4) and not mark.exists():
         mark.touch()

@@ -13,7 +13,6 @@ from tqdm import tqdm
 from typer.testing import CliRunner
 
 import leakrepro as lr
-from leakrepro import rouge
 from leakrepro.bench import (
     SHAPES,
     bench,
@@ -96,7 +95,7 @@ def test_results_list_all_contestants_and_the_machine(result):
     rows = result["shapes"]["tofu"]["rows"]
     names = [row["name"] for row in rows]
     assert len(names) == len({(row["section"], row["name"]) for row in rows})
-    for name, state in rouge.implementations().items():
+    for name, state in lr.rouge.implementations().items():
         assert (f"leakrepro {name}" in names) == (state == "ok")
     assert {"rouge_score", "rapidfuzz cdist", "leakrepro lcs_length int32"} <= set(names)
     for row in rows:

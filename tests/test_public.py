@@ -75,3 +75,11 @@ def test_functions_without_a_model_do_not_import_torch(code: str) -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert done.stdout == "set()\n"
+
+
+def test_a_result_loads_no_matplotlib() -> None:
+    script = "import sys; import leakrepro as lr; lr.evaluate; print('matplotlib' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "False\n"

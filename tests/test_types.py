@@ -36,7 +36,7 @@ class TestPrompt:
             _prompt("")
         with pytest.raises(ValueError, match="'q1': side must be 'forget' or 'retain', not 'test'"):
             _prompt(side="test")
-        with pytest.raises(ValueError, match="'q1' has no messages"):
+        with pytest.raises(ValueError, match="'q1' does not have messages"):
             Prompt("q1", (), "Oslo", cluster="ana", side="forget")
 
     def test_check_prompts(self) -> None:

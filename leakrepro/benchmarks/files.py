@@ -68,7 +68,7 @@ def read_text(folder: str, name: str) -> str:
 
 
 def _read(path: Path) -> bytes:
-    provenance.note(read=path)
+    provenance.note_file(path)
     try:
         return path.read_bytes()
     except OSError as error:

@@ -51,7 +51,7 @@ def read_prompts(path: str | Path) -> tuple[Prompt, ...]:
     readers = {".csv": _csv_rows, ".jsonl": _json_rows, ".json": _json_rows}
     if path.suffix not in readers:
         raise ValueError(f"{path}: a file of questions ends in {', '.join(readers)}")
-    provenance.note(read=path)
+    provenance.note_file(path)
     try:
         # utf-8-sig: Excel puts a byte order mark in front.
         text = path.read_bytes().decode("utf-8-sig")

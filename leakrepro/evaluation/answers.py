@@ -8,7 +8,7 @@ from pathlib import Path
 
 from leakrepro.benchmarks.base import Benchmark
 from leakrepro.evaluation.evaluator import score_samples
-from leakrepro.metrics.base import CoreMetric
+from leakrepro.metrics.registry import Metric, load_metric
 from leakrepro.profiles.schema import Profile
 from leakrepro.sampling import Samples, sample
 from leakrepro.types import Prompt, Scores
@@ -35,7 +35,7 @@ def make_answers(
     profile: Profile,
     benchmark_or_prompts: Benchmark | Sequence[Prompt],
     models: Mapping[str, Path],
-    metric: CoreMetric,
+    metric: Metric,
 ) -> dict[str, Answers]:
     """Sample each model, generate its greedy answers, and score both.
 
@@ -43,15 +43,19 @@ def make_answers(
         profile: Supplies the decoding and the backend.
         benchmark_or_prompts: The prompts; for a benchmark, its forget prompts.
         models: Model name -> folder, as returned by ``leakrepro.make_models``.
-        metric: Core metric that scores the answers.
+        metric: Core metric that scores the answers, or its id.
 
     Returns:
         Model name -> its answers, in the order of ``models``.
 
     Raises:
+        ValueError: when the metric is unknown.
         StoreError: when samples cannot be saved or a store is damaged.
         IncompleteScores: when the metric fails on some answers.
     """
+    given = benchmark_or_prompts
+    benchmark = None if isinstance(given, Sequence) else given
+    metric = load_metric(metric, benchmark, profile.backend)
     made = {}
     for name, path in models.items():
         samples, greedy = (

@@ -1,1 +1,1 @@
-"""Where independent tasks run: in this process, in workers of this machine, on a Ray cluster."""
+"""Execution of independent tasks: in this process, in local workers, or on a Ray cluster."""

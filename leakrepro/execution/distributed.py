@@ -1,4 +1,4 @@
-"""The processes of one ``torchrun`` or ``accelerate launch``; one where there is neither."""
+"""Processes of one ``torchrun`` or ``accelerate launch``; otherwise a single process."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from accelerate import PartialState
 
 
 def processes() -> PartialState:
-    """Who this process is among them; joins them first, as transformers' Trainer would."""
-    # Without cpu=True accelerate joins nothing on a machine without a GPU.
+    """Return this process's rank info, initialising torch.distributed if needed."""
+    # On a machine without a GPU accelerate initialises torch.distributed only with cpu=True.
     return PartialState(cpu=not torch.cuda.is_available())

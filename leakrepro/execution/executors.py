@@ -1,4 +1,4 @@
-"""Runs independent tasks by the executor that a backend names."""
+"""Choice of the executor: local worker processes, or a Ray cluster."""
 
 from __future__ import annotations
 
@@ -21,14 +21,22 @@ def stream(
     watch: Watcher | None = None,
     gpus: int = 0,
 ) -> Generator[tuple[int, T]]:
-    """Yields ``(index, result)`` as tasks finish; see ``local.stream`` and ``ray.stream``.
+    """Yields ``(index, function(*arguments[index], progress))`` as tasks finish.
 
     Args:
         backend: The executor, the number of workers and their threads.
-        function: An importable function; its last argument is ``progress(done, total)``.
+        function: An importable function of a module; its last argument is a callable
+            ``progress(done, total)``.
         arguments: Picklable arguments, one tuple per task.
-        watch: Called with a task's index, its progress and its total.
-        gpus: GPUs per Ray actor, where the cluster has any.
+        watch: Called as ``watch(task, done, total)`` when a task reports progress. Ray reports only
+            the end of a task.
+        gpus: GPUs per worker on a Ray cluster that has GPUs.
+
+    Raises:
+        ValueError: If a worker cannot import ``function``.
+        MissingExtra: If Ray is not installed.
+        WorkerError: If a worker dies; on Ray, if one task loses three workers.
+        Exception: The first error of a task, with the worker's traceback as its cause.
     """
     workers, threads = backend.workers, backend.threads_per_worker()
     if backend.executor == "ray":

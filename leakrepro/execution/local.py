@@ -1,11 +1,13 @@
-"""Run independent tasks side by side, each worker a Python of its own with few threads.
+"""Independent tasks in parallel worker processes with few threads each.
 
-Small models are fastest with one thread each and several at a time. Workers are started as
-commands of their own, not by ``multiprocessing``: they get their thread settings before torch is
-imported, and a caller needs no ``if __name__ == "__main__"``, in a script or a notebook.
+Several small models in parallel, with one thread each, are faster than one model with several
+threads. Workers are started with ``subprocess``, not with ``multiprocessing``: they get their
+thread settings before torch is imported, and scripts and notebooks do not need
+``if __name__ == "__main__"``.
 
-Importing torch and transformers takes a worker seconds. One whose tasks are done waits a while for
-the next call from the same surroundings; what it holds that is large it lets go of (``Held``).
+A worker takes seconds to import torch and transformers. After its last task it therefore waits for
+the next call from the same environment. Meanwhile it frees the large objects that it caches
+(``Held``).
 """
 
 from __future__ import annotations
@@ -30,11 +32,11 @@ T = TypeVar("T")
 Progress = Callable[[int, int], None]  # done, total
 Watcher = Callable[[int, int, int], None]  # task, done, total
 
-_PATIENCE = 60.0  # seconds that a worker waits for its next task
+_IDLE_SECONDS = 60.0  # after which a worker without a task exits
 
 
 class WorkerError(RuntimeError):
-    """A worker that died, or failed in a way that cannot be handed over."""
+    """A worker died, or raised an error that cannot be pickled."""
 
 
 def run(
@@ -46,21 +48,24 @@ def run(
     labels: Sequence[str] | None = None,
     unit: str = "step",
 ) -> list[T]:
-    """Calls ``function(*arguments[i], progress)`` for every i and returns the results in order.
+    """Call ``function(*arguments[i], progress)`` for every i and return the results in order.
 
     Args:
         function: An importable function of a module; its last argument is a callable
-            ``progress(done, total)`` that it may call as often as it likes.
-        arguments: Picklable arguments, one tuple a task.
-        workers: Tasks at the same time. 1 runs them here, one after the other.
-        threads: CPU threads of torch a task.
-        labels: One name a task; each task then has a bar of its own, without them there is one
-            bar that counts tasks.
-        unit: What a labelled task's progress counts.
+            ``progress(done, total)``, which it may call any number of times.
+        arguments: Picklable arguments, one tuple per task.
+        workers: Maximum number of tasks at the same time. With 1, tasks run one after another in
+            this process.
+        threads: CPU threads of torch per task.
+        labels: One name per task, to show one progress bar per task. Without labels, one bar counts
+            finished tasks.
+        unit: Unit of the progress of a labelled task.
 
     Raises:
-        WorkerError: when a worker dies (killed, out of memory).
-        Exception: the first error of a task, with the worker's traceback as its cause; the other
+        ValueError: If ``workers`` or ``threads`` is below 1, or a worker cannot import
+            ``function``.
+        WorkerError: If a worker dies (killed, out of memory).
+        Exception: The first error of a task, with the worker's traceback as its cause; the other
             tasks are stopped.
     """
     results: list[Any] = [None] * len(arguments)
@@ -95,12 +100,27 @@ def stream(
     threads: int = 1,
     watch: Watcher | None = None,
 ) -> Generator[tuple[int, T]]:
-    """As ``run``, but yields ``(index, result)`` as tasks finish and leaves progress to ``watch``.
+    """Yield ``(index, function(*arguments[index], progress))`` as tasks finish.
 
-    Closing the generator, an error or Ctrl-C ends the workers.
+    Closing the generator, an error, or Ctrl-C stops the workers.
+
+    Args:
+        function: An importable function of a module; its last argument is a callable
+            ``progress(done, total)``, which it may call any number of times.
+        arguments: Picklable arguments, one tuple per task.
+        workers: Maximum number of tasks at the same time. With 1, tasks run one after another in
+            this process.
+        threads: CPU threads of torch per task.
+        watch: Called as ``watch(task, done, total)`` when a task reports progress.
+
+    Raises:
+        ValueError: If ``workers`` or ``threads`` is below 1, or a worker cannot import
+            ``function``.
+        WorkerError: If a worker dies (killed, out of memory).
+        Exception: The first error of a task, with the worker's traceback as its cause.
     """
     if workers < 1 or threads < 1:
-        raise ValueError(f"workers and threads must be at least 1, not {workers} and {threads}")
+        raise ValueError(f"workers and threads must be at least 1, got {workers} and {threads}")
     workers = min(workers, len(arguments))
     if workers <= 1:
         return _run_here(function, arguments, threads, watch)
@@ -113,7 +133,7 @@ def _run_here(
     threads: int,
     watch: Watcher | None,
 ) -> Generator[tuple[int, T]]:
-    # Not at the top: a worker, which takes its threads from the environment, may not need torch.
+    # Imported here because a worker does not need torch to set its threads.
     import torch
 
     before = torch.get_num_threads()
@@ -136,7 +156,7 @@ def _run_workers(
     try:
         waiting = iter(enumerate(arguments))
         for _ in range(workers):
-            worker = _take(threads)
+            worker = _idle_or_new(threads)
             pool.append(worker)
             worker.give(name, *next(waiting))
         busy = {worker.pipe: worker for worker in pool}
@@ -153,21 +173,26 @@ def _run_workers(
                 following = next(waiting, None)
                 if following is None:
                     del busy[worker.pipe]
-                    worker.rest()
+                    worker.release()
                 else:
                     worker.give(name, *following)
                 yield index, pickle.loads(content)
-        _resting.extend(pool)
+        _idle.extend(pool)
         pool = []
     finally:
-        _end(pool)
+        _stop(pool)
 
 
 class Held(Generic[T]):
-    """Opens a thing and keeps it, for the module of a task: a model stays loaded between tasks.
+    """Cache of one object, for example a model that stays loaded between tasks.
 
-    Called with a key, returns ``open(*key)``. Only what was asked for last is kept, what was before
-    is closed first, and a worker that has no task left closes it.
+    A call with a key returns ``open(*key)``, or the cached object if the last call had the same
+    key. A new key closes the cached object before it opens the next one. A worker closes the cached
+    object after its last task. Instances belong at the top level of the module of the task.
+
+    Args:
+        open: Opens the object of a key.
+        close: Closes an object.
     """
 
     def __init__(
@@ -184,71 +209,71 @@ class Held(Generic[T]):
         return self._things[key]
 
     def release(self) -> None:
-        """Closes what is held."""
+        """Close the cached object, if any."""
         while self._things:
             self._close(self._things.popitem()[1])
 
 
-_held: list[Held[Any]] = []
-_resting: list[_Worker] = []  # in its caller
+_held: list[Held[Any]] = []  # all caches of this process
+_idle: list[_Worker] = []  # workers of this process that do not have a task
 
 
-def _take(threads: int) -> _Worker:
-    """A worker that rests, where there is one from the same surroundings, or a new one."""
-    surroundings = _Surroundings.now(threads)
-    while _resting:
-        worker = _resting.pop()
-        if worker.surroundings == surroundings and worker.is_fresh():
+def _idle_or_new(threads: int) -> _Worker:
+    """Return an idle worker with the present environment, or start a new one."""
+    environment = _Environment.present(threads)
+    while _idle:
+        worker = _idle.pop()
+        if worker.environment == environment and worker.is_current():
             return worker
-        _end([worker])
-    return _Worker(surroundings)
+        _stop([worker])
+    return _Worker(environment)
 
 
 @atexit.register
-def _end_resting() -> None:
-    _end(_resting)
+def _stop_idle() -> None:
+    _stop(_idle)
 
 
-def _end(workers: list[_Worker]) -> None:
+def _stop(workers: list[_Worker]) -> None:
     for worker in workers:
         worker.process.terminate()
     for worker in workers:
-        worker.end()
+        worker.join()
 
 
-class _Surroundings(NamedTuple):
-    """What a worker takes over from its caller when it starts."""
+class _Environment(NamedTuple):
+    """Everything that a worker inherits from its caller when it starts."""
 
-    process: int  # a fork of the caller has workers of its own
-    environment: dict[str, str]
+    process: int  # a fork of the caller must not use the caller's workers
+    variables: dict[str, str]
     path: list[str]
     folder: str
 
     @classmethod
-    def now(cls, threads: int) -> _Surroundings:
-        environment = os.environ | worker_environment(threads)
-        return cls(os.getpid(), environment, list(sys.path), os.getcwd())
+    def present(cls, threads: int) -> _Environment:
+        variables = os.environ | worker_environment(threads)
+        return cls(os.getpid(), variables, list(sys.path), os.getcwd())
 
 
 def worker_environment(threads: int) -> dict[str, str]:
-    """What a worker finds in its environment before it imports anything."""
+    """Return the environment variables that a worker needs before it imports anything."""
     return {
         "OMP_NUM_THREADS": str(threads),
         "MKL_NUM_THREADS": str(threads),
-        # Threads that wait must not take the cores that other workers compute on.
+        # Waiting threads must not occupy cores that other workers use.
         "OMP_WAIT_POLICY": "PASSIVE",
-        # A tokenizer's own threads would come on top.
+        # The threads of a tokenizer would come in addition.
         "TOKENIZERS_PARALLELISM": "false",
-        # Bars of several workers would write over another; the caller has one for all.
+        # Progress bars of several workers would overwrite each other; the caller shows them.
         "TQDM_DISABLE": "1",
     }
 
 
 class _Worker:
-    """The calling process's end of one worker."""
+    """Handle of one worker process in the calling process."""
 
-    def __init__(self, surroundings: _Surroundings) -> None:
-        self.surroundings = surroundings
+    def __init__(self, environment: _Environment) -> None:
+        self.environment = environment
         self.pipe, theirs = connections.Pipe()
         command = (
             "import pickle, sys; from multiprocessing.connection import Connection; "
@@ -256,29 +281,30 @@ class _Worker:
             "from leakrepro.execution.local import _serve; _serve(pipe)"
         )
         try:
-            # In a session of its own, so that Ctrl-C reaches the caller alone, which ends it.
+            # In its own session, so that Ctrl-C reaches only the caller, which stops the worker.
             self.process = subprocess.Popen(
                 [sys.executable, "-c", command],
                 pass_fds=[theirs.fileno()],
-                env=surroundings.environment,
+                env=environment.variables,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )
         finally:
             theirs.close()
-        self._send(surroundings.path)
+        self._send(environment.path)
 
     def give(self, name: tuple[str, str], index: int, arguments: tuple[Any, ...]) -> None:
         self._send((*name, index, pickle.dumps(arguments)))
 
-    def rest(self) -> None:
-        with contextlib.suppress(WorkerError):  # it has done what it had to do
-            self._send(_REST)
+    def release(self) -> None:
+        """Make the worker close the objects that it caches."""
+        with contextlib.suppress(WorkerError):  # its tasks are done, so its death does not matter
+            self._send(_RELEASE)
 
-    def is_fresh(self) -> bool:
-        """Whether it is alive and runs the code that it would run had it just been started."""
+    def is_current(self) -> bool:
+        """Return whether it is alive and no imported source file has changed since it started."""
         try:
-            self._send(_FRESH)
+            self._send(_IS_CURRENT)
             return bool(self.pipe.recv())
         except (WorkerError, EOFError, OSError):
             return False
@@ -290,7 +316,7 @@ class _Worker:
             raise self._died() from error
         return message
 
-    def end(self) -> None:
+    def join(self) -> None:
         self.pipe.close()
         try:
             self.process.wait(timeout=5)
@@ -313,29 +339,29 @@ class _Worker:
         return WorkerError(f"a worker {how} before its task was done (exit code {code}){hint}")
 
 
-_REST, _FRESH = "rest", "fresh?"  # what a worker hears besides tasks
+_RELEASE, _IS_CURRENT = "release", "is current"  # messages to a worker that are not tasks
 
 
 def _serve(pipe: Connection) -> None:
-    """A worker's life: tasks come, progress and results go, until the caller closes the pipe."""
+    """Run tasks in a worker, until the caller closes the pipe or the worker is idle for long."""
     started = time.time()
     with contextlib.suppress(EOFError, OSError):
-        while pipe.poll(_PATIENCE):
+        while pipe.poll(_IDLE_SECONDS):
             message = pipe.recv()
-            if message == _FRESH:
+            if message == _IS_CURRENT:
                 pipe.send(not _edited_since(started))
-            elif message == _REST:
+            elif message == _RELEASE:
                 for held in _held:
                     held.release()
                 if _on_gpu():
-                    return  # only its end gives back all of the GPU's memory
+                    return  # only the end of the process frees all GPU memory
             else:
                 module, name, index, arguments = message
                 pipe.send((index, *work(module, name, arguments, _sender(index, pipe))))
 
 
 def _edited_since(started: float) -> bool:
-    """Whether the file of a module that this process has imported has changed."""
+    """Return whether the file of any imported module has changed since this time."""
     for module in list(sys.modules.values()):
         file = getattr(module, "__dict__", {}).get("__file__")
         with contextlib.suppress(OSError, TypeError):
@@ -350,7 +376,11 @@ def _on_gpu() -> bool:
 
 
 def work(module: str, name: str, arguments: bytes, progress: Progress) -> tuple[str, Any]:
-    """A worker's one task: ``("result", bytes)``, or ``("error", what revive takes)``."""
+    """Run one task in a worker.
+
+    Returns:
+        ``("result", bytes)``, or ``("error", arguments of revive)``.
+    """
     try:
         function = getattr(importlib.import_module(module), name)
         return "result", pickle.dumps(function(*pickle.loads(arguments), progress))
@@ -366,19 +396,19 @@ def _sender(index: int, pipe: Connection) -> Progress:
 
 
 def _dump(error: Exception) -> tuple[bytes | None, str]:
-    """An exception as bytes where it survives pickling, and its traceback as text."""
+    """Return an exception as bytes, or None if it cannot be pickled, and its traceback as text."""
     text = "".join(traceback.format_exception(error))
     try:
         content = pickle.dumps(error)
         pickle.loads(content)
     except Exception:
-        # Exceptions of other packages may refuse to be pickled or rebuilt in any way they like.
+        # Pickling an exception of another package may raise any error.
         return None, text
     return content, text
 
 
 def revive(content: bytes | None, text: str) -> BaseException:
-    """A worker's exception, with its traceback there as the cause."""
+    """Return the exception of a worker, with the worker's traceback as its cause."""
     cause = WorkerError(f"in a worker:\n{text}")
     if content is None:
         return cause
@@ -396,7 +426,11 @@ def _reporter(index: int, watch: Watcher | None) -> Progress:
 
 
 def importable(function: Callable[..., Any]) -> tuple[str, str]:
-    """Module and name of a function, by which a worker finds it."""
+    """Return the module and the name of a function, with which a worker imports it.
+
+    Raises:
+        ValueError: If the function belongs to a notebook, a script or another function.
+    """
     module, name = function.__module__, function.__qualname__
     if module == "__main__" or "." in name or "<" in name:
         raise ValueError(

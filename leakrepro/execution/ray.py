@@ -1,7 +1,7 @@
-"""Independent tasks on a Ray cluster: as ``execution.local``, on as many machines as there are.
+"""Independent tasks on a Ray cluster.
 
-Every worker is a Ray actor. One that is lost takes its task with it: the task is done again on a
-new actor, so that a run ends as one that lost nobody.
+Every worker is a Ray actor. If an actor is lost, its task runs again on a new actor. The results
+are the same as without the loss.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from leakrepro.execution.local import (
 
 T = TypeVar("T")
 
-_LOSSES = 3  # workers that one task may cost before it is taken for the reason
+_LOSSES = 3  # lost workers after which a task is considered the cause
 
 
 def stream(
@@ -38,27 +38,31 @@ def stream(
     watch: Watcher | None = None,
     gpus: int = 0,
 ) -> Generator[tuple[int, T]]:
-    """Yields ``(index, function(*arguments[index], progress))`` as tasks finish.
+    """Yield ``(index, function(*arguments[index], progress))`` as tasks finish.
 
-    A cluster that the caller or ``RAY_ADDRESS`` has chosen is used; else one is started on this
-    machine and ended with the last task.
+    The tasks run on the cluster to which the caller is connected, or on the cluster at
+    ``RAY_ADDRESS``. If neither exists, a cluster is started on this machine and stopped after the
+    last task.
 
     Args:
-        function: As in ``leakrepro.execution.local.run``; it must be importable on every machine,
-            and folders among its arguments must be seen there.
-        arguments: Picklable, one tuple a task.
-        workers: Actors at the same time.
-        threads: CPUs an actor.
-        watch: Called once a task, when it is done.
-        gpus: GPUs an actor, where the cluster has any.
+        function: A function of a module that every machine can import; its last argument is a
+            callable ``progress(done, total)``, which does nothing here. Folders among the other
+            arguments must be accessible on every machine.
+        arguments: Picklable arguments, one tuple per task.
+        workers: Maximum number of actors at the same time.
+        threads: CPUs per actor.
+        watch: Called as ``watch(task, 1, 1)`` when a task is done.
+        gpus: GPUs per actor if the cluster has GPUs.
 
     Raises:
-        MissingExtra: when Ray is not installed.
-        WorkerError: when one task has lost three workers.
-        Exception: the first error of a task, with the worker's traceback as its cause.
+        ValueError: If ``workers`` or ``threads`` is below 1, or a worker cannot import
+            ``function``.
+        MissingExtra: If Ray is not installed.
+        WorkerError: If one task loses three workers.
+        Exception: The first error of a task, with the worker's traceback as its cause.
     """
     if workers < 1 or threads < 1:
-        raise ValueError(f"workers and threads must be at least 1, not {workers} and {threads}")
+        raise ValueError(f"workers and threads must be at least 1, got {workers} and {threads}")
     require("ray", 'executor "ray"', "ray")
     return _stream(importable(function), arguments, workers, threads, watch, gpus)
 
@@ -81,7 +85,7 @@ def _stream(
             gpus = 0
         waiting = deque(range(len(arguments)))
         losses: Counter[int] = Counter()
-        busy: dict[Any, tuple[int, Any]] = {}  # reference of a result -> task and its actor
+        busy: dict[Any, tuple[int, Any]] = {}  # result reference -> task and actor
 
         def give(actor: Any, task: int) -> None:
             content = ray.put(pickle.dumps(arguments[task]))
@@ -103,7 +107,7 @@ def _stream(
                 losses[task] += 1
                 if losses[task] == _LOSSES:
                     raise WorkerError(
-                        f"task {task} has lost {_LOSSES} workers (out of memory?): {error}"
+                        f"task {task} lost {_LOSSES} workers (out of memory?): {error}"
                     ) from error
                 give(_actor(threads, gpus), task)
                 continue

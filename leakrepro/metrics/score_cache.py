@@ -38,7 +38,7 @@ class ScoreCache:
         readable = re.sub(r"[^A-Za-z0-9.]+", "-", metric)[:60]
         name = f"{readable}-{digest(metric)[:8]}.sqlite"
         self.path = (paths.scores() if folder is None else folder) / name
-        provenance.note(scores=self.path)
+        provenance.note_scores(self.path)
 
     def get(self, contents: Sequence[tuple[str, ...]]) -> dict[int, float]:
         """Scores of those of the contents that are known, by position.
@@ -56,7 +56,7 @@ class ScoreCache:
         """Keeps scores by content and returns those that hold: of two processes, the first one's.
 
         In a run that only reads, nothing is kept. A kept score holds there when the new one is the
-        same but for rounding; one that is not goes into the ledger, and the new one holds.
+        same but for rounding; one that is not is noted, and the new one holds.
 
         Raises:
             StoreError: when the file is damaged or cannot be written.
@@ -73,7 +73,7 @@ class ScoreCache:
     def _compare(self, key: str, made: float, kept: float) -> float:
         if abs(made - kept) <= _ROUNDING:
             return kept
-        provenance.note(score=self.path, key=key, kept=kept, made=made)
+        provenance.note_changed_score(self.path, key, kept, made)
         return made
 
     def _kept(self, keys: Sequence[str]) -> dict[str, float]:

@@ -131,6 +131,7 @@ def load_model(path: str | Path, device: str = "auto", dtype: str = "auto") -> P
     """
     path = Path(path)
     _weights(path)
+    provenance.note_model(path)
     where = resolve_device(device)
     with no_progress_bars():
         loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -192,7 +193,7 @@ def fingerprint(model: str | Path | PreTrainedModel) -> str:
     if isinstance(model, PreTrainedModel):
         return _tensor_digest(model)
     path = Path(model)
-    provenance.note(read=path)
+    provenance.note_model(path)
     return _digest([path / "config.json", *_weights(path)])
 
 

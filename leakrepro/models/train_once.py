@@ -73,8 +73,8 @@ def make_once(
     """
     key = keys.digest(recipe)
     path = _folder(name, key) if output_dir is None else Path(output_dir)
-    provenance.note(read=path)
     if resume and _holds(path, key):
+        provenance.note_model(path)
         return path
     provenance.require_stored(f"the model {path}")
     if path.exists() and _key(path) != key and (not path.is_dir() or any(path.iterdir())):
@@ -101,7 +101,7 @@ def make_once(
                 }
                 load.save_model(made.model, made.tokenizer, path, extra=files, replace=True)
                 shutil.rmtree(work, ignore_errors=True)
-                provenance.note(trained=path.name)
+                provenance.note_model(path, trained=True)
         everyone.wait_for_everyone()
     return path
 

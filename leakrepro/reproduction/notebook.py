@@ -1,14 +1,12 @@
-"""Executes one notebook and keeps it: whole, or as far as it came."""
+"""Execute one notebook and keep it, complete or up to the cell that failed."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,37 +20,11 @@ from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
 
 from leakrepro import info
+from leakrepro.reproduction.record import RunRecord
 from leakrepro.storage import provenance
 from leakrepro.storage.atomic import write_atomically
 
 _UNFINISHED_BAR = re.compile(r"[^\r\n]*: +(?:\d?\d%\||0\w+ \[)[^\r\n]*[\r\n]*(?:\x1b\[A)?")
-
-
-@dataclass(frozen=True)
-class Run:
-    """What happened to one notebook.
-
-    Attributes:
-        stem: The notebook's file name without its ending.
-        status: ``"ok"`` or ``"failed"``.
-        started: UTC, ISO 8601.
-        seconds: Wall time.
-        error: Notebook, cell and error of a failure, else empty.
-        parameters: What it was given.
-        environment: Versions and machine, as ``leakrepro info`` tells them.
-        commit: Git commit of the notebook's folder, where there is one.
-        notes: What it told the ledger (``leakrepro.storage.provenance``), without repetitions.
-    """
-
-    stem: str
-    status: str
-    started: str
-    seconds: float
-    error: str
-    parameters: Mapping[str, Any]
-    environment: Mapping[str, str]
-    commit: str | None
-    notes: Sequence[Mapping[str, Any]]
 
 
 def execute(
@@ -63,24 +35,28 @@ def execute(
     threads: int | None,
     quiet: bool,
     stored_only: bool = False,
-) -> Run:
+) -> tuple[RunRecord, list[provenance.Note]]:
     """Executes a notebook in a kernel of this interpreter.
 
-    A success leaves ``<stem>.ipynb`` and ``<stem>.html`` in ``output``, put there when they are
-    whole; a failure leaves ``<stem>.failed.ipynb`` and does not touch those two.
+    A success writes ``<stem>.ipynb`` and ``<stem>.html`` to ``output``, each when it is complete. A
+    failure writes ``<stem>.failed.ipynb`` and does not touch the other two.
 
     Args:
         path: The notebook.
-        parameters: Goes into a cell after its parameters cell.
+        parameters: Notebook parameters, inserted in a cell after the parameters cell.
         output: An existing folder.
-        threads: ``OMP_NUM_THREADS`` of the kernel; None leaves it alone.
-        quiet: Whether to keep what the kernel writes to stderr (its progress bars) off this one.
-        stored_only: Whether it may only read stored samples and models; scores are made anew.
+        threads: ``OMP_NUM_THREADS`` of the kernel; None does not set it.
+        quiet: Do not copy the kernel's stderr (its progress bars) to this process's stderr.
+        stored_only: The notebook may only read stored samples and models; all scores are computed
+            again.
+
+    Returns:
+        The record without ``stores``, ``basis`` and ``files``, and what the run used.
     """
     draft, failed = output / f".{path.stem}.partial.ipynb", output / f"{path.stem}.failed.ipynb"
-    notes = output / f".{path.stem}.ledger"
-    notes.unlink(missing_ok=True)
-    environment = {provenance.LEDGER: str(notes.absolute())}
+    log = output / f".{path.stem}.provenance"
+    log.unlink(missing_ok=True)
+    environment = {provenance.LOG: str(log.absolute())}
     if stored_only:
         environment[provenance.STORED_ONLY] = "1"
     started, clock = datetime.now(UTC), time.monotonic()
@@ -113,9 +89,9 @@ def execute(
         write_atomically(output / f"{path.stem}.html", page.encode())
         draft.replace(output / path.name)
         failed.unlink(missing_ok=True)
-    noted = {json.dumps(note): note for note in provenance.read(notes)}
-    notes.unlink(missing_ok=True)
-    return Run(
+    notes = provenance.read_notes(log)
+    log.unlink(missing_ok=True)
+    record = RunRecord(
         stem=path.stem,
         status="failed" if error else "ok",
         started=started.isoformat(timespec="seconds"),
@@ -124,15 +100,24 @@ def execute(
         parameters=parameters,
         environment=info.describe(),
         commit=info.commit(path.parent),
-        notes=list(noted.values()),
+        trained=tuple(note.path.name for note in notes if note.trained),
     )
+    return record, notes
 
 
 def pick(known: Iterable[str], wanted: Sequence[str], where: str) -> list[str]:
-    """The stems of ``known``, in its order, that are wanted by stem or number (``"01"``).
+    """Selects notebooks by stem or number (``"01"``).
+
+    Args:
+        known: Stems of all notebooks.
+        wanted: Stems or numbers.
+        where: Where the known ones are, for the message.
+
+    Returns:
+        The wanted stems, in the order of ``known``.
 
     Raises:
-        ValueError: for a wanted one that is not known; ``where`` says where it was looked for.
+        ValueError: for a wanted notebook that is not known.
     """
     stems = list(known)
     for name in wanted:
@@ -142,25 +127,25 @@ def pick(known: Iterable[str], wanted: Sequence[str], where: str) -> list[str]:
 
 
 def literal(path: Path) -> str:
-    """A path for papermill, which takes braces for placeholders."""
+    """A path with its braces escaped, which papermill reads as placeholders."""
     return str(path.absolute()).replace("{", "{{").replace("}", "}}")
 
 
 def _kernel(threads: int | None, given: Mapping[str, str]) -> type[AsyncKernelManager]:
-    """A kernel of this interpreter, whatever kernel is registered as ``python3`` for the user.
+    """A kernel of this interpreter, independent of the user's kernel ``python3``.
 
     Args:
         threads: ``OMP_NUM_THREADS``, unless the user has set it.
-        given: Variables that are set in any case.
+        given: Environment variables that are always set.
     """
-    # Threads that wait actively steal time from the workers of small models.
+    # Threads that spin while they wait slow down the worker processes of small models.
     environment = {"OMP_WAIT_POLICY": "passive", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
     if threads is not None:
         environment["OMP_NUM_THREADS"] = str(threads)
     launcher = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     spec = KernelSpec(
-        # Else ipykernel 7 warns of each unencrypted connection (this one does not leave the
-        # machine) and of each interrupt that hurries its own end.
+        # ipykernel 7 would warn of each unencrypted connection (this one does not leave the
+        # machine) and of each interrupt during shutdown.
         argv=[*launcher, "--log-level=CRITICAL"],
         display_name="Python 3",
         language="python",
@@ -176,7 +161,7 @@ def _kernel(threads: int | None, given: Mapping[str, str]) -> type[AsyncKernelMa
 
 
 def _drop_progress(draft: Path) -> None:
-    """Keeps of each progress bar on stderr only its finished state."""
+    """Removes all states of progress bars on stderr but the last one of each bar."""
     nb = nbformat.read(draft, as_version=4)  # type: ignore[no-untyped-call]
     for output in (out for cell in nb.cells for out in cell.get("outputs", [])):
         if output.output_type == "stream" and output.name == "stderr":
@@ -185,7 +170,7 @@ def _drop_progress(draft: Path) -> None:
 
 
 def _last_started(draft: Path) -> int:
-    """Number of the code cell that was running when its kernel went away."""
+    """Number of the code cell that was running when its kernel died."""
     cells = nbformat.read(draft, as_version=4).cells  # type: ignore[no-untyped-call]
     states = [cell.metadata.papermill.status for cell in cells if cell.cell_type == "code"]
     return sum(state != "pending" for state in states)

@@ -1,10 +1,10 @@
-"""The reproduction report: one page of what a profile's notebooks gave, and of what it rests on."""
+"""The reproduction report: one HTML page with a profile's results, environment and cost."""
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -14,51 +14,61 @@ import jinja2
 import pandas as pd
 
 from leakrepro.evaluation.frames import readable
+from leakrepro.reproduction.record import RunRecord, StoreUse
 from leakrepro.reproduction.verdict import Verdict, compare_results, verdict
 from leakrepro.storage.atomic import write_atomically
 
 INDEX = "index.html"
 _OPEN_ROWS = 40  # longer tables are folded
-_MOST_ROWS = 1000  # and those beyond are linked alone
-_COST = ("samples", "tokens", "drawn", "drawn tokens")
+_MOST_ROWS = 1000  # longer tables are only linked
 
 
-def write_index(folder: Path, runs: Mapping[str, Mapping[str, Any]]) -> Path:
-    """Writes ``index.html``, the page of ``render_index``, and returns its path.
+def write_page(folder: Path, records: Mapping[str, RunRecord]) -> Path:
+    """Writes ``index.html``, the page of ``render_page``.
+
+    Args:
+        folder: Results of a profile.
+        records: Notebook stem -> its record, at least one.
+
+    Returns:
+        The path of ``index.html``.
 
     Raises:
         OSError: when the folder cannot be read or written.
     """
     path = folder / INDEX
-    write_atomically(path, render_index(folder, runs).encode())
+    write_atomically(path, render_page(folder, records).encode())
     return path
 
 
-def render_index(folder: Path, runs: Mapping[str, Mapping[str, Any]]) -> str:
-    """The report: a table of contents with verdicts, and a section a notebook.
+def render_page(folder: Path, records: Mapping[str, RunRecord]) -> str:
+    """The report: a table of contents with verdicts, and one section per notebook.
 
-    A section has the notebook's figures, its tables, ours against the published values, its cost
-    and its files. The figures are in the page, which needs no other file and no script.
+    A section has the notebook's figures, its tables, the comparison with published values, its cost
+    and links to its files. The figures are embedded; the page needs no other file and no script.
 
     A notebook's files are those in ``folder`` whose names begin with its stem, or with its stem
-    without the number; those of a failed one are left out, since they are of an earlier run.
+    without the number. Files of a failed notebook are left out, because an earlier run wrote them.
 
     Args:
         folder: Results of a profile.
-        runs: Notebook stem -> its record, as ``reproduction.runner.read_records`` gives it.
+        records: Notebook stem -> its record, at least one.
+
+    Returns:
+        The page as HTML.
 
     Raises:
         OSError: when the folder cannot be read.
     """
-    last = max(runs.values(), key=lambda run: str(run["started"]))
+    last = max(records.values(), key=lambda record: record.started)
     template = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     text = (resources.files("leakrepro") / "reproduction" / "page.html.jinja").read_text("utf-8")
     return template.from_string(text).render(
         name=folder.name,
-        pages=[_section(folder, stem, run) for stem, run in sorted(runs.items())],
-        environment=last["environment"],
+        sections=[_section(folder, stem, record) for stem, record in sorted(records.items())],
+        environment=last.environment,
         zip=zip,
     )
 
@@ -70,26 +80,36 @@ def files_of(folder: Path, stem: str) -> list[str]:
     return [name for name in names if name.startswith(prefixes)]
 
 
-def _section(folder: Path, stem: str, run: Mapping[str, Any]) -> dict[str, Any]:
-    failed = run["status"] != "ok"
+def _section(folder: Path, stem: str, record: RunRecord) -> dict[str, Any]:
+    failed = record.status != "ok"
     files = files_of(folder, stem)
     if failed:
         files = [name for name in files if name == f"{stem}.failed.ipynb"]
     values = None if failed else compare_results(folder, stem)
-    paper = Path(str(run["parameters"].get("profile"))).stem == "paper"
+    paper = Path(str(record.parameters.get("profile"))).stem == "paper"
     found = verdict(values, paper=paper, failed=failed)
-    # The plain name is the main figure.
+    # The main figure, whose name is the stem, comes first.
     figures = sorted((n for n in files if n.endswith(".png")), key=lambda n: Path(n).stem)
     return {
         "stem": stem,
-        "run": run,
+        "record": record,
         "title": _title(folder / f"{stem}{'.failed' if failed else ''}.ipynb", stem),
         "verdict": found,
-        "cost": {name: sum(each[name] for each in run["stores"].values()) for name in _COST},
+        "cost": _total(record.stores.values()),
         "files": files,
         "figures": {n: base64.b64encode((folder / n).read_bytes()).decode() for n in figures},
         "tables": [*_tables(folder, files), *_compared(found)],
     }
+
+
+def _total(stores: Iterable[StoreUse]) -> StoreUse:
+    uses = list(stores)
+    return StoreUse(
+        samples=sum(use.samples for use in uses),
+        tokens=sum(use.tokens for use in uses),
+        drawn=sum(use.drawn for use in uses),
+        drawn_tokens=sum(use.drawn_tokens for use in uses),
+    )
 
 
 def _title(notebook: Path, stem: str) -> str:
@@ -104,7 +124,7 @@ def _title(notebook: Path, stem: str) -> str:
 
 @dataclass(frozen=True)
 class _Table:
-    """A table as the page shows it: strings, folded away or open; ``words`` are left-aligned."""
+    """A table of strings as the page shows it; columns in ``words`` are left-aligned."""
 
     title: str
     columns: list[str]
@@ -120,7 +140,7 @@ class _Table:
         return cls(title, columns, words, text.astype(str).to_numpy().tolist(), unfolded)
 
     def side(self, column: str) -> str:
-        """Class of a column's cells."""
+        """CSS class of a column's cells."""
         return "words" if column in self.words else "number"
 
 
@@ -133,7 +153,7 @@ def _tables(folder: Path, files: Sequence[str]) -> Iterator[_Table]:
 
 
 def _wide(frame: pd.DataFrame) -> pd.DataFrame:
-    """Curves in long form with a column a k, and without what is the same in all rows."""
+    """Curves in long form with one column per k, without the columns that are constant."""
     if not {"model", "k", "leak@k"} <= set(frame):
         return frame
     keys = ["benchmark", "metric", "temperature", "top_p", "top_k", "n"]
@@ -148,7 +168,7 @@ def _wide(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _compared(found: Verdict) -> Iterator[_Table]:
-    """Ours and the published values: those that differ, open, and all, re-runs too."""
+    """Our values and the published ones: those that differ, open, then all, including re-runs."""
     if found.word not in ("agrees", "differs"):
         return
     shown = ["model", "what", "ours", "published", "difference", "tolerance", "checkpoint"]
@@ -159,6 +179,6 @@ def _compared(found: Verdict) -> Iterator[_Table]:
     own = found.values["checkpoint"] == ""
     outside = table[own & (table["agrees"] == "no")]
     if len(outside):
-        title = f"Beside the published values: {len(outside)} of {own.sum()} differ"
+        title = f"Comparison with published values: {len(outside)} of {own.sum()} differ"
         yield _Table.of(title, outside, digits=4, unfolded=True)
-    yield _Table.of("All values beside the published ones", table, digits=4, unfolded=False)
+    yield _Table.of("Comparison with published values: all values", table, digits=4, unfolded=False)

@@ -20,19 +20,19 @@ from leakrepro.unlearning.rule import Added
 def make_rules(
     profile: Profile | Sequence[Profile], benchmark: Benchmark, models: Mapping[str, Path]
 ) -> list[RuleResult]:
-    """RULE around each base method of a profile, and the controls that it asks for.
+    """Runs RULE around each base method of a profile, and the controls that the profile lists.
 
     What is there is reused. On this machine with the engine ``"hf"`` they run at the same time in
     ``profile.workers`` processes. Another engine, or Ray, is one resource for all of them: they run
     one after another, and each uses the profile's whole backend.
 
     Args:
-        profile: With a section ``rule``; several of one benchmark are run together.
-        benchmark: One world of the profile.
-        models: ``Original`` and ``Retrain``, as ``make_models`` returns them.
+        profile: A profile with a section ``rule``; several profiles of one benchmark run together.
+        benchmark: One of the profile's worlds.
+        models: The folders of ``Original`` and ``Retrain``, as ``make_models`` returns them.
 
     Returns:
-        The results, base methods in the profile's order, each followed by its controls.
+        One result per run: base methods in the profile's order, each followed by its controls.
 
     Raises:
         ValueError: for a profile without the section, and as ``rule``.
@@ -41,7 +41,7 @@ def make_rules(
     wanted: list[tuple[Profile, str, Added]] = []
     for each in profiles:
         if each.rule is None:
-            raise ValueError(f"profile {each.name!r} has no section `rule`")
+            raise ValueError(f"profile {each.name!r} does not have a section `rule`")
         for base in each.rule.bases:
             wanted.append((each, base, "leaks"))
             if base in each.rule.controls:
@@ -51,7 +51,7 @@ def make_rules(
     if backend.executor == "local" and backend.engine.name == "hf":
         workers, backend = backend.workers, dataclasses.replace(backend, workers=1)
     made: dict[int, RuleResult] = {}
-    # A control follows RULE's own rounds, so it waits for them.
+    # A control takes as many steps as RULE itself, so RULE runs first.
     for controls in (False, True):
         group = [i for i, (_, _, added) in enumerate(wanted) if (added != "leaks") is controls]
         results = local.run(
@@ -79,7 +79,7 @@ def _rule_of(
     backend: Backend,
     progress: Progress,
 ) -> RuleResult:
-    """One task of ``make_rules``, in a worker."""
+    """One task of ``make_rules``, run by a worker."""
     assert profile.rule is not None
     return rule(
         original,

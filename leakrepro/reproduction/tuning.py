@@ -1,12 +1,11 @@
-"""Chooses the options of a profile's unlearning methods on worlds that are never reported.
+"""Choose the options of a profile's unlearning methods on validation seeds (``leakrepro tune``).
 
-Run as ``python -m leakrepro.reproduction.tuning embedded``, for one of its studies with
-``--study``. The choice looks at greedy answers alone, as someone would who does not know leak@k:
-among the settings that keep the retain score, the one whose greedy leak is closest to Retrain's.
-What sampling then brings to light had no say in it.
+The validation seeds are never reported. The options of a method are chosen by greedy answers only,
+as is common without leak@k: among the settings that keep the retain score, the one whose greedy
+leak is closest to Retrain's. Leaks that only sampling shows do not influence the choice.
 
-``--rule`` chooses the options of RULE's rounds, which is about sampling: among the settings that
-keep the base method's retain score, the one that leaks least at the largest k after the last round.
+The options of RULE's rounds are chosen by sampling: among the settings that keep the base method's
+retain score, the one that leaks least at the largest k after the last round.
 """
 
 from __future__ import annotations
@@ -15,39 +14,42 @@ import dataclasses
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import pandas as pd
-import typer
 
 from leakrepro.benchmarks import Benchmark, load_benchmark
 from leakrepro.metrics import load_metric
 from leakrepro.profiles.models import make_models
-from leakrepro.profiles.schema import ModelSpec, Profile, Trained, Unlearned, load_profile
+from leakrepro.profiles.schema import ModelSpec, Profile, Trained, Unlearned
 from leakrepro.reproduction.rules import make_rules
 from leakrepro.sampling import sample
 
 Setting = dict[str, Any]
-_RULE_N = 64  # samples a prompt: enough to rank RULE's settings, in a third of the time
+_RULE_N = 64  # samples per prompt: enough to rank RULE's settings, in a third of the time
 
 
 def tune(profile: Profile) -> pd.DataFrame:
-    """Unlearns with every setting of the profile's grids in every tuning world.
+    """Unlearns with every setting of the profile's grids on every validation seed.
 
-    Models and samples are reused, so that an interrupted call goes on where it stopped.
+    Models and samples are reused, so an interrupted call continues where it stopped.
+
+    Args:
+        profile: A profile with a section ``tuning``.
 
     Returns:
-        One row a model, setting and world: ``model``, ``world``, ``setting``, ``greedy leak`` and
-        ``retain score`` (headline metric, greedy, means over prompts), ``from Retrain``: the
-        greedy leak's distance from Retrain's in that world, and ``retain kept``: the retain score
-        as a share of Original's.
+        One row per model, setting and seed: ``model``, ``world`` (the benchmark with its seed),
+        ``setting``, ``greedy leak`` and ``retain score`` (primary metric, greedy, means over
+        prompts), ``from Retrain``: distance from Retrain's greedy leak on that seed, and ``retain
+        kept``: the retain score as a share of Original's.
 
     Raises:
-        ValueError: when the profile has no tuning section or a grid for no unlearned model.
+        ValueError: for a profile without a section ``tuning``, and for a grid of a model that the
+            profile does not unlearn.
     """
     tuning = profile.tuning
     if tuning is None:
-        raise ValueError(f"profile {profile.name!r} has no section `tuning`")
+        raise ValueError(f"profile {profile.name!r} does not have a section `tuning`")
     variants: dict[str, tuple[str, Setting, ModelSpec]] = {
         "Original": ("Original", {}, Trained(train="full")),
         "Retrain": ("Retrain", {}, Trained(train="retain")),
@@ -81,24 +83,30 @@ def tune(profile: Profile) -> pd.DataFrame:
 
 
 def tune_rules(profile: Profile) -> pd.DataFrame:
-    """Runs RULE with every setting of the profile's grids in every tuning world.
+    """Runs RULE with every setting of the profile's grids on every validation seed.
+
+    Args:
+        profile: A profile with sections ``rule`` and ``tuning.rule_grids``.
 
     Returns:
-        One row a base method, setting and world: ``model``, ``world``, ``setting``, ``leak``
-        (leak@k of the headline metric at the largest k, searched prompts), ``base leak`` (the same
-        before RULE), and ``retain loss`` and ``sampled retain loss``: what the last round has lost
-        of the base method's retain score, greedy and sampled.
+        One row per base method, setting and seed: ``model``, ``world`` (the benchmark with its
+        seed), ``setting``, ``leak`` (leak@k of the primary metric at the largest k, on the prompts
+        that are searched), ``base leak`` (the same before RULE), and ``retain loss`` and ``sampled
+        retain loss``: the base method's retain score less that of the last round, greedy and
+        sampled.
 
     Raises:
-        ValueError: when the profile has no tuning section or no section ``rule``.
+        ValueError: for a profile without these sections.
     """
     tuning, section = profile.tuning, profile.rule
     if tuning is None or section is None or not tuning.rule_grids:
-        raise ValueError(f"profile {profile.name!r} has no sections `rule` and `tuning.rule_grids`")
+        raise ValueError(
+            f"profile {profile.name!r} does not have sections `rule` and `tuning.rule_grids`"
+        )
     rows = []
     for world in tuning.worlds:
         benchmark = load_benchmark(profile.benchmark, **(profile.benchmark_options | world))
-        benchmark = dataclasses.replace(benchmark, held_out=())  # not looked at
+        benchmark = dataclasses.replace(benchmark, held_out=())  # not needed for the choice
         decoding = profile.decoding.replace(n=_RULE_N)
         k = tuple(k for k in profile.k if k <= _RULE_N)
         models = make_models(profile, benchmark)
@@ -140,11 +148,11 @@ def choose_rules(trials: pd.DataFrame, max_retain_loss: float) -> pd.DataFrame:
 
     Args:
         trials: From ``tune_rules``.
-        max_retain_loss: Largest mean loss allowed, greedy and sampled. Where no setting keeps to
-            it, the one that loses least is taken.
+        max_retain_loss: Largest mean loss allowed, greedy and sampled. If every setting loses more,
+            the one that loses least is chosen.
 
     Returns:
-        One row a base method.
+        One row per base method.
     """
     means = trials.groupby(["model", "setting"], sort=False).mean(numeric_only=True).reset_index()
     means["loss"] = means[["retain loss", "sampled retain loss"]].max(axis=1)
@@ -161,13 +169,14 @@ def choose(trials: pd.DataFrame, min_retain: float) -> pd.DataFrame:
 
     Args:
         trials: From ``tune``.
-        min_retain: Smallest ``retain kept`` allowed, in every world.
+        min_retain: Smallest ``retain kept`` allowed on every validation seed, in [0, 1].
 
     Returns:
-        One row a model: the setting with its mean leak and distance and smallest ``retain kept``.
+        One row per model: the setting, its mean leak, its mean distance and its smallest ``retain
+        kept``.
 
     Raises:
-        ValueError: when no setting of a model keeps enough.
+        ValueError: when every setting of a model keeps less.
     """
     trials = trials[~trials["model"].isin(["Original", "Retrain"])]
     means = trials.groupby(["model", "setting"], sort=False).agg(
@@ -209,26 +218,3 @@ def _greedy(model: Path, benchmark: Benchmark, profile: Profile) -> tuple[float,
     scores = metric.score(answers.prompts, answers.texts).values
     count = len(benchmark.forget)
     return float(scores[:count].mean()), float(scores[count:].mean())
-
-
-def main(
-    profile: Annotated[str, typer.Argument(help="Name or path of a profile.")],
-    output: Annotated[Path | None, typer.Option(help="Write all trials there, as CSV.")] = None,
-    study: Annotated[str | None, typer.Option(help="One of its studies instead.")] = None,
-    rule: Annotated[bool, typer.Option(help="Tune RULE's rounds, not the methods.")] = False,
-) -> None:
-    """Tune a profile's unlearning methods and print the chosen settings."""
-    loaded = load_profile(profile, study=study)
-    trials = tune_rules(loaded) if rule else tune(loaded)
-    if output is not None:
-        trials.to_csv(output, index=False, float_format="%.4f")
-    assert loaded.tuning is not None
-    if rule:
-        chosen = choose_rules(trials, loaded.tuning.max_retain_loss)
-    else:
-        chosen = choose(trials, loaded.tuning.min_retain)
-    typer.echo(chosen.to_string(index=False))
-
-
-if __name__ == "__main__":
-    typer.run(main)

@@ -1,4 +1,4 @@
-"""Whether what a notebook's results follow from is still what it was, so that it need not run."""
+"""Decide whether a notebook is up to date."""
 
 from __future__ import annotations
 
@@ -11,16 +11,21 @@ from typing import Any
 import leakrepro
 from leakrepro import info
 from leakrepro.profiles.schema import Profile
+from leakrepro.reproduction.record import RunRecord
 from leakrepro.storage.keys import digest
 
 Basis = dict[str, str]
 
 
 def basis_of(settings: Profile) -> Basis:
-    """Digests of all but files of data that the results of a profile follow from, by their names.
+    """Digests of everything except data files that determines a profile's results.
 
-    ``package``: every file of the installed package; ``environment``: what ``leakrepro info``
-    tells, and which benchmark files are read.
+    Args:
+        settings: The profile.
+
+    Returns:
+        ``package``: digest of every file of the installed package; ``environment``: of what
+        ``leakrepro info`` prints and of ``LEAKREPRO_DATA``; ``profile``: of the profile's values.
     """
     return {
         "package": _package(),
@@ -30,7 +35,7 @@ def basis_of(settings: Profile) -> Basis:
 
 
 def with_notebook(basis: Basis, notebook: Path, parameters: Mapping[str, Any]) -> Basis:
-    """The basis of one notebook: its own file and its parameters too."""
+    """The basis with the digests of one notebook's file and parameters."""
     return {
         **basis,
         "notebook": hashlib.blake2b(notebook.read_bytes(), digest_size=16).hexdigest(),
@@ -39,10 +44,10 @@ def with_notebook(basis: Basis, notebook: Path, parameters: Mapping[str, Any]) -
 
 
 def stamp(path: Path) -> str | None:
-    """Size and time of a file, or of all files below a folder; None for what is not there.
+    """Size and modification time of a file, or of all files below a folder; None if it is missing.
 
-    As ``make`` does it: contents are not read, which for samples of the paper's size takes minutes.
-    ``leakrepro verify`` reads them.
+    Contents are not read, because reading samples of the paper's size takes minutes. ``leakrepro
+    verify`` reads them.
     """
     if path.is_dir():
         files = sorted(file for file in path.rglob("[!.]*") if file.is_file())
@@ -54,21 +59,20 @@ def stamp(path: Path) -> str | None:
     return f"{state.st_size}-{state.st_mtime_ns}"
 
 
-def what_changed(record: Mapping[str, Any], basis: Basis, home: Path) -> str | None:
-    """Why a notebook has to run again; None when nothing has changed.
+def what_changed(record: RunRecord, basis: Basis, home: Path) -> str | None:
+    """The reason why a notebook has to run again; None when it is up to date.
 
     Args:
-        record: Of its last run, from ``reproduce.read_records``. ``record["files"]`` maps paths,
-            seen from ``home``, to their stamps; an empty one asks only that the file is there.
-        basis: From ``with_notebook``.
-        home: ``LEAKREPRO_HOME``.
+        record: The notebook's last run.
+        basis: The notebook's basis now, from ``with_notebook``.
+        home: ``LEAKREPRO_HOME``, to which the paths of the record are relative.
     """
-    if record["status"] != "ok":
+    if record.status != "ok":
         return "its last run failed"
     for name, value in basis.items():
-        if record["basis"].get(name) != value:
+        if record.basis.get(name) != value:
             return f"the {name} changed"
-    for path, kept in record["files"].items():
+    for path, kept in record.files.items():
         now = stamp(home / path)
         if now is None:
             return f"{path} is missing"

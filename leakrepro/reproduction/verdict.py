@@ -1,4 +1,4 @@
-"""Ours beside what was published, and whether draws alone explain what is between them."""
+"""Compare our values with the published ones; decide whether sampling explains the difference."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Verdict:
     Attributes:
         word: ``"agrees"``, ``"differs"``, ``"nothing published"``, ``"other models"`` (than the
             paper's) or ``"failed"``.
-        values: One row a value: model, what, ours, published, difference, tolerance, agrees,
+        values: One row per value: model, what, ours, published, difference, tolerance, agrees,
             checkpoint.
     """
 
@@ -44,31 +44,34 @@ class Verdict:
 
 
 def verdict(values: pd.DataFrame | None, *, paper: bool = True, failed: bool = False) -> Verdict:
-    """The verdict on a notebook.
+    """Compares a notebook's values with the published ones.
 
     A value agrees when |ours - published| <= z sqrt(noise^2 + stderr^2) + precision, with
 
-    - noise: standard deviation of the published value under other generation seeds. The authors
-      published 24 seeds of GradDiff (.0011 at k = 1 to .0066 at k = 128); where our standard error,
-      brought to their 200 samples a prompt, is larger, it is that;
-    - stderr: standard error of ours under new draws of the same prompts (the interval
-      ``"samples"`` of ``leak_at_k``); where it is not known, it is the noise;
-    - precision: how far off the published value may have been read;
-    - z: such that all m values of a notebook agree with a probability of at least .99 when nothing
-      but draws differs (Bonferroni: 2.6 for one value, 3.8 for 64).
+    - noise: standard deviation of the published value over generation seeds. The authors published
+      24 seeds of GradDiff (.0011 at k = 1 to .0066 at k = 128). Our standard error, scaled to their
+      200 samples per prompt, replaces it where it is larger;
+    - stderr: standard error of our value under new samples of the same prompts (the interval
+      ``"samples"`` of ``leak_at_k``); the noise where it is not known;
+    - precision: largest error with which the published value was read;
+    - z: chosen so that all m values of a notebook agree with a probability of at least .99 when
+      only the samples differ (Bonferroni: 2.6 for one value, 3.8 for 64).
 
-    All of the paper's own values must agree. Values of a re-run on other weights stand in the table
-    with their ``checkpoint`` and do not count. Models that were trained here differ by their
-    training too, which the tolerance does not hold.
+    All of the paper's own values must agree. Values of a re-run on other weights are in the table
+    with their ``checkpoint`` and do not count. Models that were trained here also differ by their
+    training, which the tolerance does not include.
 
     Args:
         values: Columns model, what, ours, published, stderr, noise, precision, checkpoint; None
-            where nothing is published about the notebook's topic.
+            when nothing is published about the notebook's topic.
         paper: Whether the models are the paper's.
         failed: Whether the notebook failed.
+
+    Returns:
+        The verdict with the table of values.
     """
     table = pd.DataFrame(columns=_COLUMNS) if values is None else values
-    # Columns without rows have no type.
+    # Columns without rows do not have a type.
     table = table.astype(dict.fromkeys(_NUMBERS, float)).astype({"checkpoint": str})
     z = stats.norm.isf((1 - _CONFIDENCE) / (2 * max(len(table), 1)))
     table["difference"] = table["ours"] - table["published"]
@@ -90,18 +93,22 @@ def verdict(values: pd.DataFrame | None, *, paper: bool = True, failed: bool = F
 
 
 def seed_noise(k: ArrayLike) -> NDArray[np.float64]:
-    """Standard deviation of leak@k over the authors' 24 seeds, linear in log k between theirs."""
+    """Standard deviation of leak@k over the authors' 24 seeds, interpolated linearly in log k."""
     spread = published_spread()
     at = np.log2(np.asarray(k, dtype=float))
     return np.asarray(np.interp(at, np.log2(spread["k"]), spread["std"]))
 
 
 def compare_results(folder: Path, stem: str) -> pd.DataFrame | None:
-    """A notebook's values and the published ones, from the tables that it wrote.
+    """A notebook's values next to the published ones, from the tables that it wrote.
+
+    Args:
+        folder: Results of a profile.
+        stem: The notebook.
 
     Returns:
-        What ``verdict`` takes; no rows where the tables hold none of the published models, None for
-        a notebook of whose topic nothing is published.
+        The argument ``values`` of ``verdict``: without rows if the tables do not contain published
+        models, None if nothing is published about the notebook's topic.
     """
     if stem not in _TOPICS:
         return None
@@ -143,7 +150,7 @@ def _rounds(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _histogram(table: pd.DataFrame) -> pd.DataFrame:
-    """Prompts by leaking samples. A count of prompts, each there or not, varies by its root."""
+    """Prompts by leaking samples; the standard deviation of a count is its square root."""
     if "ours, sampled" not in table:
         return pd.DataFrame()
     ours, theirs = table["ours, sampled"], table["sampled"]
@@ -163,8 +170,10 @@ def _histogram(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _spread(table: pd.DataFrame) -> pd.DataFrame:
-    """Mean and standard deviation over seeds; of m normal values they vary by s / sqrt(m) and
-    s / sqrt(2 (m - 1))."""
+    """Mean and standard deviation over seeds, of m normal values.
+
+    Their standard errors are s / sqrt(m) and s / sqrt(2 (m - 1)).
+    """
     if not {"benchmark", "model", "metric"} <= set(table):
         return pd.DataFrame()
     ours = table[table["benchmark"].str.startswith(_TOFU) & table["metric"].map(_is_es)]
@@ -188,7 +197,7 @@ def _is_es(metric: str) -> bool:
 
 
 _TOFU = "tofu forget10 paraphrased_question"
-# Notebook -> ending of the table that holds its values, and how they are compared.
+# Notebook -> suffix of the table that has its values, and the function that compares them.
 _TOPICS: Mapping[str, tuple[str, Callable[[pd.DataFrame], pd.DataFrame]]] = {
     "01_leak_curves": (".published", _curves),
     "03_rule_trajectories": ("", _rounds),

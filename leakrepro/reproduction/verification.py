@@ -1,4 +1,4 @@
-"""``verify``: every stored sample scored again, every table derived again, nothing drawn."""
+"""``verify``: score every stored sample again and derive every table again, without sampling."""
 
 from __future__ import annotations
 
@@ -16,18 +16,20 @@ from typing import Any
 
 from leakrepro.errors import StoreError
 from leakrepro.profiles.schema import load_profile
-from leakrepro.reproduction.notebook import Run, execute, pick
-from leakrepro.reproduction.page import INDEX, files_of, render_index
-from leakrepro.reproduction.runner import overrides, read_records, run_name
+from leakrepro.reproduction.notebook import execute, pick
+from leakrepro.reproduction.page import INDEX, files_of, render_page
+from leakrepro.reproduction.record import RunRecord, read_records
+from leakrepro.reproduction.runner import overrides, run_name
 from leakrepro.sampling.digests import changed_samples, digest_file
 from leakrepro.sampling.store import open_store
 from leakrepro.storage import paths
+from leakrepro.storage.provenance import Kind, Note
 
 TOLERANCE = 1e-12
-# Columns of wall time, which no second run repeats, hold this word in their name.
+# The names of columns of wall time contain this word; a second run does not reproduce them.
 _WALL_TIME = re.compile(r"\bseconds\b")
 _RESTORE = "`leakrepro reproduce` restores it"
-_NAMED = 20  # differences of one file that are named one by one
+_NAMED = 20  # differences of one file that are listed; the others are counted
 
 
 @dataclass(frozen=True)
@@ -37,10 +39,11 @@ class Verification:
     Attributes:
         results: Folder of the results that were verified.
         notebooks: Stems of the notebooks whose tables were derived again.
-        stores: Sample stores that were checked.
-        samples: Samples in them, each compared with its digest and scored again.
-        cells: Cells of tables that were compared.
-        differences: What differs, one sentence each; empty when everything agrees.
+        stores: Number of sample stores that were checked.
+        samples: Number of samples in these stores; each is compared with its digest and scored
+            again.
+        cells: Number of table cells that were compared.
+        differences: One sentence per difference; empty when everything agrees.
     """
 
     results: Path
@@ -52,7 +55,7 @@ class Verification:
 
     @property
     def agrees(self) -> bool:
-        """Whether nothing differs."""
+        """Whether there is no difference."""
         return not self.differences
 
     def __str__(self) -> str:
@@ -70,25 +73,25 @@ def verify(
     jobs: int | None = None,
     parameters: Mapping[str, Any] | None = None,
 ) -> Verification:
-    """Verifies the results of a profile from the samples that they rest on.
+    """Verifies the results of a profile from the stored samples.
 
-    1. Every stored sample is held against the digest that ``reproduce`` kept of it when it was
-       drawn or first used. A changed one is named by shard, prompt and index.
-    2. The kept notebooks are executed again, each in a new process, into an empty folder. They may
-       neither sample nor train; every score is made anew and held against the kept one (a model
-       that reads a text among others rounds differently: the same to 1e-5 is the same, and the kept
-       one goes on). Answers of an LLM judge are samples too: they are read as they are.
+    1. Every stored sample is compared with the digest that ``reproduce`` kept when the sample was
+       drawn or first used. A changed sample is named by shard, prompt and index.
+    2. The executed notebooks are executed again, each in a new process, into an empty folder. They
+       may neither sample nor train. Every score is computed again and compared with the kept one.
+       The rounding of a model-based metric depends on the batch, so a difference of up to 1e-5 is
+       accepted and the kept score is used. Answers of an LLM judge are samples and are only read.
     3. Every cell of every table must be the same text, or the same number to 1e-12. Columns of wall
-       time (``seconds`` in their name) are left out.
-    4. Where all this agrees, the report must be the one that these results give.
+       time (with ``seconds`` in their name) are left out.
+    4. If all this agrees, the report must be the page that these results give.
 
-    Nothing of the results, samples or models is changed.
+    Results, samples and models are not changed.
 
     Args:
-        profile: As for ``leakrepro reproduce``.
-        only: Notebooks to verify, by stem or number; all that have results by default.
-        jobs: Notebooks at the same time; None for as many as the profile says.
-        parameters: Those that the results were made with.
+        profile: Name or path of the profile, as for ``leakrepro reproduce``.
+        only: Notebooks to verify, by stem or number; by default all that have results.
+        jobs: Number of notebooks that run at the same time; None: as the profile says.
+        parameters: Notebook parameters that the results were made with.
 
     Raises:
         ValueError: for an unknown profile or notebook, and when there are no results.
@@ -109,7 +112,7 @@ def verify(
     }
 
     differences: list[str] = []
-    stores = {path for record in records.values() for path in record["stores"]}
+    stores = {path for record in records.values() for path in record.stores}
     broken = {}
     for path in sorted(stores):
         try:
@@ -118,17 +121,17 @@ def verify(
             broken[path] = str(error)
             differences.append(f"samples: {error}; {_RESTORE}")
 
-    derivable: dict[Path, dict[str, Any]] = {}
+    derivable: dict[Path, Mapping[str, Any]] = {}
     for stem, record in records.items():
         notebook = results / f"{stem}.ipynb"
-        if record["status"] != "ok":
-            differences.append(f"{stem}: its last run failed, so it has no results")
+        if record.status != "ok":
+            differences.append(f"{stem}: its last run failed, so it does not have results")
         elif not notebook.exists():
             differences.append(f"{stem}: {notebook} is missing; {_RESTORE}")
-        elif "run" not in record["parameters"]:
-            differences.append(f"{stem}: it has no parameter `run`, so it cannot write elsewhere")
-        elif not broken.keys() & record["stores"].keys():
-            derivable[notebook] = record["parameters"]
+        elif "run" not in record.parameters:
+            differences.append(f"{stem}: without a parameter `run` it cannot write elsewhere")
+        elif not broken.keys() & record.stores.keys():
+            derivable[notebook] = record.parameters
 
     cells = 0
     with tempfile.TemporaryDirectory(prefix="leakrepro-verify-") as scratch:
@@ -137,26 +140,26 @@ def verify(
         run_one = partial(
             execute, output=folder, threads=settings.threads, quiet=jobs > 1, stored_only=True
         )
-        given = [parameters | {"run": str(folder)} for parameters in derivable.values()]
+        given = [{**parameters, "run": str(folder)} for parameters in derivable.values()]
         with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
             runs = list(pool.map(run_one, derivable, given))
-        for run in runs:
-            differences += _check_run(run, records[run.stem])
+        for run, notes in runs:
+            differences += _check_run(run, notes, records[run.stem])
             if not run.error:
                 compared, found = _compare_tables(results, folder, run.stem)
                 cells += compared
                 differences += found
     page = results / INDEX
     if not differences and (
-        not page.exists() or page.read_text(encoding="utf-8") != render_index(results, everything)
+        not page.exists() or page.read_text(encoding="utf-8") != render_page(results, everything)
     ):
         differences.append(f"{page} is not the report of these results; {_RESTORE}")
-    samples = {path: each for r in records.values() for path, each in r["stores"].items()}
+    uses = {path: use for record in records.values() for path, use in record.stores.items()}
     return Verification(
         results=results,
-        notebooks=tuple(run.stem for run in runs),
+        notebooks=tuple(run.stem for run, _ in runs),
         stores=len(stores) - len(broken),
-        samples=sum(each["samples"] for path, each in samples.items() if path not in broken),
+        samples=sum(use.samples for path, use in uses.items() if path not in broken),
         cells=cells,
         differences=tuple(dict.fromkeys(differences)),
     )
@@ -167,7 +170,7 @@ def _check_samples(results: Path, path: Path) -> list[str]:
     store = open_store(path)
     file = digest_file(results, store)
     if not file.exists():
-        raise StoreError(f"there are no digests of {path}: {file} is missing")
+        raise StoreError(f"the digests of {path} are missing: {file} does not exist")
     changed = list(changed_samples(store, file))
     named = [
         f"{each.shard}: sample {each.sample} of prompt {each.prompt_id!r} was changed"
@@ -178,19 +181,21 @@ def _check_samples(results: Path, path: Path) -> list[str]:
     return named
 
 
-def _check_run(run: Run, record: Mapping[str, Any]) -> list[str]:
-    """What an execution itself tells: its failure, other stores, other scores."""
+def _check_run(run: RunRecord, notes: Sequence[Note], record: RunRecord) -> list[str]:
+    """Differences that an execution itself shows: its failure, other stores, other scores."""
     if run.error:
-        # The second line names the failed copy, which is gone by now.
+        # The second line names the failed copy, which has been deleted.
         return [f"{run.stem}: it could not be derived again: {run.error.splitlines()[0]}"]
     home = paths.home().absolute()
-    known = {str(home / path) for path in record["stores"]}
-    other = sorted({note["store"] for note in run.notes if "store" in note} - known)
-    found = [f"{run.stem}: it rests on samples without digests, {path}" for path in other]
-    scores = [note for note in run.notes if "score" in note]
+    known = {home / path for path in record.stores}
+    used = {note.path for note in notes if note.kind == Kind.STORE and note.path.exists()}
+    found = [
+        f"{run.stem}: it uses samples without digests, {path}" for path in sorted(used - known)
+    ]
+    scores = [note for note in notes if note.kind == Kind.CHANGED_SCORE]
     found += [
-        f"{note['score']}: the score of {note['key']} is {note['kept']}, and {note['made']} when "
-        "made again"
+        f"{note.path}: the score of {note.key} is {note.kept}, and {note.computed} when computed "
+        "again"
         for note in scores[:_NAMED]
     ]
     if len(scores) > _NAMED:
@@ -199,13 +204,13 @@ def _check_run(run: Run, record: Mapping[str, Any]) -> list[str]:
 
 
 def _compare_tables(results: Path, derived: Path, stem: str) -> tuple[int, list[str]]:
-    """Cells compared, and differences of a notebook's tables."""
+    """Number of compared cells, and the differences of a notebook's tables."""
     kept, new = (
         {name for name in files_of(folder, stem) if name.endswith(".csv")}
         for folder in (results, derived)
     )
     found = [f"{results / name} is missing; {_RESTORE}" for name in sorted(new - kept)]
-    found += [f"{results / name} is not derived any more" for name in sorted(kept - new)]
+    found += [f"{results / name} is not written when derived again" for name in sorted(kept - new)]
     cells = 0
     for name in sorted(kept & new):
         ours, theirs = _read(results / name), _read(derived / name)

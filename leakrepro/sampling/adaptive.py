@@ -19,6 +19,7 @@ from leakrepro.metrics.base import CoreMetric
 from leakrepro.metrics.registry import Metric, load_metric
 from leakrepro.sampling.store import Identity, SampleStore, open_store, prompts_hash
 from leakrepro.stats.adaptive import AdaptivePlan, PilotPlan, Plan
+from leakrepro.storage import provenance
 from leakrepro.storage.atomic import locked, write_atomically
 from leakrepro.storage.keys import digest
 from leakrepro.types import Prompt
@@ -128,6 +129,7 @@ def open_rounds(folder: Path) -> tuple[Plan, tuple[Prompt, ...], tuple[SampleSto
     Raises:
         StoreError: when a round is missing or damaged.
     """
+    provenance.note_file(folder / PLAN)
     try:
         content = json.loads((folder / PLAN).read_text(encoding="utf-8"))
         fields = dict(content["plan"])
@@ -167,6 +169,7 @@ def _claimed(asked: Asked, folder: Path) -> Iterator[None]:
 
 def _write(asked: Asked, folder: Path, rounds: Sequence[str] | None) -> None:
     content = asked.to_json() | ({} if rounds is None else {"rounds": list(rounds)})
+    provenance.note_file(folder / PLAN)
     write_atomically(folder / PLAN, (json.dumps(content, indent=1) + "\n").encode())
 
 

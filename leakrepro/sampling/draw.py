@@ -117,7 +117,6 @@ def sample(
     def fill(target: SampleStore) -> int:
         if target.is_complete():
             target.check()
-            provenance.note(store=target.path, drawn=[])
             return 0
         provenance.require_stored(f"samples in the store {target.path}")
         with target.writing():
@@ -126,9 +125,7 @@ def sample(
                 (source.model, options, target.plan[i], target.identity.decoding, logits_processors)
                 for i in missing
             ]
-            drawn = _fill(target, missing, tasks, backend, options.gpus)
-        provenance.note(store=target.path, drawn=missing)
-        return drawn
+            return _fill(target, missing, tasks, backend, options.gpus)
 
     # The model stays loaded from shard to shard and round to round, and no longer.
     with contextlib.ExitStack() as stack:
@@ -142,7 +139,6 @@ def sample(
         asked = adaptive.Asked(plan, core, identity, prompts, made_with)
         folder = Path(store) if store is not None else home / asked.key[:16]
         stores, drawn = adaptive.draw(asked, folder, fill)
-        provenance.note(read=folder)
         most = decoding.replace(n=plan.cap)
         return Samples(prompts, most, folder, identity.weights, stores, drawn, plan)
 

@@ -15,7 +15,6 @@ import pyarrow as pa
 from leakrepro.sampling import adaptive
 from leakrepro.sampling.store import SampleStore, open_store
 from leakrepro.stats.adaptive import Plan
-from leakrepro.storage import provenance
 from leakrepro.types import Decoding, Prompt
 
 if TYPE_CHECKING:
@@ -139,7 +138,6 @@ def read_samples(path: str | Path) -> Samples:
         StoreError: when the folder is no store, or an unfinished or damaged one.
     """
     path = Path(path)
-    provenance.note(read=path)
     if (path / adaptive.PLAN).exists():
         plan, prompts, stores = adaptive.open_rounds(path)
         last = stores[-1].identity

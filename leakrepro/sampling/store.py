@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from leakrepro.errors import StoreError
+from leakrepro.storage import provenance
 from leakrepro.storage.atomic import locked, write_atomically
 from leakrepro.storage.keys import digest, fields
 from leakrepro.types import Decoding, Prompt, check_prompts
@@ -163,7 +164,7 @@ class SampleStore:
         return (self.path / MANIFEST).exists() and not self.missing()
 
     def check(self) -> None:
-        """Checks manifest and names; what the shards hold is checked when it is read.
+        """Opens the store for reading: checks manifest and names; shards are checked when read.
 
         Raises:
             StoreError: for a store of something else, a file that does not belong, and a shard
@@ -176,6 +177,7 @@ class SampleStore:
                 f"{self.shard_path(missing[0])} is missing: the store is unfinished, sample again "
                 "to go on"
             )
+        provenance.note_store(self.path)
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
@@ -198,7 +200,10 @@ class SampleStore:
                 leftover.unlink(missing_ok=True)
             lock = stack.pop_all()
         with lock:
+            missing = self.missing()
             yield
+            if not self.missing():
+                provenance.note_store(self.path, missing)
 
     def write(self, index: int, table: pa.Table) -> None:
         """Writes one shard; inside ``writing`` only.

@@ -49,7 +49,9 @@ def check_scores(scores: Scores | ArrayLike | Iterable[ArrayLike]) -> Scores:
         raise ValueError("scores are empty: leak@k needs at least one prompt")
     if np.any(checked.counts == 0):
         i = int(np.argmin(checked.counts))
-        raise ValueError(f"prompt {i} has no samples; sample it again, or drop it explicitly")
+        raise ValueError(
+            f"prompt {i} does not have samples; sample it again, or drop it explicitly"
+        )
     bad = ~((checked.values >= 0) & (checked.values <= 1))  # also true for nan
     if np.any(bad):
         at = int(np.argmax(bad))

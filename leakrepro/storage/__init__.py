@@ -1,4 +1,4 @@
-"""Bytes and names: where files lie, how they are written, what names them."""
+"""Files and their names: paths, content keys, crash-safe writing, provenance log."""
 
 from leakrepro.storage import paths
 

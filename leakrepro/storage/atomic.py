@@ -1,4 +1,4 @@
-"""Writing that survives a crash: a final name always has complete content."""
+"""Crash-safe writing: a file or folder under its final name is always complete."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MARKER = "complete.json"
 
 
 def sync(path: Path) -> None:
-    """Forces a file, or a folder's list of names, to the disk."""
+    """Flushes a file, or a folder's list of names, to the disk (fsync)."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -22,15 +22,19 @@ def sync(path: Path) -> None:
 
 
 def temporary(path: Path) -> Path:
-    """The name under which this process prepares ``path``, in the same folder."""
+    """The temporary name under which this process prepares ``path``, in the same folder."""
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Writes ``data`` under a temporary name and renames: a kill leaves the old file or the new.
+    """Writes a file under a temporary name and renames it, so a kill leaves the old or new file.
+
+    Args:
+        path: The file.
+        data: Its new content.
 
     Raises:
-        OSError: when the disk is full or the folder not writable; nothing is left behind then.
+        OSError: when the disk is full or the folder is not writable; no temporary file remains.
     """
     draft = temporary(path)
     try:
@@ -45,7 +49,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def seal(folder: Path) -> None:
-    """Forces a folder's files to the disk and marks it complete: the last thing before a rename."""
+    """Flushes a folder's files to the disk and marks it complete; the last step before a rename."""
     sizes = {
         str(file.relative_to(folder)): file.stat().st_size
         for file in sorted(folder.rglob("*"))
@@ -58,7 +62,7 @@ def seal(folder: Path) -> None:
 
 
 def is_sealed(folder: str | Path) -> bool:
-    """Whether ``seal`` finished with a folder and every file is still there, at its size."""
+    """Whether ``seal`` completed a folder and every file still exists with the same size."""
     folder = Path(folder)
     try:
         sizes: dict[str, int] = json.loads((folder / MARKER).read_text(encoding="utf-8"))
@@ -69,10 +73,10 @@ def is_sealed(folder: str | Path) -> bool:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """An advisory lock on a folder that ends with its process, however that ends."""
+    """An advisory lock on a folder; the system releases it when the process ends for any reason."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        # Some network file systems lock no folders; there a second writer repeats the work.
+        # Some network file systems cannot lock folders; a second writer then repeats the work.
         with contextlib.suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

@@ -1,4 +1,4 @@
-"""Content keys: what is made from the same things has the same name."""
+"""Content keys: a hash of all inputs that determine an artifact."""
 
 from __future__ import annotations
 
@@ -14,26 +14,30 @@ from leakrepro.types import Prompt
 def digest(value: Any) -> str:
     """32 hexadecimal digits of blake2b-128 over the canonical JSON of ``value``.
 
-    Dataclasses count as their fields and tuples as lists.
+    Args:
+        value: A value that JSON can hold. Dataclasses are hashed as their fields, tuples as lists.
 
     Raises:
-        TypeError: for what JSON cannot hold; a key must not depend on a memory address.
+        TypeError: for any other value, because its text might contain a memory address.
     """
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=fields)
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 def pairs_digest(prompts: Iterable[Prompt]) -> str:
-    """Digest of questions with their answers, in order: what a training set is."""
+    """Digest of a training set: questions with their answers, in order."""
     return digest([[list(map(dict, p.messages)), p.reference] for p in prompts])
 
 
 def fields(value: Any) -> Any:
-    """``json.dumps(default=...)`` that takes dataclasses.
+    """The fields of a dataclass, for ``json.dumps(default=...)``.
 
-    A field declared as float holds one: ``temperature=1`` and ``temperature=1.0`` are equal, and
-    JSON would tell them apart. A field that came later and says ``keyed: unless default`` in its
-    metadata is left out at its default, so that keys stay what they were.
+    An int in a field declared as float becomes a float: ``temperature=1`` and ``temperature=1.0``
+    are equal, but their JSON differs. A field that was added later has ``keyed: unless default`` in
+    its metadata and is left out at its default, so that existing keys do not change.
+
+    Raises:
+        TypeError: for a value that is not a dataclass instance.
     """
     if not dataclasses.is_dataclass(value) or isinstance(value, type):
         raise TypeError(f"{type(value).__name__} cannot be part of a key")
@@ -43,7 +47,7 @@ def fields(value: Any) -> Any:
         if "keyed" in field.metadata and held == field.default:
             continue
         content[field.name] = held
-        # Types are text under `from __future__ import annotations`.
+        # `from __future__ import annotations` makes types strings.
         if field.type in (float, "float") and isinstance(content[field.name], int):
             content[field.name] = float(content[field.name])
     return content

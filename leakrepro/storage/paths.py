@@ -1,4 +1,4 @@
-"""Every path that the package writes to or reads from, in one place."""
+"""All paths that the package reads from or writes to."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 
 
 def home() -> Path:
-    """Where runs are kept: ``LEAKREPRO_HOME``, by default ``./runs``.
+    """The folder of all runs: ``LEAKREPRO_HOME``, by default ``./runs``.
 
-    A notebook that is opened in ``notebooks/`` runs in that folder; it finds what ``leakrepro
-    reproduce`` has made beside it.
+    A notebook that is opened in ``notebooks/`` runs in that folder. It uses ``../runs``, where
+    ``leakrepro reproduce`` writes.
     """
     if "LEAKREPRO_HOME" not in os.environ and Path.cwd().name == "notebooks":
         return Path.cwd().parent / "runs"
@@ -18,17 +18,17 @@ def home() -> Path:
 
 
 def models() -> Path:
-    """Trained models, one folder a recipe (its hash is in the name)."""
+    """Trained models, one folder per recipe (its hash is in the name)."""
     return home() / "models"
 
 
 def samples() -> Path:
-    """Sample stores, one folder a key."""
+    """Sample stores, one folder per key."""
     return home() / "samples"
 
 
 def scores() -> Path:
-    """What models and judges have scored, one file a metric."""
+    """Scores of model-based metrics, one file per metric."""
     return home() / "scores"
 
 

@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 import torch
 from tasks import (
-    UnpicklableError,
+    Stubborn,
     die,
-    environment,
     fail_on_three,
-    fail_with_unpicklable_error,
+    fail_stubbornly,
     hold,
     initialise_gpu,
     square,
+    surroundings,
 )
 
 from leakrepro.execution import local
@@ -51,14 +51,14 @@ def test_stream_reports_progress_by_task() -> None:
 
 
 def test_workers_are_other_processes_with_their_own_threads() -> None:
-    found = local.run(environment, [(0,), (1,)], workers=2, threads=2)
+    found = local.run(surroundings, [(0,), (1,)], workers=2, threads=2)
     assert [(threads, policy) for threads, policy, _ in found] == [(2, "PASSIVE")] * 2
     assert len({pid for _, _, pid in found} | {str(os.getpid())}) == 3
 
 
 def test_running_here_sets_threads_and_puts_them_back() -> None:
     before = torch.get_num_threads()
-    ((threads, _, pid),) = local.run(environment, [(0,)], workers=4, threads=before + 1)
+    ((threads, _, pid),) = local.run(surroundings, [(0,)], workers=4, threads=before + 1)
     assert (threads, pid) == (before + 1, str(os.getpid()))
     assert torch.get_num_threads() == before
 
@@ -72,10 +72,10 @@ def test_the_first_failure_is_raised_as_itself(workers: int) -> None:
 
 
 def test_an_error_that_cannot_be_rebuilt_still_brings_its_traceback() -> None:
-    with pytest.raises(local.WorkerError, match=r"UnpicklableError: this and that"):
-        local.run(fail_with_unpicklable_error, [(0,), (1,)], workers=2)
-    with pytest.raises(UnpicklableError):
-        local.run(fail_with_unpicklable_error, [(0,)], workers=1)
+    with pytest.raises(local.WorkerError, match=r"Stubborn: this and that"):
+        local.run(fail_stubbornly, [(0,), (1,)], workers=2)
+    with pytest.raises(Stubborn):
+        local.run(fail_stubbornly, [(0,)], workers=1)
 
 
 def test_a_killed_worker_is_an_error_and_ends_the_others() -> None:
@@ -133,7 +133,7 @@ class TestResting:
         assert sorted(before is None for _, before in again) == [False, False, True, True]
 
     @pytest.mark.parametrize("change", ["environment", "folder", "path", "threads", "code"])
-    def test_another_environment_starts_new_workers(
+    def test_other_surroundings_take_other_workers(
         self, change: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.syspath_prepend(tmp_path)

@@ -65,7 +65,7 @@ def test_a_lost_worker_is_replaced_and_its_task_done_again(tmp_path: Path) -> No
 
 
 def test_a_task_that_kills_every_worker_is_an_error() -> None:
-    with pytest.raises(WorkerError, match="task 1 has lost 3 workers"):
+    with pytest.raises(WorkerError, match="task 1 lost 3 workers"):
         run(tasks.die_always_at_one, [(0,), (1,)])
 
 

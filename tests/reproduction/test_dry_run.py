@@ -1,4 +1,4 @@
-"""A dry run counts what a run would draw, and draws nothing."""
+"""A dry run scales what an embedded run has drawn, and draws nothing."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ from leakrepro.cli import app
 from leakrepro.profiles.schema import load_profile, profile_names
 from leakrepro.reproduction import dry_run as dryrun
 from leakrepro.reproduction.dry_run import dry_run, parameters
-from leakrepro.reproduction.needs import NEEDS
-from leakrepro.reproduction.runner import read_records, reproduce
+from leakrepro.reproduction.record import read_records
+from leakrepro.reproduction.runner import reproduce
+from leakrepro.reproduction.scaling import Workload, load_workload, sizes
+from leakrepro.reproduction.workload import measure
+from leakrepro.storage import provenance
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 HOSTED = {
@@ -51,10 +54,38 @@ def hosted(tmp_path: Path) -> Path:
     return path
 
 
-def test_every_notebook_of_the_package_is_declared() -> None:
+def test_every_notebook_of_the_package_was_measured() -> None:
     stems = {path.stem for path in NOTEBOOKS.glob("*.ipynb")}
     assert stems
-    assert stems <= NEEDS.keys()
+    assert sorted(stems) == load_workload().notebooks
+
+
+def test_the_measured_profile_is_the_packages() -> None:
+    """The table is made again when the profile changes."""
+    workload = load_workload()
+    profile = load_profile(workload.profile)
+    assert workload.sizes[""] == sizes(profile)
+    assert workload.sizes.keys() == {"", *profile.studies}
+    for study in profile.studies:
+        assert workload.sizes[study] == sizes(load_profile(workload.profile, study=study))
+
+
+def test_for_the_measured_profile_it_is_what_was_measured() -> None:
+    workload = load_workload()
+    plan = dry_run(workload.profile)
+    for each in plan.notebooks:
+        stores = [group for group in workload.stores if each.stem in group.used_by]
+        assert each.samples == sum(group.samples for group in stores)
+        assert each.tokens == sum(group.tokens for group in stores)
+    assert plan.total.samples == sum(group.samples for group in workload.stores)
+    assert plan.total.tokens == sum(group.tokens for group in workload.stores)
+    # Counted in the folder of models of that run.
+    assert plan.total.trainings == 41
+
+
+def test_the_table_is_read_as_it_was_written() -> None:
+    workload = load_workload()
+    assert Workload.load(workload.dump()) == workload
 
 
 @pytest.mark.parametrize("name", profile_names())
@@ -77,7 +108,14 @@ def test_the_numbers_of_a_notebook(hosted: Path) -> None:
     curves, core, histograms, mine = plan.notebooks
     # 400 forget prompts x 20, 400 retain prompts x 5, and all of them greedily, of two models.
     assert curves.samples == 2 * (400 * 20 + 400 * 5 + 800)
-    assert curves.tokens == 100 * curves.samples
+    # Tokens per sample are those of the embedded models, whose answers have at most 48 tokens.
+    measured = [g for g in load_workload().stores if "01_leak_curves" in g.used_by]
+    expected = 0.0
+    for factor, count in {"n": 400 * 20, "retain_n": 400 * 5, "forget and retain": 800}.items():
+        groups = [group for group in measured if factor in group.factors]
+        per_sample = sum(g.tokens for g in groups) / sum(g.samples for g in groups)
+        expected += 2 * count * per_sample * 100 / 48
+    assert curves.tokens == pytest.approx(expected)
     assert (curves.models, curves.trainings, curves.judge) == (2, 0, None)
     # The 7B model takes seven times as long.
     assert curves.hours == pytest.approx((curves.tokens / 2) * (1 + 7) / 100 / 3600)
@@ -132,7 +170,7 @@ def test_downloads_and_what_is_missing(
     monkeypatch.setenv("LEAKREPRO_DATA", str(tmp_path / "nothing"))
     text = "\n".join(dry_run(hosted).missing)
     assert "OPENAI_API_KEY" not in text
-    assert f"the files of tofu: LEAKREPRO_DATA={tmp_path / 'nothing'} has none" in text
+    assert f"the files of tofu: LEAKREPRO_DATA={tmp_path / 'nothing'} does not have" in text
 
 
 def test_prompts_are_counted_where_the_files_are(
@@ -150,18 +188,27 @@ def test_prompts_are_counted_where_the_files_are(
     assert dry_run(hosted, only=["01"]).total.samples == plan.total.samples  # as it is known
 
 
-def test_it_counts_what_a_run_draws(small_home: Path, small_original: Path, tmp_path: Path) -> None:
-    """01 of a small world: samples to the one, tokens as an upper bound."""
+def test_a_measured_run_is_counted_exactly(
+    small_home: Path, small_original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """01 of a small world, scaled from itself and to more samples."""
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump(small.profile(metrics=["fact_match"]), sort_keys=False))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LEAKREPRO_HOME", str(small_home))
         output = reproduce(path, notebooks=NOTEBOOKS)
-        plan = dry_run(path).total
-    stores = read_records(output)["01_leak_curves"]["stores"].values()
-    assert sum(each["samples"] for each in stores) == plan.samples
-    assert sum(each["tokens"] for each in stores) <= plan.tokens
+        patch.setenv(provenance.STORED_ONLY, "1")
+        workload = measure(output)
+    monkeypatch.setattr(dryrun, "load_workload", lambda: workload)
+    stores = read_records(output)["01_leak_curves"].stores.values()
+    plan = dry_run(path).total
+    assert plan.samples == sum(use.samples for use in stores) == 10 * 8 + 20 * 2 + 30
+    assert plan.tokens == sum(use.tokens for use in stores)
     assert (plan.models, plan.trainings) == (1, 1)
+    more = dry_run(path, parameters={"n": 16, "retain_n": 6}).total
+    assert more.samples == 10 * 16 + 20 * 6 + 30
+    longer = dry_run(path, parameters={"max_new_tokens": 64}).total
+    assert longer.tokens == 2 * plan.tokens
 
 
 def test_studies_and_parameters_count(tmp_path: Path) -> None:
@@ -199,10 +246,10 @@ def test_rule_counts_rounds_controls_and_searches(tmp_path: Path) -> None:
     models = 1 + (1 + 2 + 4) + (1 + 2)
     assert plan.total.models == models
     assert plan.total.trainings == models + 1  # and Original
-    asked, held_out = 10 * 8 + 20 * 2 + 30, 10 * 8 + 20 * 2 + 30
+    asked = 10 * 8 + 20 * 2 + 30
+    held_out = 10 * 8 + 30  # the retain samples are shared
     searches = (1 + 3 + 2) * 10 * 16  # round 0 once a base, then one a model and round
-    shared = 20 * 2 + 30  # retain prompts, and greedy answers, of both
-    assert plan.total.samples == models * asked + (models - 1) * (held_out - shared) + searches
+    assert plan.total.samples == models * asked + (models - 1) * held_out + searches
     assert plan.notebooks[0].samples == plan.notebooks[1].samples == plan.total.samples
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import matplotlib.pyplot as plt
 import nbformat
@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 from test_verdict import curves
 
-from leakrepro.reproduction.page import _wide, write_index
+from leakrepro.reproduction.page import _wide, write_page
+from leakrepro.reproduction.record import RunRecord, StoreUse
 
 ENVIRONMENT = {"python": "3.11", "torch": "2.0", "cuda": "none"}
 
@@ -43,22 +44,20 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
 
-def record(**changes: Any) -> dict[str, Any]:
-    return {
-        "stem": "01_leak_curves",
-        "status": "ok",
-        "started": "2026-01-02T03:04:05+00:00",
-        "seconds": 1234.5,
-        "error": "",
-        "parameters": {"profile": "paper", "run": "paper"},
-        "environment": ENVIRONMENT,
-        "commit": "0123456789ab",
-        "trained": [],
-        "stores": {
-            "samples/a": {"samples": 1000, "tokens": 9000, "drawn": 1000, "drawn tokens": 9000},
-            "samples/b": {"samples": 500, "tokens": 3000, "drawn": 0, "drawn tokens": 0},
-        },
-    } | changes
+RECORD = RunRecord(
+    stem="01_leak_curves",
+    status="ok",
+    started="2026-01-02T03:04:05+00:00",
+    seconds=1234.5,
+    error="",
+    parameters={"profile": "paper", "run": "paper"},
+    environment=ENVIRONMENT,
+    commit="0123456789ab",
+    stores={
+        "samples/a": StoreUse(samples=1000, tokens=9000, drawn=1000, drawn_tokens=9000),
+        "samples/b": StoreUse(samples=500, tokens=3000, drawn=0, drawn_tokens=0),
+    },
+)
 
 
 @pytest.fixture
@@ -78,7 +77,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_the_page_is_whole(folder: Path) -> None:
-    failed = record(
+    failed = dataclasses.replace(
+        RECORD,
         stem="12_muse",
         status="failed",
         error="12_muse.ipynb, cell [4]: <x>",
@@ -86,7 +86,7 @@ def test_the_page_is_whole(folder: Path) -> None:
         started="2026-01-01T00:00:00+00:00",
         environment=ENVIRONMENT | {"cuda": "1 x H"},
     )
-    path = write_index(folder, {"12_muse": failed, "01_leak_curves": record()})
+    path = write_page(folder, {"12_muse": failed, "01_leak_curves": RECORD})
     assert path == folder / "index.html"
     text = path.read_text()
     page = Page(text)
@@ -104,35 +104,43 @@ def test_the_page_is_whole(folder: Path) -> None:
     assert "not this" not in text
 
     plain = " ".join(re.sub(r"<[^>]*>", " ", text).split())
-    assert "begun 2026-01-02 03:04 UTC, took 1,234 s." in plain
-    assert "Samples read: 1,500 (12,000 tokens), of these drawn in this run: 1,000" in plain
+    assert "started 2026-01-02 03:04 UTC, took 1,234 s." in plain
+    assert (
+        "Samples read: 1,500 (12,000 tokens), of which this run drew 1,000 (9,000 tokens)." in plain
+    )
     assert "notebooks at 0123456789ab" in plain
     count = len(curves())
     assert plain.count(f"agrees ({count} of {count})") == 2
     assert "12_muse.ipynb, cell [4]: &lt;x&gt;" in plain
     # The environment is that of the latest run; the other one says what was different there.
-    assert "Its environment: cuda 1 x H;" in plain
-    assert "Its environment: cuda none" not in plain
+    assert "Different in its environment: cuda 1 x H;" in plain
+    assert "Different in its environment: cuda none" not in plain
 
 
 def test_values_that_differ_are_shown_open(folder: Path) -> None:
     table = curves()
     table.loc[table.index[0], "leak@k"] += 0.2
     table.to_csv(folder / "01_leak_curves.curves.csv", index=False)
-    text = write_index(folder, {"01_leak_curves": record()}).read_text()
+    text = write_page(folder, {"01_leak_curves": RECORD}).read_text()
     count = len(table)
     assert f"differs ({count - 1} of {count})" in text
     opened = re.sub(r"<details>.*?</details>", "", text, flags=re.DOTALL)
-    assert f"Beside the published values: 1 of {count} differ" in opened
+    assert f"Comparison with published values: 1 of {count} differ" in opened
     assert opened.count(">0.2000<") == 1  # the difference
-    folded = re.search(r"<details><summary>All values .*?</details>", text, flags=re.DOTALL)
+    folded = re.search(
+        r"<details><summary>Comparison with published values: all values .*?</details>",
+        text,
+        flags=re.DOTALL,
+    )
     assert folded is not None
     assert folded[0].count('<td class="words">yes</td>') > count - 2
 
 
 def test_other_profiles_have_other_models(folder: Path) -> None:
-    runs = {"01_leak_curves": record(parameters={"profile": "my/embedded.yaml"})}
-    text = write_index(folder, runs).read_text()
+    runs = {
+        "01_leak_curves": dataclasses.replace(RECORD, parameters={"profile": "my/embedded.yaml"})
+    }
+    text = write_page(folder, runs).read_text()
     assert text.count('class="verdict other models"') == 2
     assert "published values</h3>" not in text
 

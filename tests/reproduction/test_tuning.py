@@ -9,10 +9,10 @@ from typing import Any
 import pandas as pd
 import pytest
 import small_world as small
-import typer
 import yaml
 from typer.testing import CliRunner
 
+from leakrepro.cli import app
 from leakrepro.profiles.schema import load_profile
 from leakrepro.reproduction import tuning
 from leakrepro.reproduction.tuning import choose, choose_rules, tune, tune_rules
@@ -118,9 +118,7 @@ def test_every_setting_is_tried_in_every_world(
 
     monkeypatch.setattr(tuning, "sample", watched)
 
-    app = typer.Typer()
-    app.command()(tuning.main)
-    result = CliRunner().invoke(app, [str(path), "--output", str(tmp_path / "trials.csv")])
+    result = CliRunner().invoke(app, ["tune", str(path), "--output", str(tmp_path / "trials.csv")])
     assert result.exit_code == 0, result.output
     assert drawn == [0] * 8
     assert "My NPO" in result.stdout
@@ -130,15 +128,14 @@ def test_every_setting_is_tried_in_every_world(
 
 
 def test_a_study_is_tuned_by_its_name(path: Path) -> None:
-    app = typer.Typer()
-    app.command()(tuning.main)
-    result = CliRunner().invoke(app, [str(path), "--study", "other"])
-    assert "profile 'small' has no study 'other'" in str(result.exception)
+    result = CliRunner().invoke(app, ["tune", str(path), "--study", "other"])
+    assert result.exit_code == 2
+    assert "profile 'small' has no study 'other'" in result.stderr
 
 
 def test_a_profile_without_tuning(path: Path) -> None:
     plain = load_profile(path).model_copy(update={"tuning": None})
-    with pytest.raises(ValueError, match="profile 'small' has no section `tuning`"):
+    with pytest.raises(ValueError, match="profile 'small' does not have a section `tuning`"):
         tune(plain)
 
 
@@ -196,5 +193,5 @@ def test_rules_settings_are_tried_in_every_world(path: Path, tmp_path: Path) -> 
     assert table.groupby("world")["base leak"].nunique().tolist() == [1, 1]
     small_step, large_step = (table.iloc[i::2]["retain loss"].abs().mean() for i in (0, 1))
     assert large_step > small_step
-    with pytest.raises(ValueError, match=r"no sections `rule` and `tuning\.rule_grids`"):
+    with pytest.raises(ValueError, match=r"not have sections `rule` and `tuning\.rule_grids`"):
         tune_rules(load_profile(path).model_copy(update={"rule": None}))

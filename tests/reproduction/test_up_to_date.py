@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,14 +11,9 @@ import pytest
 
 import leakrepro as lr
 from leakrepro import info
-from leakrepro.benchmarks.files import read_text
-from leakrepro.errors import StoreError
-from leakrepro.metrics.score_cache import ScoreCache
-from leakrepro.models.load import fingerprint
-from leakrepro.models.train_once import make_once
-from leakrepro.reproduction import up_to_date as unchanged
+from leakrepro.reproduction import up_to_date
+from leakrepro.reproduction.record import RunRecord
 from leakrepro.reproduction.up_to_date import basis_of, stamp, what_changed, with_notebook
-from leakrepro.storage import provenance
 
 
 @pytest.fixture
@@ -30,9 +26,20 @@ def home(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def record(home: Path) -> dict:
-    stamps = {name: stamp(home / name) for name in ("samples/a", "table.csv")}
-    return {"status": "ok", "basis": {"package": "p"}, "files": stamps | {"scores.sqlite": ""}}
+def record(home: Path) -> RunRecord:
+    stamps = {name: stamp(home / name) or "missing" for name in ("samples/a", "table.csv")}
+    return RunRecord(
+        stem="01_x",
+        status="ok",
+        started="2026-01-02T03:04:05+00:00",
+        seconds=1.5,
+        error="",
+        parameters={},
+        environment={},
+        commit=None,
+        basis={"package": "p"},
+        files=stamps | {"scores.sqlite": ""},
+    )
 
 
 def replace(home: Path) -> None:
@@ -65,9 +72,8 @@ def test_other_reasons(home: Path) -> None:
     kept = record(home)
     assert what_changed(kept, {"package": "q"}, home) == "the package changed"
     assert what_changed(kept, {"package": "p", "more": ""}, home) == "the more changed"
-    assert (
-        what_changed(kept | {"status": "failed"}, {"package": "p"}, home) == "its last run failed"
-    )
+    failed = dataclasses.replace(kept, status="failed")
+    assert what_changed(failed, {"package": "p"}, home) == "its last run failed"
 
 
 def test_the_basis_of_a_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,26 +100,5 @@ def test_the_basis_of_a_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert changed(with_notebook(basis_of(settings), path, {"n": 8})) == {"environment"}
     monkeypatch.undo()
     (tmp_path / "__init__.py").write_text("")
-    monkeypatch.setattr(unchanged.leakrepro, "__file__", str(tmp_path / "__init__.py"))
+    monkeypatch.setattr(up_to_date.leakrepro, "__file__", str(tmp_path / "__init__.py"))
     assert changed(with_notebook(basis_of(settings), path, {"n": 8})) == {"package"}
-
-
-def test_what_a_run_reads_is_told(
-    small_original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    notes = tmp_path / "ledger"
-    monkeypatch.setenv(provenance.LEDGER, str(notes))
-    monkeypatch.setenv("LEAKREPRO_DATA", str(tmp_path))
-    (tmp_path / "own.csv").write_text("question,answer\nWho?,Me\n")
-    (tmp_path / "words.txt").write_text("some")
-    lr.read_prompts(tmp_path / "own.csv")
-    read_text(".", "words.txt")
-    fingerprint(small_original)
-    with pytest.raises(ZeroDivisionError):
-        make_once("a", {}, lambda checkpoints: 1 // 0, output_dir=tmp_path / "made")
-    with pytest.raises(StoreError):
-        lr.read_samples(tmp_path / "store")
-    cache = ScoreCache("m", tmp_path)
-    read = {Path(note["read"]).name for note in provenance.read(notes) if "read" in note}
-    assert read == {"own.csv", "words.txt", small_original.name, "made", "store"}
-    assert {"scores": str(cache.path)} in provenance.read(notes)

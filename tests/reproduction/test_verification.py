@@ -20,13 +20,16 @@ import leakrepro as lr
 from leakrepro.cli import app
 from leakrepro.errors import StoreError
 from leakrepro.metrics.score_cache import ScoreCache
-from leakrepro.reproduction.runner import read_records, reproduce
+from leakrepro.reproduction.record import read_records
+from leakrepro.reproduction.runner import reproduce
 from leakrepro.reproduction.verification import _compare_tables
 from leakrepro.sampling.store import open_store
 from leakrepro.storage import provenance
+from leakrepro.storage.keys import digest
+from leakrepro.storage.provenance import Kind, Note
 from leakrepro.types import Decoding
 
-sys.path.insert(0, str(Path(__file__).parent / "metrics"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "metrics"))
 from nli_models import make_nli
 
 CODE = """\
@@ -112,13 +115,13 @@ def rewrite(shard: Path, row: int, text: str) -> tuple[str, int]:
 
 def test_the_record_says_what_the_results_rest_on(finished: Path) -> None:
     (record,) = read_records(finished / "home" / "tiny").values()
-    assert len(record["stores"]) == 3  # forget, retain, greedy
-    for path, each in record["stores"].items():
+    assert len(record.stores) == 3  # forget, retain, greedy
+    for path, use in record.stores.items():
         samples = lr.read_samples(finished / "home" / path)
-        assert each["samples"] == each["drawn"] == sum(samples.counts)
-        assert each["tokens"] == each["drawn tokens"] == samples.tokens
-    assert record["trained"] == []
-    assert "torch" in record["environment"]
+        assert use.samples == use.drawn == sum(samples.counts)
+        assert use.tokens == use.drawn_tokens == samples.tokens
+    assert record.trained == ()
+    assert "torch" in record.environment
     page = (finished / "home" / "tiny" / "index.html").read_text()
     assert f"Samples read: {10 * 8 + 20 * 2 + 30}" in page
 
@@ -165,7 +168,10 @@ def test_changed_samples_scores_and_cells_are_named(world: Path) -> None:
     assert not found.agrees
     text = "\n".join(found.differences)
     assert f"{shard}: sample {sample} of prompt {prompt!r} was changed" in text
-    assert f"{scores}: the score of {key} is {1 - kept:.1f}, and {kept:.1f} when made again" in text
+    assert (
+        f"{scores}: the score of {key} is {1 - kept:.1f}, and {kept:.1f} when computed again"
+        in text
+    )
     assert f"{table}, row 2, column 'n': 9, and 8 when derived again" in text
     assert "column 'seconds'" not in text
 
@@ -186,7 +192,7 @@ def test_a_deleted_store_is_named_and_restored_alone(world: Path) -> None:
     reproduce("tiny.yaml")
     check_restored(world, before)
     (record,) = read_records(world / "home" / "tiny").values()
-    assert sum(each["drawn"] for each in record["stores"].values()) == 80
+    assert sum(use.drawn for use in record.stores.values()) == 80
 
 
 def test_a_deleted_model_is_named_and_restored_alone(world: Path) -> None:
@@ -201,8 +207,8 @@ def test_a_deleted_model_is_named_and_restored_alone(world: Path) -> None:
     reproduce("tiny.yaml")
     check_restored(world, before)
     (record,) = read_records(world / "home" / "tiny").values()
-    assert record["trained"] == [model.name]
-    assert sum(each["drawn"] for each in record["stores"].values()) == 0
+    assert record.trained == (model.name,)
+    assert sum(use.drawn for use in record.stores.values()) == 0
 
 
 def test_deleted_results_are_named_and_restored_alone(world: Path) -> None:
@@ -283,7 +289,7 @@ class TestTables:
         _, differences = _compare_tables(tmp_path / "kept", tmp_path / "derived", "01_x")
         assert [each.split("/")[-1].split(";")[0] for each in differences] == [
             "01_x.derived.csv is missing",
-            "01_x.kept.csv is not derived any more",
+            "01_x.kept.csv is not written when derived again",
         ]
 
 
@@ -296,17 +302,20 @@ class TestStoredOnly:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         notes = tmp_path / "notes"
-        monkeypatch.setenv(provenance.LEDGER, str(notes))
+        monkeypatch.setenv(provenance.LOG, str(notes))
         decoding = Decoding(n=2, max_new_tokens=2)
         lr.sample(tiny_llama, small_world, decoding, store=tmp_path / "s")
         monkeypatch.setenv(provenance.STORED_ONLY, "1")
         lr.sample(tiny_llama, small_world, decoding, store=tmp_path / "s")
-        assert [note["drawn"] for note in provenance.read(notes) if "store" in note] == [[0], []]
+        assert provenance.read_notes(notes)[-2:] == [
+            Note(Kind.STORE, tmp_path / "s", drawn=(0,)),
+            Note(Kind.STORE, tmp_path / "s"),
+        ]
         with pytest.raises(StoreError, match=rf"missing: samples in the store {tmp_path / 't'}"):
             lr.sample(tiny_llama, small_world, decoding, store=tmp_path / "t")
         assert not (tmp_path / "t").exists()
 
-    def test_scores_are_made_anew_and_compared(
+    def test_scores_are_computed_again_and_compared(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         a, b, c = ("a",), ("b",), ("c",)
@@ -314,13 +323,13 @@ class TestStoredOnly:
         # Another process was first: its scores hold.
         assert ScoreCache("m", tmp_path).put({a: 0.2500001}) == [0.25]
         notes = tmp_path / "notes"
-        monkeypatch.setenv(provenance.LEDGER, str(notes))
+        monkeypatch.setenv(provenance.LOG, str(notes))
         monkeypatch.setenv(provenance.STORED_ONLY, "1")
         cache = ScoreCache("m", tmp_path)
         assert cache.get([a, b]) == {}
         assert cache.put({a: 0.2500001, b: 0.0, c: 0.5}) == [0.25, 0.0, 0.5]
-        (note,) = (note for note in provenance.read(notes) if "key" in note)
-        assert (note["kept"], note["made"]) == (1.0, 0.0)
+        (note,) = (n for n in provenance.read_notes(notes) if n.kind == Kind.CHANGED_SCORE)
+        assert (note.path, note.key, note.kept, note.computed) == (cache.path, digest(b), 1.0, 0.0)
         answers = ScoreCache("m", tmp_path, remade=False)
         assert answers.get([a, b, c]) == {0: 0.25, 1: 1.0}  # and c was not kept
 
@@ -331,4 +340,4 @@ def test_a_failed_notebook_has_no_results(world: Path) -> None:
     records["01_tiny"] |= {"status": "failed", "stores": {}}
     file.write_text(json.dumps(records))
     found = lr.verify("tiny.yaml")
-    assert found.differences == ("01_tiny: its last run failed, so it has no results",)
+    assert found.differences == ("01_tiny: its last run failed, so it does not have results",)

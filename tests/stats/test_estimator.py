@@ -353,7 +353,7 @@ class TestErrors:
         [
             ([], "at least one prompt"),
             (np.empty((0, 5)), "at least one prompt"),
-            ([[0.5], []], "prompt 1 has no samples"),
+            ([[0.5], []], "prompt 1 does not have samples"),
             ([[0, 1], [0, math.nan]], "prompt 1, sample 1 has score nan"),
             ([[0, 1], [0, 1], [1.5, 0]], "prompt 2, sample 0 has score 1.5"),
             ([[-0.1]], "prompt 0, sample 0 has score -0.1"),

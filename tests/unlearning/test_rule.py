@@ -31,9 +31,17 @@ def _home(small_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LEAKREPRO_HOME", str(small_home))
 
 
+def searched_rounds(
+    model: Path, world: Benchmark, base: str, rounds: int, options: RuleOptions
+) -> list[Round]:
+    """RULE with the metric that ``leakrepro.rule`` passes on."""
+    metric = load_metric(options.metric or world.metrics[0], world)
+    return rule_rounds(model, world, base, rounds, options, metric=metric)
+
+
 @pytest.fixture
 def rounds(small_original: Path, small_world: Benchmark) -> list[Round]:
-    return rule_rounds(small_original, small_world, "NPO", 2, OPTIONS)
+    return searched_rounds(small_original, small_world, "NPO", 2, OPTIONS)
 
 
 def test_each_round_adds_what_leaked(
@@ -99,7 +107,7 @@ def test_controls_take_rules_steps_and_add_none_of_its_leaks(
     small_original: Path, small_world: Benchmark, rounds: list[Round], added: Any
 ) -> None:
     options = dataclasses.replace(OPTIONS, added=added)
-    control = rule_rounds(small_original, small_world, "NPO", 2, options)
+    control = searched_rounds(small_original, small_world, "NPO", 2, options)
     assert control[0].checkpoint == rounds[0].checkpoint
     assert [each.steps for each in control] == [each.steps for each in rounds]
     metric = load_metric("fact_match", small_world)
@@ -127,7 +135,7 @@ def test_a_second_call_trains_and_samples_nothing(
 ) -> None:
     monkeypatch.setattr("leakrepro.models.train.run", lambda *args, **kwargs: 1 / 0)
     monkeypatch.setattr("leakrepro.sampling.draw._fill", lambda *args, **kwargs: 1 / 0)
-    assert rule_rounds(small_original, small_world, "NPO", 2, OPTIONS) == rounds
+    assert searched_rounds(small_original, small_world, "NPO", 2, OPTIONS) == rounds
 
 
 def test_restart_trains_from_the_original_model(
@@ -147,7 +155,7 @@ def test_restart_trains_from_the_original_model(
         for reference in ("original", "current"):
             calls.clear()
             options = dataclasses.replace(OPTIONS, start=start, reference=reference)  # type: ignore[arg-type]
-            done[start, reference] = rule_rounds(small_original, small_world, "NPO", 1, options)
+            done[start, reference] = searched_rounds(small_original, small_world, "NPO", 1, options)
             base = done[start, reference][0].checkpoint
             begun = base if start == "continue" else small_original
             held = small_original if reference == "original" else begun
@@ -168,7 +176,7 @@ def test_the_retain_weight_may_grow_with_the_forget_set(
 
     monkeypatch.setitem(rule_rounds.__globals__, "unlearn", record)
     options = dataclasses.replace(OPTIONS, retain_growth="proportional")
-    done = rule_rounds(small_original, small_world, "NPO", 1, options)
+    done = searched_rounds(small_original, small_world, "NPO", 1, options)
     growth = done[1].forget_set_size / len(small_world.train_forget)
     assert growth > 1
     assert weights == [2.0, pytest.approx(2.0 * growth)]
@@ -183,7 +191,7 @@ def test_no_leak_ends_it(small_original: Path, small_world: Benchmark) -> None:
     )
     for added in ("leaks", "none"):
         options = dataclasses.replace(OPTIONS, added=added)  # type: ignore[arg-type]
-        done = rule_rounds(small_original, nothing, "NPO", 2, options)
+        done = searched_rounds(small_original, nothing, "NPO", 2, options)
         assert len({each.checkpoint for each in done}) == 1
         assert [each.steps for each in done[1:]] == [0, 0]
         assert [each.leaking_samples for each in done] == [0, 0, 0]
@@ -193,7 +201,7 @@ def test_the_search_may_ask_the_trained_questions(
     small_original: Path, small_world: Benchmark
 ) -> None:
     options = dataclasses.replace(OPTIONS, prompts="trained", n=8)
-    done = rule_rounds(small_original, small_world, "NPO", 1, options)
+    done = searched_rounds(small_original, small_world, "NPO", 1, options)
     assert done[1].samples == 8 * len(small_world.train_forget)
     trained = {p.messages[-1]["content"] for p in small_world.train_forget}
     assert {p.messages[-1]["content"] for p in done[1].added} <= trained
@@ -243,12 +251,12 @@ def test_what_cannot_run_is_told_before_training(
     monkeypatch.setattr("leakrepro.models.train.run", lambda *args, **kwargs: 1 / 0)
     wrong = dataclasses.replace(OPTIONS, round=GradDiffOptions())
     with pytest.raises(ValueError, match="NPO takes NPOOptions in its rounds, not GradDiffOptions"):
-        rule_rounds(small_original, small_world, "NPO", 1, wrong)
+        searched_rounds(small_original, small_world, "NPO", 1, wrong)
     unknown = dataclasses.replace(OPTIONS, metric="bleu")
     with pytest.raises(ValueError, match="unknown core metric 'bleu'"):
-        rule_rounds(small_original, small_world, "NPO", 1, unknown)
+        searched_rounds(small_original, small_world, "NPO", 1, unknown)
     without = dataclasses.replace(
         small_world, forget=tuple(dataclasses.replace(p, facts=()) for p in small_world.forget)
     )
     with pytest.raises(ValueError, match="has no facts to look for"):
-        rule_rounds(small_original, without, "NPO", 1, OPTIONS)
+        searched_rounds(small_original, without, "NPO", 1, OPTIONS)

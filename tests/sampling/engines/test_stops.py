@@ -78,5 +78,5 @@ def test_samples_are_those_without_stop_strings_cut_short(tiny_llama: Path) -> N
 
 @pytest.mark.parametrize("stop", ["end", ("",), (1,)])
 def test_what_is_no_list_of_strings_is_refused(stop: object) -> None:
-    with pytest.raises(ValueError, match="stop must hold"):
+    with pytest.raises(ValueError, match="stop must contain"):
         Decoding(stop=stop)  # type: ignore[arg-type]
