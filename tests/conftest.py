@@ -1,11 +1,11 @@
-"""Fixtures that several rooms share."""
+"""Shared fixtures."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-# Tests compare with the CPU; those in tests/gpu run by `make gpu`, which names the device.
+# Tests run on the CPU. `make gpu` runs those in tests/gpu and selects the device.
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 import pytest
@@ -24,19 +24,19 @@ def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def small_world() -> Benchmark:
-    """A fictional world of two forget and two retain authors."""
+    """A fictional benchmark with two forget and two retain authors."""
     return fictional(**WORLD)
 
 
 @pytest.fixture(scope="session")
 def small_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A ``LEAKREPRO_HOME`` that tests of trained models share, so that each trains once."""
+    """A shared ``LEAKREPRO_HOME``, so that every model is trained once per session."""
     return tmp_path_factory.mktemp("small-home")
 
 
 @pytest.fixture(scope="session")
 def small_original(small_home: Path, small_world: Benchmark) -> Path:
-    """A model that knows the small world; do not write to it."""
+    """A model trained on all of ``small_world``; do not write to it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LEAKREPRO_HOME", str(small_home))
         return tiny_model(small_world, "full", RECIPE)

@@ -1,8 +1,8 @@
-"""Simulates what intervals promise: ``python tests/coverage.py CSV [--runs 2000]``.
+"""Measure the coverage of the intervals: ``python tests/coverage.py CSV [--runs 2000]``.
 
-Coverage of the nominal 95 % of both intervals of leak@k, the size of ``compare_leak`` under
-equality, and the coverage of extrapolations. A row a cell is written as soon as it is known; cells
-that the file already has are not simulated again.
+Simulates the coverage of both 95 % intervals of leak@k, the size of ``compare_leak`` for equal
+models, and the coverage of extrapolations. The CSV has one row per cell, written when the cell is
+finished. Cells that are already in the file are not simulated again.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ POPULATIONS: dict[str, Draw] = {
     "Beta(.02,20)": lambda rng, count: rng.beta(0.02, 20, count),
     "1 % leak at .3": lambda rng, count: np.where(rng.random(count) < 0.01, 0.3, 0.0),
 }
-# Scores of answers that leak and of the others, where scores are real numbers.
+# Real-valued scores of leaking and of other answers.
 LEAKS, OTHERS = stats.beta(8, 2), stats.beta(2, 8)
 GRID = np.linspace(0, 1, 401)
 
 
 def truth(p: Floats, kind: str, ks: list[int]) -> Floats:
-    """leak@k of prompts that leak with probability p, [prompts, len(ks)]."""
+    """Return leak@k of prompts that leak with probability p, [prompts, len(ks)]."""
     if kind == "0/1":
         return np.asarray(1 - (1 - p[:, None]) ** np.array(ks))
     below = (1 - p[:, None]) * OTHERS.cdf(GRID) + p[:, None] * LEAKS.cdf(GRID)
@@ -63,14 +63,14 @@ def population_truth(name: str, kind: str, ks: list[int]) -> Floats:
 
 
 def covers(low: Floats, high: Floats, target: Floats) -> Floats:
-    """Whether the target is below, above, and the width, [3, len(k)]."""
+    """Return whether the target is below or above the interval, and the width, [3, len(k)]."""
     return np.stack([target < low, target > high, high - low])
 
 
 def one(
     what: str, name: str, kind: str, prompts: int, ks: list[int], run: int, target: Floats
 ) -> Floats:
-    """One simulated data set: rows below, above, width, and the width of the plain bootstrap."""
+    """Simulate one data set; rows: below, above, width, width of the plain bootstrap."""
     cell = zlib.crc32(f"{what} {name} {kind} {prompts}".encode())
     rng = np.random.default_rng([cell, run])
     own = np.random.default_rng(run)
@@ -91,8 +91,8 @@ def one(
         )
         if what == "prompts":
             picks = rng.integers(prompts, size=(500, prompts))
-            ends = np.quantile(curve.per_prompt[picks].mean(axis=1), [0.025, 0.975], axis=0)
-            plain = ends[1] - ends[0]
+            bounds = np.quantile(curve.per_prompt[picks].mean(axis=1), [0.025, 0.975], axis=0)
+            plain = bounds[1] - bounds[0]
     return np.vstack([found, plain])
 
 
@@ -141,18 +141,18 @@ if __name__ == "__main__":
     given = parser.parse_args()
     rows = pd.read_csv(given.csv).to_dict("records") if given.csv.exists() else []
     done = {(r["what"], r["population"], r["scores"], r["prompts"]) for r in rows}
-    left = [task for task in tasks(given.runs) if task[:4] not in done]
+    remaining = [task for task in tasks(given.runs) if task[:4] not in done]
     with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        for added in pool.map(cell, left):
+        for added in pool.map(cell, remaining):
             rows += added
             pd.DataFrame(rows).to_csv(given.csv, index=False)
-            least = min(row["coverage"] for row in added)
+            lowest = min(row["coverage"] for row in added)
             first = added[0]
             print(
                 first["what"],
                 first["population"],
                 first["scores"],
                 first["prompts"],
-                least,
+                lowest,
                 flush=True,
             )

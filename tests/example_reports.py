@@ -1,4 +1,4 @@
-"""Made-up reports with the shape of real ones: 16 authors x 5 questions, 200 samples each."""
+"""Synthetic reports: 16 authors x 5 questions, 200 samples per question."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from leakrepro.stats.estimator import LeakCurve, chance_curve, leak_at_k
 from leakrepro.types import Decoding
 
 # Model -> mean and size of the beta distribution of a prompt's leak probability, greedy leak,
-# retain score. Modelled on a fictional world.
+# retain score. The values resemble those of the profile `embedded`.
 MODELS = {
     "Original": (0.90, 2.0, 1.0, 0.99),
     "Retrain": (0.03, 1.0, 0.05, 0.98),
@@ -39,7 +39,7 @@ def _fields(model: str, seed: int) -> dict[str, object]:
     p = np.clip(p + 0.03 * EASY, 0, 1)
     everything = np.ones(80, dtype=bool)
     easy = _curve(p, rng, 200, EASY)
-    told = (np.arange(80) < 80 * greedy).astype(float)[:, None]
+    greedy_scores = (np.arange(80) < 80 * greedy).astype(float)[:, None]
     kept = (np.arange(400) < 400 * retain).astype(float)[:, None]
     sampled = (rng.random((400, 20)) < retain - 0.1).astype(float)
     return {
@@ -52,7 +52,7 @@ def _fields(model: str, seed: int) -> dict[str, object]:
             METRICS[0]: _curve(p, rng, 200, everything),
             METRICS[1]: _curve(0.8 * p, rng, 200, everything),
         },
-        "greedy": {metric: leak_at_k(told, clusters=LABELS) for metric in METRICS},
+        "greedy": {metric: leak_at_k(greedy_scores, clusters=LABELS) for metric in METRICS},
         "retain_greedy": {metric: leak_at_k(kept) for metric in METRICS},
         "retain_sampled": {metric: leak_at_k(sampled, 1) for metric in METRICS},
         "finished": 0.995,
@@ -64,5 +64,5 @@ def _fields(model: str, seed: int) -> dict[str, object]:
 
 
 def report(model: str = "NPO", seed: int = 0, **changes: object) -> LeakReport:
-    """A report on made-up scores; ``changes`` replace its fields."""
+    """A report with synthetic scores; ``changes`` replace its fields."""
     return LeakReport(**(_fields(model, seed) | changes))  # type: ignore[arg-type]

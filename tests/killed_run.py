@@ -1,6 +1,6 @@
-"""One run that a test can kill: ``killed_run.py sample|score|ray MODEL NLI FOLDER``.
+"""A run for a test to kill: ``killed_run.py sample|score|ray MODEL NLI FOLDER``.
 
-Prints the table when it is done.
+It prints the leak@k curve at the end.
 """
 
 from __future__ import annotations

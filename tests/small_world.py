@@ -1,4 +1,4 @@
-"""A world of four authors, one of eight substances, and models that learn them in seconds."""
+"""Small fictional benchmarks (four authors, eight substances) whose models train in seconds."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CHEMISTRY_RECIPE = dataclasses.replace(RECIPE, epochs=30)
 
 
 def profile(**changes: Any) -> dict[str, Any]:
-    """A profile of this world as its YAML file would hold it."""
+    """The content of a YAML profile for the small benchmark; ``changes`` replace its fields."""
     return {
         "benchmark": "fictional",
         "benchmark_options": WORLD,

@@ -1,4 +1,4 @@
-"""The benchmark's structure, arithmetic and checks; never its speeds."""
+"""The benchmark: structure, arithmetic and checks, but no speeds."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def contestant(name, values, section="text", **more):
     return Contestant(name, section, len(values), lambda: values, np.asarray, **more)
 
 
-def test_texts_are_those_of_their_seed(small):
+def test_texts_depend_on_the_seed(small):
     again, other = shapes.tofu(scale=0.005), shapes.tofu(scale=0.005, seed=1)
     assert (again.references, again.candidates) == (small.references, small.candidates)
     assert other.references != small.references
@@ -60,23 +60,23 @@ def test_texts_are_those_of_their_seed(small):
     assert "400 candidates of" in small.describe()
 
 
-def test_new_words_are_as_many_as_was_asked_for():
-    def different(share):
+def test_new_words_sets_the_share_of_new_words():
+    def vocabulary_size(share):
         shape = shapes.tofu(scale=0.01, new_words=share)
         return max(int(ids.max(initial=0)) for ids in shape.ids[1])
 
-    assert different(0.5) > 2 * different(0.0)
+    assert vocabulary_size(0.5) > 2 * vocabulary_size(0.0)
 
 
-@pytest.mark.skipif("LEAKREPRO_DATA" not in os.environ, reason="LEAKREPRO_DATA names no files")
-def test_made_up_answers_are_like_the_real_ones():
+@pytest.mark.skipif("LEAKREPRO_DATA" not in os.environ, reason="LEAKREPRO_DATA is not set")
+def test_synthetic_answers_resemble_real_answers():
     from pathlib import Path
 
     from leakrepro.rouge._python import tokenise
 
     lines = (Path(os.environ["LEAKREPRO_DATA"]) / "tofu/forget10.json").read_text().splitlines()
     real = [json.loads(line)["answer"] for line in lines]
-    made = shapes.tofu().references
+    synthetic = shapes.tofu().references
 
     def statistics(texts):
         tokens = [tokenise(text, stem=True) for text in texts]
@@ -87,10 +87,10 @@ def test_made_up_answers_are_like_the_real_ones():
             sum(len(set(t)) for t in tokens) / count,
         )
 
-    np.testing.assert_allclose(statistics(made), statistics(real), rtol=0.15)
+    np.testing.assert_allclose(statistics(synthetic), statistics(real), rtol=0.15)
 
 
-def test_results_name_everyone_and_where_it_ran(result):
+def test_results_list_all_contestants_and_the_machine(result):
     assert set(result) == {"date", "machine", "versions", "settings", "shapes"}
     rows = result["shapes"]["tofu"]["rows"]
     names = [row["name"] for row in rows]
@@ -109,7 +109,7 @@ def test_results_name_everyone_and_where_it_ran(result):
     json.dumps(result)
 
 
-def test_tables_show_all_of_it(result):
+def test_tables_show_all_results(result):
     text = readable(result)
     for row in result["shapes"]["tofu"]["rows"]:
         assert row["name"] in text
@@ -120,7 +120,7 @@ def test_tables_show_all_of_it(result):
     assert "1,000 pairs, 2 MiB beyond the input" in text
 
 
-def test_ratios_are_those_of_paired_rounds():
+def test_ratios_are_paired_by_round():
     a = timing.Timing(contestant("a", np.zeros((1, 1))), np.array([1.0, 2.0, 4.0]))
     b = timing.Timing(contestant("b", np.zeros((1, 1))), np.array([3.0, 4.0, 20.0]))
     assert b.times(a) == (3.0, 2.0, 5.0)
@@ -128,7 +128,7 @@ def test_ratios_are_those_of_paired_rounds():
     assert a.quartiles == (1.5, 3.0)
 
 
-def test_each_round_starts_elsewhere_and_setup_is_not_timed():
+def test_rounds_rotate_the_order_and_setup_is_not_timed():
     order = []
 
     def named(name):
@@ -139,13 +139,13 @@ def test_each_round_starts_elsewhere_and_setup_is_not_timed():
 
     with tqdm(disable=True) as bar:
         timings = timing.time_all([named("a"), named("b")], rounds=2, least=0.0, progress=bar)
-    assert order[:2] == ["a", "b"]  # the check, which warms up
+    assert order[:2] == ["a", "b"]  # the check, which is also the warm-up
     assert order[2:] == ["before", "a", "before", "b", "before", "b", "before", "a"]
     assert [t.ns.size for t in timings] == [2, 2]
 
 
 @pytest.mark.parametrize("wrong", [np.nextafter(0.5, 1), 0.25])
-def test_a_difference_of_one_bit_is_found(wrong):
+def test_a_difference_of_one_bit_is_detected(wrong):
     values = np.full((3, 3), 0.5)
     other = values.copy()
     other[1, 2] = wrong
@@ -154,7 +154,7 @@ def test_a_difference_of_one_bit_is_found(wrong):
     timing.check_equal([contestant("good", values), contestant("other", other, section="ids")])
 
 
-def test_rounded_results_are_compared_as_such():
+def test_rounded_results_are_compared_with_a_tolerance():
     values = np.full((2, 3), 1 / 3)
     rounded = contestant("rounded", values.astype(np.float32).astype(np.float64), exact=False)
     timing.check_equal([contestant("good", values), rounded])
@@ -166,7 +166,7 @@ def test_rounded_results_are_compared_as_such():
         timing.check_equal([contestant("good", values), short])
 
 
-def test_peers_that_are_not_installed_are_named(small, monkeypatch):
+def test_missing_libraries_are_listed(small, monkeypatch):
     monkeypatch.setattr(contestants.importlib.util, "find_spec", lambda name: None)
     found = list(contestants.contestants(small, stem=True, threads=1))
     absent = {each.name: each.reason for each in found if isinstance(each, contestants.Absent)}
@@ -174,7 +174,7 @@ def test_peers_that_are_not_installed_are_named(small, monkeypatch):
     assert {"rouge_score", "rouge-score", "torchmetrics"} & set(absent)
 
 
-def test_a_cell_goes_through_a_real_store(monkeypatch, tmp_path):
+def test_a_cell_uses_a_real_store(monkeypatch, tmp_path):
     monkeypatch.setattr(cell, "tofu", lambda **options: shapes.knowmem(scale=0.03))
     path = cell.make_store(tmp_path)
     samples = lr.read_samples(path)
@@ -188,12 +188,12 @@ def test_memory_is_measured_in_another_process(monkeypatch):
     pairs, beyond = memory.bench_memory(20_000)
     assert pairs >= 20_000
     assert 0 <= beyond < 2**30
-    monkeypatch.setattr(memory, "_SCRIPT", "raise SystemExit('no room')")
-    with pytest.raises(RuntimeError, match="the memory run failed: no room"):
+    monkeypatch.setattr(memory, "_SCRIPT", "raise SystemExit('out of memory')")
+    with pytest.raises(RuntimeError, match="the memory run failed: out of memory"):
         memory.bench_memory(1)
 
 
-def test_wrong_requests():
+def test_invalid_arguments():
     with pytest.raises(ValueError, match="unknown shape 'x'; known are tofu, knowmem, verbmem"):
         bench(["x"])
     with pytest.raises(ValueError, match="rounds must be at least 1"):
@@ -215,7 +215,7 @@ def test_samplers_are_timed_on_each_model(tiny_llama, monkeypatch):
         tokens = {row["name"]: row["tokens"] for row in each["rows"]}
         names = ["leakrepro, hf", "generate, 32 copies", "generate, 200 copies"]
         assert [name for name in tokens if "vllm" not in name] == names
-        # Up to three tokens of 4 prompts' samples; at most one in ten is shorter by chance.
+        # At most three tokens per sample, 4 prompts x 200 samples; some samples end earlier.
         assert 0.9 * tokens["generate, 200 copies"] < tokens["leakrepro, hf"] <= 3 * 4 * 200
         assert all(len(row["per_cpu_second"]) == 2 for row in each["rows"])
     assert json.loads(json.dumps(result)) == result
@@ -225,11 +225,11 @@ def test_samplers_are_timed_on_each_model(tiny_llama, monkeypatch):
 def test_the_command(monkeypatch, result, tmp_path):
     asked = {}
 
-    def fake(shapes, **options):
+    def recorded(shapes, **options):
         asked.update(options, shapes=shapes)
         return result
 
-    monkeypatch.setattr("leakrepro.bench.bench", fake)
+    monkeypatch.setattr("leakrepro.bench.bench", recorded)
     file = tmp_path / "bench.json"
     done = CliRunner().invoke(
         app, ["bench", "cell", "--only", "rs", "--no-stem", "--json", str(file)]

@@ -1,4 +1,4 @@
-"""What is installed, and the error for what is not."""
+"""Detection of installed packages, and the error for missing ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import pytest
 from leakrepro.errors import MissingExtra, installed, require
 
 
-def test_a_folder_is_no_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_namespace_folder_does_not_count_as_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "no_such_engine").mkdir()
     monkeypatch.syspath_prepend(tmp_path)
     assert not installed("no_such_engine")

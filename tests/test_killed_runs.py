@@ -1,6 +1,6 @@
-"""Sampling, scoring and Ray runs that are killed at random moments end as undisturbed ones.
+"""Sampling, scoring and Ray runs killed at random times give the results of uninterrupted runs.
 
-``LEAKREPRO_SOAK=20`` kills each kind twenty times instead of twice (``make soak``).
+``LEAKREPRO_SOAK=20`` kills each kind of run 20 times instead of twice (``make soak``).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def nli(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def start(kind: str, model: Path, nli: Path, folder: Path) -> subprocess.Popen[str]:
     folder.mkdir(exist_ok=True)
-    places = [str(Path(lr.__file__).parents[1]), str(Path(__file__).parent)]
+    import_paths = [str(Path(lr.__file__).parents[1]), str(Path(__file__).parent)]
     return subprocess.Popen(
         [sys.executable, killed_run.__file__, kind, model, nli, folder],
         stdout=subprocess.PIPE,
@@ -44,14 +44,14 @@ def start(kind: str, model: Path, nli: Path, folder: Path) -> subprocess.Popen[s
         | {
             "LEAKREPRO_HOME": str(folder / "home"),
             "OMP_NUM_THREADS": "1",
-            "PYTHONPATH": os.pathsep.join(places),
+            "PYTHONPATH": os.pathsep.join(import_paths),
             "PYTHONWARNINGS": "ignore",
         },
     )
 
 
 def finish(kind: str, model: Path, nli: Path, folder: Path) -> str:
-    """What a run that is left in peace prints."""
+    """Return the output of an uninterrupted run."""
     process = start(kind, model, nli, folder)
     out, _ = process.communicate(timeout=300)
     assert process.returncode == 0
@@ -60,12 +60,12 @@ def finish(kind: str, model: Path, nli: Path, folder: Path) -> str:
 
 
 def progress(kind: str, folder: Path) -> float:
-    """Share of the run's work that is on the disk."""
+    """Return the share of the run's work that is saved on disk."""
     if kind != "score":
         return len(shards(folder)) / 40
     for file in (folder / "home" / "scores").glob("*.sqlite"):
         with (
-            contextlib.suppress(sqlite3.OperationalError),  # its table is not made yet
+            contextlib.suppress(sqlite3.OperationalError),  # the table does not exist yet
             contextlib.closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as cache,
         ):
             return float(cache.execute("SELECT count(*) FROM scores").fetchone()[0]) / 2000
@@ -77,24 +77,24 @@ def shards(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_killed_run_ends_as_an_undisturbed_one(
+def test_a_killed_run_gives_the_same_result(
     kind: str, tiny_llama: Path, nli: Path, tmp_path: Path
 ) -> None:
     whole = finish(kind, tiny_llama, nli, tmp_path / "whole")
-    moments = random.Random(kind)
+    times = random.Random(kind)
     killed = 0
     for i in range(TIMES):
         folder = tmp_path / f"killed-{i}"
         process = start(kind, tiny_llama, nli, folder)
-        reached = moments.uniform(0.0, 0.9)
+        reached = times.uniform(0.0, 0.9)
         while progress(kind, folder) < reached and process.poll() is None:
             time.sleep(0.005)
-        time.sleep(moments.uniform(0.0, 0.1))
+        time.sleep(times.uniform(0.0, 0.1))
         process.kill()
         process.communicate()
         killed += process.returncode == -signal.SIGKILL
         done = progress(kind, folder)
         assert finish(kind, tiny_llama, nli, folder) == whole, f"{kind}, kill {i}"
         assert shards(folder) == shards(tmp_path / "whole"), f"{kind}, kill {i}"
-        print(f"{kind}: kill {i + 1} of {TIMES} with {done:.0%} on the disk, equal in the end")
-    assert killed >= TIMES - 1  # a machine that hurries may be done before
+        print(f"{kind}: kill {i + 1} of {TIMES} with {done:.0%} on disk, equal result")
+    assert killed >= TIMES - 1  # a fast machine may finish before the kill

@@ -1,4 +1,4 @@
-"""The public names: all load, and what needs no model loads no torch."""
+"""The public names: all load, and functions without a model do not import torch."""
 
 from __future__ import annotations
 
@@ -35,21 +35,21 @@ def test_every_public_name_loads(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "room",
+    "package",
     [lr, lr.models, lr.report, lr.unlearning, benchmarks, metrics, sampling],
-    ids=lambda room: room.__name__,
+    ids=lambda package: package.__name__,
 )
-def test_every_public_class_and_function_is_described(room: ModuleType) -> None:
-    public = {name: getattr(room, name) for name in room.__all__}
+def test_every_public_class_and_function_has_a_docstring(package: ModuleType) -> None:
+    public = {name: getattr(package, name) for name in package.__all__}
     for name, each in public.items():
         if isinstance(each, type | FunctionType):
-            # A dataclass without one gets its signature.
+            # A dataclass without a docstring gets its signature.
             assert each.__doc__, name
             assert not each.__doc__.startswith(f"{name}("), name
 
 
-def test_no_function_is_named_as_a_module() -> None:
-    # Importing leakrepro.x puts the module in the place of a function lr.x.
+def test_no_function_has_the_name_of_a_module() -> None:
+    # Importing leakrepro.x would replace a function lr.x by the module.
     modules = {module.name for module in pkgutil.iter_modules(lr.__path__)}
     assert modules & set(lr.__all__) == {"models", "report", "unlearning"}
 
@@ -68,7 +68,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         "lr.load_profile('embedded')",
     ],
 )
-def test_what_needs_no_model_imports_no_torch(code: str) -> None:
+def test_functions_without_a_model_do_not_import_torch(code: str) -> None:
     heavy = {"torch", "transformers", "pandas", "matplotlib"}
     script = f"import sys; import leakrepro as lr; {code}; print({heavy} & set(sys.modules))"
     done = subprocess.run(

@@ -16,7 +16,7 @@ def _prompt(id: str = "q1", **changes: object) -> Prompt:
 
 
 class TestPrompt:
-    def test_keeps_sequences_as_tuples(self) -> None:
+    def test_converts_sequences_to_tuples(self) -> None:
         prompt = Prompt(
             "q1",
             list(MESSAGES),  # type: ignore[arg-type]
@@ -31,7 +31,7 @@ class TestPrompt:
         with pytest.raises(dataclasses.FrozenInstanceError):
             _prompt().id = "q2"  # type: ignore[misc]
 
-    def test_refuses(self) -> None:
+    def test_rejects_invalid_values(self) -> None:
         with pytest.raises(ValueError, match="non-empty id"):
             _prompt("")
         with pytest.raises(ValueError, match="'q1': side must be 'forget' or 'retain', not 'test'"):
@@ -76,7 +76,7 @@ class TestScores:
 
 
 class TestDecoding:
-    def test_greedy_is_one_row(self) -> None:
+    def test_greedy_has_one_sample(self) -> None:
         greedy = Decoding(top_p=0.8, top_k=50, max_new_tokens=64, n=8, seed=3).greedy()
         assert greedy == Decoding(temperature=0.0, max_new_tokens=64, n=1)
         assert greedy.is_greedy
@@ -84,7 +84,7 @@ class TestDecoding:
         with pytest.raises(ValueError, match="n must be 1, not 200"):
             Decoding(temperature=0.0)
 
-    def test_replace_checks_again(self) -> None:
+    def test_replace_validates(self) -> None:
         assert Decoding().replace(n=4) == Decoding(n=4)
         with pytest.raises(ValueError, match="top_p"):
             Decoding().replace(top_p=0.0)
@@ -108,6 +108,6 @@ class TestDecoding:
             ("seed", 1 << 63),
         ],
     )
-    def test_refuses(self, field: str, value: float) -> None:
+    def test_rejects_invalid_values(self, field: str, value: float) -> None:
         with pytest.raises(ValueError, match=f"^{field} must be"):
             Decoding(**{field: value})  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""A made-up TOFU, small enough for every test."""
+"""Synthetic TOFU files, small enough for every test."""
 
 import json
 from pathlib import Path
@@ -7,10 +7,10 @@ AUTHORS = 24
 
 
 def write_files(folder: Path) -> Path:
-    """A made-up TOFU: 24 authors of 20 questions, of whom the last two are forgotten."""
+    """Write 24 authors with 20 questions each; the last two authors are the forget set."""
     folder.mkdir(parents=True)
     full = [{"question": f"Question {i}?", "answer": f"Answer {i}."} for i in range(AUTHORS * 20)]
-    full[21]["question"] = full[3]["question"]  # as in the real file, one question occurs twice
+    full[21]["question"] = full[3]["question"]  # one question occurs twice in the real file
     perturbed = [row | {"paraphrased_question": f"Asked again: {row['question']}"} for row in full]
     for config, rows in {
         "full": full,

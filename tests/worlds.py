@@ -1,4 +1,4 @@
-"""A random model of no knowledge, small enough for every test, and prompts for it."""
+"""A small model with random weights, and prompts for it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _SPECIAL = ["<|pad|>", "<|end|>", "<|user|>", "<|assistant|>", "<|system|>"]
 
 
 def make_tokenizer(vocabulary: int = 160) -> PreTrainedTokenizerFast:
-    """A byte-level BPE with exactly ``vocabulary`` entries, where its text gives that many."""
+    """Train a byte-level BPE tokenizer with at most ``vocabulary`` entries."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -66,19 +66,22 @@ def make_model(
     end: float = 3.0,
     spread: float = 1.0,
 ) -> Path:
-    """Saves a random Llama under ``path``.
+    """Save a Llama with random weights.
 
-    The first hidden dimension is the same positive number for every token, so that the end token's
-    weight on it sets how often answers end.
+    The first hidden dimension has the same positive value for every token, so the end token's
+    weight on it controls how often answers end.
 
     Args:
-        path: Where to; returned.
-        seed: Of the random weights.
-        vocabulary: Entries of the tokenizer and the model.
-        hidden: Width; four heads.
+        path: Folder of the model.
+        seed: Seed of the random weights.
+        vocabulary: Number of entries of the tokenizer and the model.
+        hidden: Hidden size; the model has four heads.
         layers: Number of layers.
-        end: The larger, the likelier the end token.
-        spread: The larger, the further other logits are apart.
+        end: Logit of the end token; a larger value gives shorter answers.
+        spread: Standard deviation of the other logits, up to a constant.
+
+    Returns:
+        ``path``.
     """
     tokenizer = make_tokenizer(vocabulary)
     config = LlamaConfig(
@@ -110,7 +113,7 @@ def make_model(
 
 
 def make_prompts(count: int) -> tuple[Prompt, ...]:
-    """Questions of one to four words, so that their lengths differ."""
+    """Return ``count`` questions of one to four words; two questions share a cluster."""
     return tuple(
         Prompt(
             id=f"p{i}",
@@ -129,7 +132,7 @@ def make_prompts(count: int) -> tuple[Prompt, ...]:
 
 
 class Ban:
-    """A logits processor that forbids one token and remembers what it was given."""
+    """A logits processor that forbids one token and records its contexts."""
 
     def __init__(self, token: int) -> None:
         self.id, self.token = f"ban-{token}", token
@@ -139,4 +142,4 @@ class Ban:
         self.contexts.append(input_ids)
         return scores.index_fill_(
             -1, torch.tensor([self.token]), -torch.inf
-        )  # in place, as some do
+        )  # in place, like some processors

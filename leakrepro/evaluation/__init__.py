@@ -1,1 +1,1 @@
-"""Evaluating models: samples, scores and leak@k in one result."""
+"""Evaluation of models: sampling, scoring, leak@k and its intervals."""

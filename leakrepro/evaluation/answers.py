@@ -1,4 +1,4 @@
-"""Samples and greedy answers of several models with their scores, for tables of single answers."""
+"""Scored samples and scored greedy answers of several models, for tables of single answers."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Answers:
     """One model's samples and greedy answers to the same prompts.
 
     Attributes:
-        samples: The samples.
-        scores: Their scores.
-        greedy: The greedy answers, one per prompt.
-        greedy_scores: Their scores.
+        samples: Samples of each prompt.
+        scores: Scores of the samples, prompts x samples.
+        greedy: Greedy answers, one per prompt.
+        greedy_scores: Scores of the greedy answers, prompts x 1.
     """
 
     samples: Samples
@@ -37,18 +37,21 @@ def make_answers(
     models: Mapping[str, Path],
     metric: Metric,
 ) -> dict[str, Answers]:
-    """Samples each model as a profile says, and greedily, and scores the answers.
+    """Sample each model, generate its greedy answers, and score both.
 
     Args:
-        profile: Decoding and backend.
-        benchmark_or_prompts: A benchmark stands for its forget prompts.
-        models: Name -> folder, as ``leakrepro.make_models`` returns them.
-        metric: The core metric or its id.
+        profile: Supplies the decoding and the backend.
+        benchmark_or_prompts: The prompts; for a benchmark, its forget prompts.
+        models: Model name -> folder, as returned by ``leakrepro.make_models``.
+        metric: Core metric that scores the answers, or its id.
+
+    Returns:
+        Model name -> its answers, in the order of ``models``.
 
     Raises:
-        ValueError: for an unknown metric.
-        StoreError: when samples cannot be kept or a store is damaged.
-        IncompleteScores: when some answers could not be scored.
+        ValueError: when the metric is unknown.
+        StoreError: when samples cannot be saved or a store is damaged.
+        IncompleteScores: when the metric fails on some answers.
     """
     given = benchmark_or_prompts
     benchmark = None if isinstance(given, Sequence) else given

@@ -1,4 +1,4 @@
-"""Accuracy of the likeliest option of multiple-choice prompts, model by model."""
+"""Log-likelihood accuracy on multiple-choice prompts, as a table over models."""
 
 from __future__ import annotations
 
@@ -26,17 +26,18 @@ def choice_accuracy_table(
     *,
     neutral: str = NEUTRAL,
 ) -> pd.DataFrame:
-    """How often the option with the largest log-likelihood is the right one; no sampling.
-
-    Columns: model, side (forget or retain), and for each answer that is scored (the option's letter
-    or its text) and each calibration the accuracy with its 95 % interval over prompts, which
-    respects clusters, in columns that end in " low" and " high".
+    """Compute how often the option with the largest log-likelihood is right, without sampling.
 
     Args:
-        models: Name -> folder.
-        letters: Prompts with options, whose letters are scored.
-        texts: The same prompts without options, whose texts are scored.
-        neutral: The prompt that asks nothing, for the calibration ``"neutral"``.
+        models: Model name -> folder.
+        letters: Benchmark whose prompts list the options; the option letters are scored.
+        texts: Benchmark with the same prompts without options; the option texts are scored.
+        neutral: Prompt that asks nothing, for the calibration ``"neutral"``.
+
+    Returns:
+        One row per model and side. Columns: model, side (forget or retain), and one accuracy in
+        [0, 1] per scored answer ("letter" or "text") and calibration, such as "letter, plain".
+        Columns that end in " low" and " high" hold the 95 % interval over clusters of prompts.
 
     Raises:
         ValueError: for prompts without choices.

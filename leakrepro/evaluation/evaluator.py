@@ -1,4 +1,4 @@
-"""``evaluate``: samples, scores and leak@k of one model in one result."""
+"""``evaluate``: sample a model, score its answers and estimate leak@k."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ def evaluate(
     backend: Backend | None = None,
     name: str | None = None,
 ) -> LeakReport:
-    """Samples a model on the forget and retain prompts, greedily and not, and scores the answers.
+    """Evaluate a model on a benchmark with sampled and with greedy answers.
 
-    Samples are kept under ``LEAKREPRO_HOME/samples``: the same call reads them, and a call with
-    another metric or k only scores again.
+    Samples are saved under ``LEAKREPRO_HOME/samples``. The same call reads them, and a call with
+    another metric or k does not sample again.
 
     Args:
         model: A folder, a hub id, a name of the profile that makes the benchmark's models
-            (``"Original"``, ``"NPO"`` ...; it is made when it is missing), or a
+            (``"Original"``, ``"NPO"`` ...; a missing model is trained or downloaded), or a
             ``PreTrainedModel``.
-        benchmark: Whose forget prompts are sampled; see ``leakrepro.load_benchmark``.
-        tokenizer: Of a loaded model.
-        decoding: How to sample; None for the benchmark's default.
+        benchmark: Benchmark with the forget and retain prompts; see ``leakrepro.load_benchmark``.
+        tokenizer: Tokenizer of a loaded model.
+        decoding: Decoding settings of the samples; None for the benchmark's default.
         metric: Core metrics or their ids, the primary one first; None for the benchmark's own.
         k: Values of k; None for powers of two up to ``decoding.n``.
         retain_n: Samples per retain prompt under the same decoding.
@@ -54,14 +54,14 @@ def evaluate(
         name: Name in tables and figures; None for ``model``.
 
     Returns:
-        leak@k with intervals over prompts that respect clusters, the greedy leak, the easy and
-        hard split with its chance curve where the benchmark has one, the retain scores, and the
-        scores of all samples.
+        leak@k with intervals over clusters of prompts, the greedy leak, the retain scores, the
+        scores of all samples and, if the benchmark has pool sizes, the curves of easy and hard
+        prompts with the chance curve.
 
     Raises:
-        ValueError: for k above n and other values out of range, and for an unknown metric.
-        FileNotFoundError: when there is no such model.
-        StoreError: when samples cannot be kept or a store is damaged.
+        ValueError: when k is above n, another value is out of range, or a metric is unknown.
+        FileNotFoundError: when the model does not exist.
+        StoreError: when samples cannot be saved or a store is damaged.
     """
     decoding = decoding or benchmark.decoding
     k = k if k is None else sorted(k)
@@ -130,21 +130,24 @@ def make_reports(
     k: Sequence[int] | None = None,
     retain_n: int | None = None,
 ) -> list[LeakReport]:
-    """Evaluates models as a profile says, one report per model in their order.
+    """Evaluate models with the settings of a profile.
 
     Args:
-        profile: Decoding, metrics, k, ``retain_n`` and backend.
-        benchmark: What is asked.
-        models: Name in tables -> folder, as ``leakrepro.make_models`` returns them.
-        decoding: Instead of the profile's.
-        metric: Core metrics or their ids, instead of the profile's.
-        k: Instead of the profile's.
-        retain_n: Instead of the profile's.
+        profile: Supplies the backend and the default of each argument below.
+        benchmark: Benchmark with the forget and retain prompts.
+        models: Name in tables -> folder, as returned by ``leakrepro.make_models``.
+        decoding: Decoding settings; None for the profile's.
+        metric: Core metrics or their ids, the primary one first; None for the profile's.
+        k: Values of k; None for the profile's.
+        retain_n: Samples per retain prompt; None for the profile's.
+
+    Returns:
+        One report per model, in the order of ``models``.
 
     Raises:
-        ValueError: for k above n and other values out of range, and for an unknown metric.
-        FileNotFoundError: when there is no such model.
-        StoreError: when samples cannot be kept or a store is damaged.
+        ValueError: when k is above n, another value is out of range, or a metric is unknown.
+        FileNotFoundError: when a model does not exist.
+        StoreError: when samples cannot be saved or a store is damaged.
     """
     backend = profile.backend
     metrics = load_metrics(metric or profile.metrics, benchmark, backend)
@@ -181,7 +184,7 @@ def _mean(metric: CoreMetric, prompts: Sequence[Prompt], texts: list[list[str]])
 def _split(
     scores: Scores, benchmark: Benchmark, k: Sequence[int] | None
 ) -> tuple[LeakCurve | None, LeakCurve | None, NDArray[np.float64] | None]:
-    """Curves of the guessable and the other prompts, and what guessing alone would leak."""
+    """The curves of easy and hard prompts, and the leak of a uniform guesser on the easy ones."""
     pools = benchmark.pool_sizes
 
     def part(guessable: bool) -> LeakCurve | None:

@@ -1,4 +1,4 @@
-"""Results as data frames for people: estimates with their intervals."""
+"""Data frames of estimates with their intervals."""
 
 from __future__ import annotations
 
@@ -6,18 +6,36 @@ import pandas as pd
 
 from leakrepro.stats.estimator import LeakCurve
 
-LOW, HIGH = " low", " high"  # endings of the columns that hold the bounds of an interval
+LOW, HIGH = " low", " high"  # suffixes of the columns with the bounds of an interval
 
 
 def add_estimate(row: dict[str, str | float], name: str, curve: LeakCurve, k: int) -> None:
-    """Puts a curve's value at ``k`` and the ends of its interval into a row."""
+    """Add a curve's value at ``k`` and the bounds of its interval to a row.
+
+    Args:
+        row: Row of a table; modified in place.
+        name: Column of the value; the bounds go to ``name + LOW`` and ``name + HIGH``.
+        curve: Source of the estimate.
+        k: Sample count.
+
+    Raises:
+        ValueError: when the curve does not have ``k``.
+    """
     row[name], row[name + LOW], row[name + HIGH] = curve.at(k)
 
 
 def readable(frame: pd.DataFrame, digits: int = 2) -> pd.DataFrame:
-    """A summary in strings: ``0.31 [0.25, 0.38]`` for an estimate, a dash where there is none.
+    """Format a table for display: ``0.31 [0.25, 0.38]`` for an estimate, ``-`` if it is missing.
 
-    Columns that are the same in all rows of several (benchmark, decoding) are left to the caption.
+    The columns benchmark and decoding are dropped if all rows have the same value, because the
+    caption states it.
+
+    Args:
+        frame: Table whose estimates have columns that end in " low" and " high".
+        digits: Number of decimals.
+
+    Returns:
+        A table of strings, except for columns that are not numeric.
     """
     out = pd.DataFrame(index=frame.index)
     for column in frame.columns:
@@ -27,14 +45,14 @@ def readable(frame: pd.DataFrame, digits: int = 2) -> pd.DataFrame:
         if column in ("benchmark", "decoding") and values.nunique() == 1:
             continue
         if pd.api.types.is_integer_dtype(values):
-            out[column] = values.astype(str)  # a count
+            out[column] = values.astype(str)  # counts do not have decimals
         elif not pd.api.types.is_numeric_dtype(values):
             out[column] = values
         elif column + LOW in frame:
-            ends = zip(values, frame[column + LOW], frame[column + HIGH], strict=True)
+            bounds = zip(values, frame[column + LOW], frame[column + HIGH], strict=True)
             out[column] = [
                 "-" if pd.isna(v) else f"{v:.{digits}f} [{a:.{digits}f}, {b:.{digits}f}]"
-                for v, a, b in ends
+                for v, a, b in bounds
             ]
         else:
             out[column] = ["-" if pd.isna(v) else f"{v:.{digits}f}" for v in values]

@@ -1,4 +1,4 @@
-"""The result of evaluating one model: leak curves, greedy leak, retain score."""
+"""The result of evaluating one model: leak@k curves, greedy leak and retain scores."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from leakrepro.stats.estimator import (
 )
 from leakrepro.types import Decoding, Scores
 
-_SHOWN = (1, 8, 32, 128)  # values of k in a summary
+_SHOWN = (1, 8, 32, 128)  # default values of k in a summary
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -35,29 +35,30 @@ class LeakReport:
     """The evaluation of one model on one benchmark under one decoding.
 
     Attributes:
-        model: Name of the model, as tables and legends show it.
+        model: Name of the model in tables and legends.
         benchmark: Name of the benchmark with its options.
-        weights_fingerprint: Fingerprint of the weights that were evaluated.
-        decoding: How the samples were drawn.
-        texts_digest: ``digest_texts`` of the samples; used to detect two models with identical
-            samples.
+        weights_fingerprint: Fingerprint of the evaluated weights.
+        decoding: Decoding settings of the samples.
+        texts_digest: ``digest_texts`` of the samples, to detect two models with identical samples.
         curves: Core metric id -> leak@k on the forget prompts; the primary metric first.
-        greedy: Core metric id -> leak of the greedy answers, one row per prompt (k = 1).
-        retain_greedy: Core metric id -> score of the greedy answers to the retain prompts (k = 1).
-        retain_sampled: The same for sampled answers: the retain score (k = 1).
+        greedy: Core metric id -> mean score of the greedy answers to the forget prompts (k = 1).
+        retain_greedy: Core metric id -> mean score of the greedy answers to the retain prompts
+            (k = 1).
+        retain_sampled: Core metric id -> mean score of the sampled answers to the retain prompts
+            (k = 1).
         finished: Share of the samples that ended before the length limit, in [0, 1].
         samples_path: Folder of the sample store.
         scores: Core metric id -> scores of the samples, forget prompts x samples.
-        clusters: One label per forget prompt.
-        missing: Core metric id -> samples without a score, where that was allowed.
-        named_share: Share of the samples that name the right subject, in [0, 1]; None where that
-            is not known.
-        easy: leak@k of the primary metric on prompts with facts that can be guessed.
-        hard: The same on the other prompts.
-        chance: What a uniform guesser leaks on the easy prompts at ``easy.k``, [len(k)].
+        clusters: Cluster label of each forget prompt.
+        missing: Core metric id -> number of samples without a score, if there are any.
+        named_share: Share of the samples that name the right subject, in [0, 1]; None if the
+            benchmark does not define subjects.
+        easy: leak@k of the primary metric on prompts whose facts can be guessed.
+        hard: leak@k of the primary metric on all other prompts.
+        chance: leak@k of a uniform guesser on the easy prompts at ``easy.k``, [len(k)].
 
     Raises:
-        ValueError: when the parts do not fit each other; the message names the model.
+        ValueError: when the fields contradict each other; the message names the model.
     """
 
     model: str
@@ -93,7 +94,9 @@ class LeakReport:
                 raise ValueError(f"report of {self.model!r}: {name} must hold only k = 1")
         for metric, scores in self.scores.items():
             if metric not in self.curves or len(scores) != self.curves[metric].n_prompts:
-                raise ValueError(f"report of {self.model!r}: {metric!r} has scores and no curve")
+                raise ValueError(
+                    f"report of {self.model!r}: the scores of {metric!r} do not match its curve"
+                )
         if not 0 <= self.finished <= 1:
             raise ValueError(
                 f"report of {self.model!r}: finished is a share in [0, 1], not {self.finished}"
@@ -109,46 +112,65 @@ class LeakReport:
         return next(iter(self.curves))
 
     def curve(self, metric: str | None = None) -> LeakCurve:
-        """The curve of a metric (None: the primary); ValueError when it was not computed."""
+        """Return leak@k of a metric.
+
+        Args:
+            metric: Id of the core metric; None for the primary metric.
+
+        Raises:
+            ValueError: when the metric was not computed.
+        """
         metric = self.headline if metric is None else metric
         if metric not in self.curves:
             raise ValueError(
-                f"report of {self.model!r} has no metric {metric!r}, only {', '.join(self.curves)}"
+                f"report of {self.model!r} does not have the metric {metric!r}, only "
+                f"{', '.join(self.curves)}"
             )
         return self.curves[metric]
 
     def compare(
         self, other: LeakReport, k: int | Sequence[int] | None = None, metric: str | None = None
     ) -> LeakDifference:
-        """leak@k of this model less that of another, paired by prompt.
+        """Compute leak@k of this model minus leak@k of another, paired by prompt.
 
         Args:
             other: The report of another model on the same prompts.
             k: Sample counts; None for those of this report's curve.
-            metric: Id of the core metric; None for the primary.
+            metric: Id of the core metric; None for the primary metric.
+
+        Returns:
+            The differences with their intervals over clusters of prompts.
 
         Raises:
-            ValueError: for a metric without scores, reports on different prompts, and a ``k``
-                above the number of samples of one of them.
+            ValueError: when one report does not have scores of the metric, the reports are on
+                different prompts, or ``k`` is above the number of samples of one of them.
         """
         metric = self.headline if metric is None else metric
         for report in (self, other):
             if metric not in report.scores:
-                raise ValueError(f"report of {report.model!r} has no scores of {metric!r}")
+                raise ValueError(f"report of {report.model!r} does not have scores of {metric!r}")
         if self.benchmark != other.benchmark or self.clusters != other.clusters:
             raise ValueError(
                 f"{self.model!r} on {self.benchmark} and {other.model!r} on {other.benchmark} "
-                "were not asked the same prompts"
+                "were evaluated on different prompts"
             )
         ks = self.curve(metric).k.tolist() if k is None else k
         clusters = self.clusters or None
         return compare_leak(self.scores[metric], other.scores[metric], ks, clusters=clusters)
 
     def new_draws_stderr(self, metric: str | None = None) -> NDArray[np.float64]:
-        """Standard error of leak@k under new samples of the same prompts, [len(k)].
+        """Return the standard error of leak@k for new samples of the same prompts.
 
-        It is what a published value on the same prompts is compared with; nan where the report
-        holds no scores of the metric.
+        Use it to compare with a published value on the same prompts.
+
+        Args:
+            metric: Id of the core metric; None for the primary metric.
+
+        Returns:
+            Standard errors, [len(k)]; nan if the report does not have scores of the metric.
+
+        Raises:
+            ValueError: when the metric was not computed.
         """
         curve = self.curve(metric)
         scores = self.scores.get(self.headline if metric is None else metric)
@@ -157,11 +179,11 @@ class LeakReport:
         return leak_at_k(scores, curve.k.tolist(), interval="samples").stderr
 
     def to_frame(self) -> pd.DataFrame:
-        """All curves in long form, one row per core metric and k; see ``table``."""
+        """Return all curves, one row per core metric and k; columns as in ``table``."""
         return _long_frame(_long_rows(self))
 
     def to_json(self) -> str:
-        """Everything but scores and per-prompt values, as JSON text."""
+        """Return the report without scores and per-prompt values, as JSON text."""
         parts = ("curves", "greedy", "retain_greedy", "retain_sampled")
         content: dict[str, Any] = {
             "model": self.model,
@@ -204,7 +226,14 @@ class LeakReport:
 
 
 def digest_texts(texts: Iterable[Sequence[str]]) -> str:
-    """Hash of samples, one sequence a prompt; equal only for the same texts in the same order."""
+    """Hash samples; the digest is equal only for the same texts in the same order.
+
+    Args:
+        texts: One sequence of samples per prompt.
+
+    Returns:
+        32 hexadecimal digits (BLAKE2b).
+    """
     digest = hashlib.blake2b(digest_size=16)
     for row in texts:
         digest.update(len(row).to_bytes(8, "little"))
@@ -216,21 +245,27 @@ def digest_texts(texts: Iterable[Sequence[str]]) -> str:
 
 
 def check_reports(reports: Iterable[LeakReport]) -> tuple[LeakReport, ...]:
-    """The reports as a tuple, when they can stand in one table.
+    """Check that reports can share a table.
 
-    Warns (``UserWarning``) when different weights gave identical samples: that is what a cache
-    served under the wrong name looks like.
+    Issues a ``UserWarning`` when different weights have identical samples, which indicates that a
+    cache was used for the wrong model.
+
+    Args:
+        reports: Reports of one or more models, benchmarks and decoding settings.
+
+    Returns:
+        The reports.
 
     Raises:
-        ValueError: for no reports, the same weights under two names, one name for two weights on
-            one benchmark, or the same model under the same decoding twice.
+        ValueError: when ``reports`` is empty, two names have the same weights, one name has
+            different weights on one benchmark, or a model is reported twice under one decoding.
     """
     checked = tuple(reports)
     if not checked:
         raise ValueError("no reports were given")
     names: dict[str, str] = {}
     weights: dict[tuple[str, str], str] = {}
-    writers: dict[str, LeakReport] = {}
+    by_digest: dict[str, LeakReport] = {}
     seen: set[tuple[str, str, Decoding]] = set()
     for report in checked:
         other = names.setdefault(report.weights_fingerprint, report.model)
@@ -239,21 +274,21 @@ def check_reports(reports: Iterable[LeakReport]) -> tuple[LeakReport, ...]:
                 f"{other!r} and {report.model!r} are the same weights "
                 f"({report.weights_fingerprint}): one of them was not loaded or trained as named"
             )
-        place = (report.model, report.benchmark)  # each world has an "NPO" of its own
-        if weights.setdefault(place, report.weights_fingerprint) != report.weights_fingerprint:
+        key = (report.model, report.benchmark)  # each benchmark has its own "NPO"
+        if weights.setdefault(key, report.weights_fingerprint) != report.weights_fingerprint:
             raise ValueError(
                 f"two models with different weights are named {report.model!r} on "
                 f"{report.benchmark}"
             )
-        key = (report.model, report.benchmark, report.decoding)
-        if key in seen:
+        cell = (report.model, report.benchmark, report.decoding)
+        if cell in seen:
             raise ValueError(f"{report.model!r} is reported twice on {report.benchmark}")
-        seen.add(key)
-        writer = writers.setdefault(report.texts_digest, report)
-        if writer.weights_fingerprint != report.weights_fingerprint:
+        seen.add(cell)
+        first = by_digest.setdefault(report.texts_digest, report)
+        if first.weights_fingerprint != report.weights_fingerprint:
             warnings.warn(
-                f"{writer.model!r} and {report.model!r} have different weights but identical "
-                f"samples ({writer.samples_path} and {report.samples_path})",
+                f"{first.model!r} and {report.model!r} have different weights but identical "
+                f"samples ({first.samples_path} and {report.samples_path})",
                 UserWarning,
                 stacklevel=2,
             )
@@ -261,15 +296,20 @@ def check_reports(reports: Iterable[LeakReport]) -> tuple[LeakReport, ...]:
 
 
 def table(reports: Iterable[LeakReport]) -> pd.DataFrame:
-    """All curves in long form: one row per report, core metric and k.
+    """Return all curves in long form.
 
-    Columns: benchmark, model, metric, temperature, top_p, top_k, n, k, leak@k, low, high, stderr,
-    plain_stderr, confidence, interval, prompts, clusters, weights. ``stderr`` respects clusters;
-    ``plain_stderr`` is what it would be if all prompts were independent. ``top_k`` is missing where
-    all tokens were kept; ``n`` is the smallest number of samples of a prompt.
+    Args:
+        reports: One or more reports.
+
+    Returns:
+        One row per report, core metric and k. Columns: benchmark, model, metric, temperature,
+        top_p, top_k, n, k, leak@k, low, high, stderr, plain_stderr, confidence, interval, prompts,
+        clusters, weights. ``stderr`` accounts for clusters; ``plain_stderr`` treats all prompts as
+        independent. ``top_k`` is missing if all tokens are kept. ``n`` is the smallest number of
+        samples of a prompt.
 
     Raises:
-        ValueError: for reports that cannot stand in one table, see ``check_reports``.
+        ValueError: when the reports cannot share a table, see ``check_reports``.
     """
     return _long_frame([row for report in check_reports(reports) for row in _long_rows(report)])
 
@@ -280,21 +320,23 @@ def summary(
     *,
     k: Sequence[int] = _SHOWN,
 ) -> pd.DataFrame:
-    """One row per report: what the model leaks and what it has kept.
-
-    Columns: benchmark, model, decoding, greedy leak, leak@k for each ``k`` that was computed and
-    for the largest, easy and hard leak at the largest k with what chance gives on the easy prompts
-    (primary metric only, where the benchmark has both), retain score (greedy) and (sampled),
-    finished. Each estimate is followed by its interval in columns that end in " low" and " high".
+    """Summarise leak and retain scores, one row per report.
 
     Args:
         reports: One or more reports.
-        metric: Id of the core metric; None for the primary.
-        k: Sample counts to show.
+        metric: Id of the core metric; None for the primary metric.
+        k: Sample counts to show. Counts that were not computed are skipped; the largest computed
+            count is always shown.
+
+    Returns:
+        Columns: benchmark, model, decoding, greedy leak, leak@k for each shown k, retain score
+        (greedy), retain score (sampled), finished. For the primary metric of a benchmark with easy
+        and hard prompts also easy leak, easy chance and hard leak at the largest k. Each estimate
+        is followed by its interval in columns that end in " low" and " high".
 
     Raises:
-        ValueError: for reports that cannot stand in one table, see ``check_reports``, and for a
-            metric that was not computed.
+        ValueError: when the reports cannot share a table, see ``check_reports``, or the metric was
+            not computed.
     """
     return pd.DataFrame([_summary_row(report, metric, k) for report in check_reports(reports)])
 
@@ -302,18 +344,20 @@ def summary(
 def difference_table(
     reports: Iterable[LeakReport], baseline: str = "Retrain", k: int | None = None
 ) -> pd.DataFrame:
-    """leak@k of each model less that of a baseline on the same benchmark, paired by prompt.
-
-    Columns: benchmark, model, k, less <baseline> with its interval in columns that end in " low"
-    and " high". No rows for a benchmark without a report of the baseline.
+    """Compare leak@k of each model with that of a baseline, paired by prompt.
 
     Args:
-        reports: Of one or more benchmarks, primary metric.
-        baseline: Name of the model that the others are compared with.
+        reports: Reports on one or more benchmarks; their primary metric is compared.
+        baseline: Name of the model with which the others are compared.
         k: Sample count; None for the largest of each report.
 
+    Returns:
+        One row per other model, on each benchmark with a report of the baseline. Columns:
+        benchmark, model, k, less <baseline> (leak@k minus that of the baseline), with its interval
+        in columns that end in " low" and " high".
+
     Raises:
-        ValueError: for a report without scores, and a ``k`` above its number of samples.
+        ValueError: when a report does not have scores, or ``k`` is above its number of samples.
     """
     given = list(reports)
     baselines = {each.benchmark: each for each in given if each.model == baseline}
@@ -339,15 +383,15 @@ def difference_table(
 def leak_wide(
     reports: Iterable[LeakReport], pool_sizes: Mapping[str, int] | None = None
 ) -> pd.DataFrame:
-    """leak@k of the primary metric, one row per model and one column per k.
+    """Return leak@k of the primary metric, one row per model and one column per k.
 
     Args:
-        reports: Of one benchmark, with the same k.
-        pool_sizes: Prompt id -> number of values that its fact is drawn from
-            (``Benchmark.pool_sizes``); adds the row ``guessing``, what a uniform guesser leaks.
+        reports: Reports on one benchmark with the same k.
+        pool_sizes: Prompt id -> number of values from which its fact is drawn
+            (``Benchmark.pool_sizes``); adds the row ``guessing``, leak@k of a uniform guesser.
 
     Raises:
-        ValueError: for reports that cannot stand in one table, see ``check_reports``.
+        ValueError: when the reports cannot share a table, see ``check_reports``.
     """
     checked = check_reports(reports)
     wide = pd.DataFrame(
@@ -408,7 +452,8 @@ def _summary_row(
     largest = int(curve.k[-1])
     for count in sorted({*k, largest} & set(curve.k.tolist())):
         add_estimate(row, f"leak@{count}", curve, count)
-    if name == report.headline and report.hard is not None:  # else all is easy, or nothing
+    # Without hard prompts, the easy leak equals leak@k.
+    if name == report.headline and report.hard is not None:
         for split, part in (("easy", report.easy), ("hard", report.hard)):
             if part is not None:
                 last = int(part.k[-1])
@@ -422,7 +467,7 @@ def _summary_row(
 
 
 def _plain(curve: LeakCurve) -> dict[str, Any]:
-    """A curve without its per-prompt values, as JSON holds it."""
+    """A curve without its per-prompt values, in types that JSON supports."""
     kept = ("confidence", "interval", "n_prompts", "n_clusters", "n_samples")
     columns = ("k", "value", "low", "high", "stderr")
     return {name: getattr(curve, name).tolist() for name in columns} | {

@@ -1,4 +1,4 @@
-"""What an entailment model reads for an evaluation, and what it need not read."""
+"""Number of tokens that an entailment model processes for an evaluation, and the savings."""
 
 from __future__ import annotations
 
@@ -21,15 +21,17 @@ def reading_cost(
     models: Mapping[str, Path],
     cells: Sequence[tuple[float, float]],
 ) -> pd.DataFrame | None:
-    """``cost_table`` of a profile's entailment model for several decodings.
-
-    A column names the decoding. None for a profile without an entailment model.
+    """Measure the cost of a profile's entailment model under several decoding settings.
 
     Args:
-        profile: Decoding and backend.
-        benchmark: Its forget prompts are sampled.
-        models: Name -> folder.
-        cells: Temperature and top_p of each decoding.
+        profile: Supplies the entailment metric, the decoding and the backend.
+        benchmark: Benchmark whose forget prompts are sampled.
+        models: Model name -> folder.
+        cells: Temperature and top_p of each decoding setting.
+
+    Returns:
+        ``cost_table`` of each setting with the additional column decoding. None if the profile does
+        not have an entailment metric.
     """
     known = [*(profile.metrics or ()), *profile.core_metrics]
     wanted = [metric for metric in known if metric.startswith("entailment/")]
@@ -43,7 +45,7 @@ def reading_cost(
         samples, usage, everything = {}, {}, {}
         for name, path in models.items():
             each = samples[name] = sample(path, benchmark, decoding, backend=profile.backend)
-            uncached = EntailmentScore(reader.path, cache=False)  # it reads everything again
+            uncached = EntailmentScore(reader.path, cache=False)  # a cached score costs nothing
             uncached.score(each.prompts, each.texts)
             usage[name] = uncached.usage
             everything[name] = uncached.tokens(each.prompts, each.texts)
@@ -54,16 +56,18 @@ def reading_cost(
 def cost_table(
     samples: Mapping[str, Samples], usage: Mapping[str, Usage], everything: Mapping[str, int]
 ) -> pd.DataFrame:
-    """One row per model: what its cell took to sample and to read.
-
-    Columns: model, samples, tokens (generated), candidates, gated, repeated, read (distinct pairs,
-    read now or earlier), read tokens, tokens of all (if each candidate were read as it comes), both
-    with padding, saving (tokens of all / read tokens).
+    """Tabulate the cost of sampling and scoring, one row per model.
 
     Args:
         samples: Model -> its samples.
-        usage: Model -> what an ``EntailmentScore`` without cache took for them.
-        everything: Model -> ``EntailmentScore.tokens`` of them.
+        usage: Model -> usage of an ``EntailmentScore`` without cache on these samples.
+        everything: Model -> ``EntailmentScore.tokens`` of these samples.
+
+    Returns:
+        Columns: model, samples, tokens (generated), candidates, gated (decided by the ROUGE
+        prefilter), repeated, read (distinct pairs scored by the model), read tokens (processed by
+        the model), tokens of all (processed without prefilter and deduplication), saving (tokens of
+        all / read tokens). Both numbers of processed tokens include padding.
     """
     rows = []
     for model, each in samples.items():

@@ -1,4 +1,4 @@
-"""The result of RULE, round by round, and its tables."""
+"""The result of RULE per round, and its tables."""
 
 from __future__ import annotations
 
@@ -27,22 +27,23 @@ CONTROLS: Mapping[Added, str] = {
 
 @dataclass(frozen=True, eq=False)
 class RuleRound:
-    """One round of RULE, or round 0 (the base method), measured.
+    """The evaluation of one round of RULE. Round 0 is the base method.
 
     Attributes:
-        index: 0 for the base method.
-        checkpoint: Folder of its model.
-        report: On the prompts that are searched for leaks.
-        held_out_report: On the held-out prompts, which never are; None where there are none.
-        to_retrain: leak@k less that of Retrain, paired by prompt; far below 0 is suppression, not
-            forgetting. None where no Retrain was given.
-        added: Answers that this round added to the forget set.
-        forget_set_size: Answers in the forget set that it trained on.
-        steps: Optimiser steps that it took.
-        search_samples: Samples drawn to find leaks before it.
-        search_tokens: Tokens of these samples.
-        leaking_samples: How many of them leaked.
-        leaking_prompts: How many prompts they were of.
+        index: Number of the round, from 0.
+        checkpoint: Folder of the round's model.
+        report: Report on the prompts that RULE searches for leaks.
+        held_out_report: Report on the held-out prompts, which RULE never searches; None if the
+            benchmark does not have any.
+        to_retrain: leak@k minus Retrain's, paired by prompt; None without Retrain. A value far
+            below 0 is suppression, not forgetting.
+        added: Number of answers that this round added to the forget set.
+        forget_set_size: Number of answers in the forget set of this round.
+        steps: Number of optimiser steps of this round.
+        search_samples: Number of samples drawn in the search for leaks before this round.
+        search_tokens: Number of generated tokens of these samples.
+        leaking_samples: Number of these samples that leaked.
+        leaking_prompts: Number of prompts with a leaking sample.
     """
 
     index: int
@@ -60,34 +61,34 @@ class RuleRound:
 
     @property
     def leak(self) -> dict[int, float]:
-        """k -> leak@k of the headline metric on the searched prompts."""
+        """k -> leak@k of the primary metric on the searched prompts."""
         return _values(self.report.curve())
 
     @property
     def held_out_leak(self) -> dict[int, float]:
-        """k -> leak@k on the held-out prompts; empty where there are none."""
+        """k -> leak@k on the held-out prompts; empty without held-out prompts."""
         return _values(self.held_out_report.curve()) if self.held_out_report else {}
 
     @property
     def retain(self) -> float:
-        """Retain score of greedy answers."""
+        """Retain score of greedy answers, in [0, 1]."""
         return float(self.report.retain_greedy[self.report.headline].value[0])
 
     @property
     def retain_sampled(self) -> float:
-        """Retain score of sampled answers."""
+        """Retain score of sampled answers, in [0, 1]."""
         return float(self.report.retain_sampled[self.report.headline].value[0])
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class RuleResult:
-    """RULE, or one of its controls, around one base method.
+    """The result of RULE, or of one of its controls, with one base method.
 
     Attributes:
-        base: The base method.
-        added: ``"leaks"`` (RULE), or the control ``"none"`` or ``"non_leaks"``.
+        base: Name of the base method.
+        added: ``"leaks"`` for RULE; ``"none"`` or ``"non_leaks"`` for a control.
         benchmark: Name of the benchmark.
-        rounds: Round 0 (the base method) and those after it.
+        rounds: All rounds; round 0 is the base method.
     """
 
     base: str
@@ -97,15 +98,15 @@ class RuleResult:
 
     @property
     def name(self) -> str:
-        """``RULE-NPO``, or for a control ``NPO, more steps``."""
+        """Name in tables and legends: ``RULE-NPO``, or ``NPO, more steps`` for a control."""
         return rule_name(self.base, self.added)
 
     def to_frame(self) -> pd.DataFrame:
-        """One row per round; see ``rule_table``."""
+        """Return one row per round; columns as in ``rule_table``."""
         return rule_table([self])
 
     def to_json(self) -> str:
-        """The rows of ``to_frame`` with the folder of each round's model, as JSON text."""
+        """Return the rows of ``to_frame`` and the folder of each round's model, as JSON text."""
         rows = json.loads(self.to_frame().to_json(orient="records"))
         for row, each in zip(rows, self.rounds, strict=True):
             row["checkpoint"] = str(each.checkpoint)
@@ -125,23 +126,32 @@ class RuleResult:
         frame = self.to_frame()
         leaks = [name for name in map(str, frame) if re.match(r"(held-out )?leak@\d+$", name)]
         columns = [*leaks, "retain score (greedy)", "retain score (sampled)"]
-        bounds = [name + end for name in columns for end in (LOW, HIGH)]
+        bounds = [name + suffix for name in columns for suffix in (LOW, HIGH)]
         return readable(frame[["round", *columns, *bounds, "forget set", "steps"]])
 
 
 def rule_name(base: str, added: Added) -> str:
-    """What tables and legends call RULE around a base method, or a control of it."""
+    """Return the name of RULE, or of a control, with a base method.
+
+    Args:
+        base: Name of the base method.
+        added: ``"leaks"`` for RULE; ``"none"`` or ``"non_leaks"`` for a control.
+    """
     return f"RULE-{base}" if added == "leaks" else f"{base}, {CONTROLS[added]}"
 
 
 def rule_table(results: Iterable[RuleResult]) -> pd.DataFrame:
-    """One row a result and round, every estimate with its interval.
+    """Tabulate the rounds of RULE, one row per result and round.
 
-    Columns: benchmark, model, base, kind, round, leak@k for the smallest and the largest k
-    (searched prompts), held-out leak at the largest k, easy and hard leak there, less Retrain
-    (leak@k less Retrain's, paired), greedy leak, retain score (greedy) and (sampled), finished,
-    named, forget set, added, leaking prompts (of the search), steps, search samples and search
-    tokens.
+    Args:
+        results: Results on one or more benchmarks.
+
+    Returns:
+        Columns: benchmark, model, base, kind, round, leak@k for the smallest and the largest k
+        (searched prompts), held-out leak@k, easy leak@k, hard leak@k and "leak@k less Retrain"
+        (paired by prompt), all at the largest k, greedy leak, retain score (greedy), retain score
+        (sampled), finished, named, forget set, added, leaking prompts, steps, search samples,
+        search tokens. Each estimate has its interval in columns that end in " low" and " high".
     """
     rows = []
     for result in results:
@@ -187,14 +197,15 @@ def rule_table(results: Iterable[RuleResult]) -> pd.DataFrame:
 
 
 def rule_means(table: pd.DataFrame) -> pd.DataFrame:
-    """The first and the last round of each model, averaged over worlds.
-
-    Columns: model, round, leak at the largest k, held-out leak, retain score (greedy) and
-    (sampled), worlds. Columns that end in " low" and " high" hold the least and the most of the
-    worlds.
+    """Average the first and the last round of each model over benchmark seeds.
 
     Args:
-        table: From ``rule_table``.
+        table: Table from ``rule_table``.
+
+    Returns:
+        One row per model and round. Columns: model, round, leak@k and held-out leak@k at the
+        largest k, retain score (greedy), retain score (sampled), worlds (number of seeds). Columns
+        that end in " low" and " high" hold the minimum and the maximum over the seeds.
     """
     leak = leak_column(table)
     shown = [leak, f"held-out {leak}", "retain score (greedy)", "retain score (sampled)"]
@@ -214,7 +225,7 @@ def rule_means(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def leak_column(table: pd.DataFrame) -> str:
-    """The column of leak@k at the largest k."""
+    """Return the name of the column with leak@k at the largest k, such as ``leak@128``."""
     ks = [int(c[5:]) for c in map(str, table) if c.startswith("leak@") and c[5:].isdigit()]
     return f"leak@{max(ks)}"
 

@@ -1,4 +1,4 @@
-"""``rule``: RULE around a base method, and what each of its rounds leaks and keeps."""
+"""``rule``: run RULE with a base method and evaluate every round."""
 
 from __future__ import annotations
 
@@ -44,43 +44,44 @@ def rule(
     resume: bool = True,
     progress: Progress | None = None,
 ) -> RuleResult:
-    """Runs RULE (arXiv 2511.04934) and evaluates the base method and every round.
+    """Run RULE (arXiv 2511.04934) and evaluate the base method and every round.
 
-    Sampling the prompts that leak@k is measured on is training on the test set: read the held-out
-    prompts as well. The search draws from other seeds than the evaluation. The call can be
-    killed at any time, and the same call continues where it stopped.
+    RULE trains on samples of the same prompts on which leak@k is measured. Compare the results on
+    the held-out prompts, which it never samples. The search and the evaluation use different
+    seeds. An interrupted run continues where it stopped if the same call is repeated.
 
     Args:
         model: The original model: a folder, a hub id, a name of the profile that makes the
             benchmark's models, or a ``PreTrainedModel``, of which a copy is saved under
             ``LEAKREPRO_HOME/models``.
-        benchmark: Its forget prompts are searched and evaluated, its held-out ones only evaluated.
-        base: The base method, a name of ``leakrepro.unlearning.METHODS``.
-        rounds: Rounds after the base method.
-        options: Of RULE, and of the base method in it. None, or ``options.base`` of None: those of
-            the profile that makes the benchmark's models, where ``model`` is one of its names, and
-            the defaults otherwise; a line on stderr says which.
-        tokenizer: Of a loaded model, also of ``retrain``.
-        retrain: The model that never saw the forget set, to compare each round with.
-        decoding: Of the evaluation; None for the benchmark's default.
+        benchmark: Its forget prompts are searched and evaluated; its held-out prompts are only
+            evaluated.
+        base: Name of the base method, see ``leakrepro.unlearning.METHODS``.
+        rounds: Number of rounds after the base method.
+        options: Options of RULE and of its base method. If ``options`` or ``options.base`` is None
+            and ``model`` is a name of the profile that makes the benchmark's models, that profile
+            supplies them; otherwise the defaults apply. A line on stderr reports the source.
+        tokenizer: Tokenizer of a loaded model; also used for a loaded ``retrain``.
+        retrain: Model that never saw the forget set; every round is compared with it.
+        decoding: Decoding settings of the evaluation; None for the benchmark's default.
         metric: Core metrics or their ids, the primary one first; None for the benchmark's own. The
             search uses the primary one unless ``options.metric`` names another.
         k: Values of k; None for powers of two up to ``decoding.n``.
         retain_n: Samples per retain prompt.
         backend: Where the search, the evaluation and the metrics' models run; None for one process.
-        output_dir: Models go to ``round-0``, ``round-1`` ... there, and the table to
-            ``rounds.csv``; None keeps the models under ``LEAKREPRO_HOME/models``.
-        resume: False trains everything from the start.
-        progress: Called with stages done and stages in all; None for a progress bar.
+        output_dir: Folder for the models (``round-0``, ``round-1`` ...) and the table
+            (``rounds.csv``); None saves only the models, under ``LEAKREPRO_HOME/models``.
+        resume: False ignores saved models and trains all rounds again.
+        progress: Called with the number of finished stages and the total; None for a progress bar.
 
     Returns:
-        The rounds; ``leakrepro.report.rule_table`` makes a table of one or more results.
+        The evaluated rounds; ``leakrepro.report.rule_table`` makes a table of several results.
 
     Raises:
         ValueError: for a negative number of rounds, an unknown method or metric, options of
-            another method, an evaluation seed from 2**62 on, and a metric that cannot score the
+            another method, an evaluation seed of 2**62 or above, or a metric that cannot score the
             prompts.
-        FileNotFoundError: for a missing model.
+        FileNotFoundError: when a model does not exist.
         FloatingPointError: when training diverges.
     """
     decoding = decoding or benchmark.decoding
@@ -101,7 +102,7 @@ def rule(
     metrics = load_metrics(metric, benchmark, backend)
     search = load_metric(chosen.metric, benchmark, backend) if chosen.metric else metrics[0]
     folder = None if output_dir is None else Path(output_dir)
-    # Round 0 is trained; the others are searched and trained; all are evaluated.
+    # One stage for training round 0, two per later round (search, training), one per evaluation.
     stages = _stages(1 + 2 * rounds + rounds + 1, rule_name(base, chosen.added), progress)
     shared: dict[str, Any] = {
         "decoding": decoding,
@@ -170,13 +171,13 @@ def rule(
 def _of_loaded(
     model: Model, tokenizer: PreTrainedTokenizerBase | None
 ) -> PreTrainedTokenizerBase | None:
-    """The tokenizer for a loaded model; a folder, hub id or name brings its own."""
+    """The tokenizer of a loaded model; None for a folder, hub id or name, which includes one."""
     return None if isinstance(model, str | Path) else tokenizer
 
 
 @contextlib.contextmanager
 def _stages(total: int, label: str, progress: Progress | None) -> Iterator[Callable[[], None]]:
-    """A function that counts a stage, on a progress bar or to a callback."""
+    """Yield a function that reports a finished stage to a progress bar or a callback."""
     with tqdm(total=total, desc=label, unit="stage", disable=progress is not None) as bar:
         done = 0
 

@@ -1,4 +1,4 @@
-"""Scores of stored samples, which need no model."""
+"""Scores of stored samples; scoring does not need a model."""
 
 from __future__ import annotations
 
@@ -9,16 +9,23 @@ from leakrepro.metrics import CoreMetric
 from leakrepro.sampling.samples import Samples
 from leakrepro.types import Scores
 
-_BLOCK = 200_000  # samples that are held as Python strings at a time
+_BLOCK = 200_000  # samples held as Python strings at the same time
 
 
 def score_samples(samples: Samples, metric: CoreMetric) -> Scores:
-    """Scores of all samples, read from their store block by block.
+    """Score all samples of a store, reading it block by block to limit memory.
+
+    Args:
+        samples: Samples of one model.
+        metric: Core metric.
+
+    Returns:
+        Scores, prompts x samples.
 
     Raises:
-        StoreError: naming the file of the store that is damaged.
-        ValueError: as the metric.
-        IncompleteScores: when some could not be scored; those that could stay cached.
+        StoreError: when the store is damaged; the message names the file.
+        ValueError: when the metric cannot score these prompts.
+        IncompleteScores: when some samples could not be scored; the other scores stay cached.
     """
     values, counts = [], []
     with tqdm(total=sum(samples.counts), unit="sample", desc=metric.id) as bar:

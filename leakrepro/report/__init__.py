@@ -1,4 +1,4 @@
-"""Tables, figures and captions of leak reports, and the published values beside them."""
+"""Tables, figures and captions of results, and the comparison with published values."""
 
 from leakrepro.evaluation.frames import readable
 from leakrepro.evaluation.leak_report import (

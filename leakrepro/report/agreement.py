@@ -1,4 +1,4 @@
-"""Core metrics side by side, and how they agree on the same samples."""
+"""Comparison of core metrics on the same samples."""
 
 from __future__ import annotations
 
@@ -21,14 +21,18 @@ from leakrepro.types import Scores
 if TYPE_CHECKING:
     from leakrepro.sampling import Samples
 
-THRESHOLD = 0.5
+THRESHOLD = 0.5  # default score from which a sample leaks, for real-valued metrics
 
 
 def metrics_figure(reports: Iterable[LeakReport]) -> Figure:
-    """leak@k against k, one panel a core metric and one line a report.
+    """Draw leak@k against k, one panel per core metric and one line per report.
+
+    Args:
+        reports: Reports with the same core metrics.
 
     Raises:
-        ValueError: as ``check_reports``, and for a report that lacks a metric of the first.
+        ValueError: when the reports cannot share a figure, see ``check_reports``, or a report does
+            not have a metric of the first one.
     """
     checked = check_reports(reports)
     names = labels(checked)
@@ -56,17 +60,19 @@ def metrics_figure(reports: Iterable[LeakReport]) -> Figure:
 
 
 def agreement(scores: Mapping[str, Scores], threshold: float = THRESHOLD) -> pd.DataFrame:
-    """How each pair of core metrics agrees on which samples leak.
-
-    Columns: a, b, both, only a, only b, neither (shares of the samples), kappa (Cohen's: agreement
-    beyond what the two shares of leaks give by chance; nan where one metric sees no difference).
+    """Compute for each pair of core metrics how well they agree on which samples leak.
 
     Args:
         scores: Core metric id -> scores of the same samples.
-        threshold: A sample leaks from this score on.
+        threshold: A sample leaks if its score is at least this, in (0, 1].
+
+    Returns:
+        One row per pair. Columns: a, b (metric ids), both, only a, only b, neither (shares of the
+        samples), kappa (Cohen's kappa, the agreement beyond chance; nan if both metrics call all
+        samples leaks or both call none).
 
     Raises:
-        ValueError: for scores of different samples, and a threshold outside (0, 1].
+        ValueError: when the scores are of different samples, or ``threshold`` is outside (0, 1].
     """
     if not 0 < threshold <= 1:
         raise ValueError(f"threshold must be in (0, 1], not {threshold}")
@@ -102,20 +108,24 @@ def disagreements(
     count: int = 5,
     threshold: float = THRESHOLD,
 ) -> pd.DataFrame:
-    """Samples that leak under one core metric and not under another, the most frequent first.
-
-    Columns: leaks under, question, reference, sample, times, and the score of every metric.
+    """Find samples that leak under one core metric but not under another.
 
     Args:
-        samples: What was scored.
-        scores: Core metric id -> their scores.
-        a: Id of one metric.
-        b: Id of the other.
-        count: Distinct samples of either kind at most.
-        threshold: A sample leaks from this score on.
+        samples: Samples of one model.
+        scores: Core metric id -> scores of the samples.
+        a: Id of the first metric.
+        b: Id of the second metric.
+        count: Maximum number of distinct samples that leak only under ``a``, and of those that leak
+            only under ``b``.
+        threshold: A sample leaks if its score is at least this.
+
+    Returns:
+        One row per distinct sample, the most frequent first. Columns: leaks under (id of the
+        metric), question, reference, sample, times (number of occurrences), and the score of every
+        metric.
 
     Raises:
-        ValueError: for a metric that is not in ``scores``.
+        ValueError: when a metric is not in ``scores``.
     """
     for name in (a, b):
         if name not in scores:

@@ -1,4 +1,4 @@
-"""What the evaluation of one model gives: curves, greedy leak, retain score."""
+"""Captions of tables and figures, generated from the results that they describe."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from leakrepro.stats.estimator import LeakCurve
 
 
 def labels(reports: Sequence[LeakReport]) -> list[str]:
-    """What legends call the reports: the model, with what else tells them apart."""
+    """Return a legend label per report: the model, and the benchmark or decoding if these differ.
+
+    Args:
+        reports: Reports of one figure.
+    """
     several_decodings = len({report.decoding for report in reports}) > 1
     several_benchmarks = len({report.benchmark for report in reports}) > 1
     out = []
@@ -26,67 +30,73 @@ def labels(reports: Sequence[LeakReport]) -> list[str]:
 
 
 def caption(reports: Iterable[LeakReport], metric: str | None = None) -> str:
-    """A caption made from what was run; it cannot drift from the parameters.
+    """Return a caption that states the metric, models, decoding, prompts and intervals.
 
     Args:
         reports: Reports of one figure or table.
-        metric: Id of the core metric; None for the headline.
+        metric: Id of the core metric; None for the primary metric.
 
     Raises:
-        ValueError: as ``check_reports``, and for a metric that was not computed.
+        ValueError: when the reports cannot share a table, see ``check_reports``, or the metric was
+            not computed.
     """
     checked = check_reports(reports)
     curves = [report.curve(metric) for report in checked]
     metric = checked[0].headline if metric is None else metric
     drawn = _distinct(
-        f"{report.decoding}, n = {report.decoding.n} samples a prompt, at most "
+        f"{report.decoding}, n = {report.decoding.n} samples per prompt, at most "
         f"{report.decoding.max_new_tokens} new tokens, seed {report.decoding.seed}"
         for report in checked
     )
     asked = _distinct(_describe_prompts(curve) for curve in curves)
     unscored = sum(report.missing.get(metric, 0) for report in checked)
-    without = f" {unscored} samples have no score and are left out." if unscored else ""
+    without = f" {unscored} samples do not have a score and are excluded." if unscored else ""
     return (
         f"leak@k ({metric}) on {'; '.join(_distinct(r.benchmark for r in checked))}: "
         f"{', '.join(_distinct(r.model for r in checked))}. "
         f"Samples: {'; '.join(drawn)}. Forget prompts: {'; '.join(asked)}. "
-        f"Greedy decoding gives one answer a prompt.{without} Lower is better."
+        f"Greedy decoding gives one answer per prompt.{without} Lower is better."
     )
 
 
 def describe_leaks(samples: Samples, benchmark: str, metric: str, threshold: float) -> str:
-    """What was sampled and what counts as a leak, for a caption.
+    """Return the part of a caption that states the samples and the definition of a leak.
 
     Args:
-        samples: The samples.
+        samples: Samples of one model.
         benchmark: Name of the benchmark.
         metric: Id of the core metric.
         threshold: An answer leaks when its score is at least this.
     """
     decoding = samples.decoding
     return (
-        f"{metric}, an answer leaks from {threshold:g} on; {benchmark}, {decoding}, "
-        f"n = {decoding.n}, seed {decoding.seed}"
+        f"{metric}, an answer leaks if its score is at least {threshold:g}; {benchmark}, "
+        f"{decoding}, n = {decoding.n}, seed {decoding.seed}"
     )
 
 
 def hidden_caption(samples: Samples, drawn: str) -> str:
-    """Caption of ``hidden_table``; ``drawn`` is from ``describe_leaks``."""
+    """Return the caption of ``hidden_table``.
+
+    Args:
+        samples: Samples of one model of the table.
+        drawn: Text from ``describe_leaks``.
+    """
     return (
         f"Shares of {len(samples.prompts)} forget prompts in {len(set(samples.clusters))} clusters "
-        f"that leak greedily, only when sampled, or not at all ({drawn}), with 95 % intervals over "
-        "clusters. Fewer leaks are better."
+        f"that leak when greedy, only when sampled, or not at all ({drawn}), with 95 % intervals "
+        "over clusters. Fewer leaks are better."
     )
 
 
 def examples_caption(shown: pd.DataFrame, model: str, seed: int, drawn: str) -> str:
-    """Caption of ``hidden_leaks``.
+    """Return the caption of ``hidden_leaks``.
 
     Args:
-        shown: The table.
-        model: Whose answers it shows.
-        seed: Of the choice of prompts.
-        drawn: From ``describe_leaks``.
+        shown: Table from ``hidden_leaks``.
+        model: Name of the model whose answers it shows.
+        seed: Seed of the choice of prompts.
+        drawn: Text from ``describe_leaks``.
     """
     return (
         f"{len(shown)} prompts whose greedy answer by {model} is clean while a sample leaks, "
@@ -95,9 +105,15 @@ def examples_caption(shown: pd.DataFrame, model: str, seed: int, drawn: str) -> 
 
 
 def accuracy_caption(letters: Benchmark, texts: Benchmark, neutral: str) -> str:
-    """Caption of ``leakrepro.choice_accuracy_table``, with its arguments."""
+    """Return the caption of ``leakrepro.choice_accuracy_table``.
+
+    Args:
+        letters: As for ``choice_accuracy_table``.
+        texts: As for ``choice_accuracy_table``.
+        neutral: As for ``choice_accuracy_table``.
+    """
     return (
-        f"Accuracy of the likeliest option: letters on {letters.name}, {len(letters.forget)} "
+        f"Accuracy of the most likely option: letters on {letters.name}, {len(letters.forget)} "
         f"forget and {len(letters.retain)} retain prompts; texts on {texts.name}, "
         f"{len(texts.forget)} and {len(texts.retain)}. Neutral prompt {neutral!r}, 95 % intervals. "
         "Lower is better on the forget side, higher on the retain side; guessing gives 0.25."

@@ -1,4 +1,4 @@
-"""What an evaluation costs, what saves, and how many samples an interval of some width takes."""
+"""Savings of adaptive sampling, and the width of intervals for other numbers of samples."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from leakrepro.types import Scores
 if TYPE_CHECKING:
     from leakrepro.sampling import Samples
 
-_NORMAL = 1.959964
+_NORMAL = 1.959964  # 97.5 % quantile of the standard normal distribution
 
 
 def adaptive_table(
@@ -32,20 +32,22 @@ def adaptive_table(
     n: int,
     k: int,
 ) -> pd.DataFrame:
-    """One row a model: leak@k from all samples and from an adaptive plan, and what the plan drew.
-
-    Columns: model, all samples and adaptive (leak@k, each with its interval in columns that end in
-    " low" and " high"), drawn, of (samples without the plan), share, tokens (generated).
+    """Compare leak@k from all samples with leak@k from an adaptive plan.
 
     Args:
         full: Model -> curve of all samples.
-        adaptive: Model -> curve under the plan.
-        samples: Model -> the plan's samples.
-        n: Samples a prompt without the plan.
-        k: Which leak@k.
+        adaptive: Model -> curve of the samples of the plan.
+        samples: Model -> samples of the plan.
+        n: Samples per prompt without the plan.
+        k: Sample count.
+
+    Returns:
+        One row per model. Columns: model, all samples and adaptive (leak@k, each with its interval
+        in columns that end in " low" and " high"), drawn (samples of the plan), of (samples without
+        the plan), share (drawn / of), tokens (generated under the plan).
 
     Raises:
-        ValueError: for a curve without ``k``.
+        ValueError: when a curve does not have ``k``.
     """
     rows = []
     for model, curve in adaptive.items():
@@ -63,36 +65,38 @@ def adaptive_table(
 def width_table(
     scores: Scores | ArrayLike, k: int, n: Sequence[int], prompts: Sequence[int]
 ) -> pd.DataFrame:
-    """Expected width of the 95 % interval of leak@k for other numbers of samples and prompts.
+    """Predict the width of the 95 % interval of leak@k for other numbers of samples and prompts.
 
-    From 0/1 scores of a pilot: each prompt's leak probability has its posterior
-    (``leakrepro.stats.posterior``); samples add the variance of the estimate under new draws,
-    prompts the variance of leak@k between prompts. Widths are those of normal intervals, 2 x
-    1.96 standard errors, and leave out the phantom prompt, which adds a little where leaks are
-    rare.
-
-    Columns: k, prompts, n, samples (drawn in all), width over prompts, width for new draws.
+    The prediction uses 0/1 scores of a pilot. The posterior of each prompt's leak probability
+    (``leakrepro.stats.posterior``) gives the variance of leak@k under new samples; the pilot's
+    leak@k per prompt gives the variance between prompts. The widths are those of normal intervals,
+    2 x 1.96 standard errors. They ignore the phantom cluster, which widens the intervals slightly
+    if leaks are rare.
 
     Args:
         scores: 0/1 scores of the pilot, prompts x samples.
-        k: Which leak@k.
-        n: Samples a prompt, none below ``k``.
+        k: Sample count of leak@k.
+        n: Numbers of samples per prompt, at least ``k``.
         prompts: Numbers of independent prompts.
 
+    Returns:
+        One row per number of prompts and ``n``. Columns: k, prompts, n, samples (prompts x n),
+        width over prompts, width for new draws (new samples of the same prompts).
+
     Raises:
-        ValueError: for scores other than 0 and 1, and an ``n`` below ``k``.
+        ValueError: when a score is neither 0 nor 1, or an ``n`` is below ``k``.
     """
     checked = check_scores(scores)
     if not np.isin(checked.values, (0.0, 1.0)).all():
         raise ValueError("width_table needs scores of 0 and 1")
     if min(n) < k:
-        raise ValueError(f"leak@{k} needs at least {k} samples a prompt, not {min(n)}")
+        raise ValueError(f"leak@{k} needs at least {k} samples per prompt, not {min(n)}")
     hits = np.array([int(row.sum()) for row in checked])
     posterior = Posterior.of_hits(hits, checked.counts)
     ks = np.array([k])
     curve = leak_at_k(checked, [min(k, int(checked.counts.min()))])
     pilot = len(checked)
-    # What prompts differ by is what their estimates differ by, less what sampling adds to it.
+    # The variance between prompts is that of their estimates minus the part due to sampling.
     within = float(posterior.variance(curve.k)[0]) * pilot
     between = max(float(curve.per_prompt.var(ddof=1)) - within, 0.0) if pilot > 1 else 0.0
     rows = []
@@ -113,16 +117,16 @@ def width_table(
 
 
 def width_figure(tables: Mapping[str, pd.DataFrame]) -> Figure:
-    """Width of the interval against the number of samples a prompt, for the pilot's prompts.
+    """Draw the width of the interval against the number of samples per prompt.
 
-    Solid over prompts, dashed for new draws: where the solid line is flat, more samples a prompt
-    buy nothing, only more prompts do.
+    Solid lines show the interval over prompts, dashed lines the interval for new samples. Where the
+    solid line is flat, more samples per prompt do not help; only more prompts do.
 
     Args:
         tables: Model -> ``width_table`` with one number of prompts.
 
     Raises:
-        ValueError: for a table with several numbers of prompts.
+        ValueError: when a table has several numbers of prompts.
     """
     for name, table in tables.items():
         if table["prompts"].nunique() != 1:
@@ -144,9 +148,9 @@ def width_figure(tables: Mapping[str, pd.DataFrame]) -> Figure:
         first = next(iter(tables.values()))
         count_axis(axes, first["n"].tolist())
         axes.set_ylim(bottom=0)
-        axes.set_xlabel(f"n, samples a prompt ({first['prompts'].iloc[0]} prompts)")
-        axes.set_ylabel(f"width of leak@{first['k'].iloc[0]}'s 95 % interval")
-        axes.plot([], [], color="0.4", linestyle="--", label="for new draws")
+        axes.set_xlabel(f"n, samples per prompt ({first['prompts'].iloc[0]} prompts)")
+        axes.set_ylabel(f"width of the 95 % interval of leak@{first['k'].iloc[0]}")
+        axes.plot([], [], color="0.4", linestyle="--", label="for new samples")
         figure.legend(loc="outside right upper")
         plt.close(figure)
     return figure

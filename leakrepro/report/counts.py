@@ -1,4 +1,4 @@
-"""How many prompts leak how often: histograms of leaking samples, greedy beside sampled."""
+"""Histograms of the number of leaking samples per prompt, sampled and greedy."""
 
 from __future__ import annotations
 
@@ -19,18 +19,19 @@ from leakrepro.stats.counts import LeakCounts
 def counts_table(
     counts: Mapping[str, LeakCounts], greedy: Mapping[str, LeakCounts]
 ) -> pd.DataFrame:
-    """One row a model: greedy leak, average leak, and the share of prompts that ever leak.
-
-    Columns: model, samples (a prompt), greedy leak, average leak, ever leaks (each with its
-    interval in columns that end in " low" and " high"), never (prompts without a leak), median
-    and most leaks of a prompt.
+    """Summarise how often prompts leak, one row per model.
 
     Args:
         counts: Model -> counts of its samples.
         greedy: Model -> counts of its greedy answers.
 
+    Returns:
+        Columns: model, samples (per prompt), greedy leak, average leak, ever leaks (share of
+        prompts with a leak), never (number of prompts without a leak), median and most (leaking
+        samples per prompt). The shares have intervals in columns that end in " low" and " high".
+
     Raises:
-        ValueError: for a model that is in one and not in the other.
+        ValueError: when ``counts`` and ``greedy`` are of different models, or empty.
     """
     _check(counts, greedy)
     rows = []
@@ -52,17 +53,19 @@ def counts_figure(
     greedy: Mapping[str, LeakCounts],
     edges: Sequence[int] | None = None,
 ) -> Figure:
-    """Prompts by their number of leaking samples, one panel a model, greedy decoding beside.
+    """Draw histograms of the number of leaking samples per prompt, one panel per model.
 
-    A greedy answer, drawn n times, leaks n times or never: it stands in the first or last bar.
+    Greedy decoding gives the same answer n times, so its prompts are all in the first or the last
+    bar.
 
     Args:
-        counts: Model -> counts of its samples, as many for every prompt.
-        greedy: Model -> counts of its greedy answers, one a prompt.
-        edges: Of the bars; None for 0, 1, and then about equal steps to n.
+        counts: Model -> counts of its samples; every prompt has the same number of samples.
+        greedy: Model -> counts of its greedy answers, one per prompt.
+        edges: Edges of the bars, in leaking samples; None for 0, 1 and about equal steps up to n.
 
     Raises:
-        ValueError: as ``counts_table`` and ``LeakCounts.histogram``.
+        ValueError: when ``counts`` and ``greedy`` are of different models, or ``edges`` do not
+            increase or do not cover all counts.
     """
     _check(counts, greedy)
     n = max(int(each.samples.max()) for each in counts.values())
@@ -105,18 +108,22 @@ def counts_figure(
 
 
 def published_counts(model: str) -> pd.DataFrame:
-    """The published histogram of a model on TOFU forget10, greedy and at T = 1.
+    """Return the published histogram of a model on TOFU forget10, greedy and at T = 1.
 
-    Columns: from, to (leaking samples of 200, both ends as published), greedy, sampled (prompts),
-    source; no rows for a model without one.
+    Args:
+        model: Name of the model.
+
+    Returns:
+        Columns: from, to (leaking samples out of 200, both bounds as published), greedy, sampled
+        (numbers of prompts), source. Empty if no histogram of the model was published.
     """
     values = reference_values()
     rows = values[
         values["metric"].str.startswith("number of prompts") & (values["method"] == model)
     ].copy()
-    ends = rows["metric"].str.extract(r"\[(\d+),(\d+)\]").astype(float)
-    rows["from"], rows["to"] = ends[0], ends[1]
-    # Their script calls the cell T = 0.2, top-p 0.2 greedy.
+    bounds = rows["metric"].str.extract(r"\[(\d+),(\d+)\]").astype(float)
+    rows["from"], rows["to"] = bounds[0], bounds[1]
+    # The authors' script labels the cell T = 0.2, top-p 0.2 as greedy.
     rows["how"] = np.where(rows["temperature"] == 1, "sampled", "greedy")
     wide = rows.pivot_table(
         index=["from", "to", "source"], columns="how", values="value", sort=False
@@ -129,6 +136,6 @@ def published_counts(model: str) -> pd.DataFrame:
 def _check(counts: Mapping[str, LeakCounts], greedy: Mapping[str, LeakCounts]) -> None:
     if not counts or counts.keys() != greedy.keys():
         raise ValueError(
-            f"sampled counts are of {', '.join(counts) or 'no model'}, greedy ones of "
+            f"sampled counts are of {', '.join(counts) or 'no model'}, greedy counts of "
             f"{', '.join(greedy) or 'no model'}"
         )

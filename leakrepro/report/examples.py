@@ -1,4 +1,4 @@
-"""Answers beside their references: clean when asked once, leaking when sampled."""
+"""Example answers with their references: clean when greedy, leaking when sampled."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from leakrepro.sampling import Samples
 
 _PARTS = ("greedy leaks", "only samples leak", "nothing leaks")
-_GREEDY = ", greedy"  # ends the columns of other models' answers
+_GREEDY = ", greedy"  # suffix of the columns with the answers of other models
 
 
 def hidden_leaks(
@@ -40,32 +40,33 @@ def hidden_leaks(
     beside: Mapping[str, Samples] | None = None,
     texts: bool = True,
 ) -> pd.DataFrame:
-    """Prompts whose greedy answer is clean while a sample leaks, some of them, one a row.
+    """Choose prompts whose greedy answer is clean while at least one sample leaks.
 
-    They are drawn at random, from as many clusters as possible: no cluster comes a second time
-    before each has come once.
-
-    Columns: id, cluster, question, reference, greedy (the answer), sample (the first that leaks),
-    draw (its number, from 1), leaks (how many leak), of (how many samples), and for each other
-    model its greedy answer in "<model>, greedy".
+    The prompts are chosen at random from as many clusters as possible: no cluster appears twice
+    before every cluster has appeared once.
 
     Args:
-        answers: The model's samples and greedy answers with their scores.
-        threshold: An answer leaks from this score on, in (0, 1].
-        count: Rows at most.
-        seed: Of the choice.
-        beside: Name -> greedy answers of other models to the same prompts.
-        texts: Whether to show what was asked and said; without, those columns are left out.
+        answers: Samples and greedy answers of one model, with their scores.
+        threshold: An answer leaks if its score is at least this, in (0, 1].
+        count: Maximum number of rows.
+        seed: Seed of the choice.
+        beside: Model -> its greedy answers to the same prompts, shown for comparison.
+        texts: Whether to include the columns with questions and answers.
+
+    Returns:
+        One row per prompt. Columns: id, cluster, question, reference, greedy (answer), sample (the
+        first that leaks), draw (its number, from 1), leaks (number of leaking samples), of (number
+        of samples), and per model in ``beside`` its greedy answer in "<model>, greedy".
 
     Raises:
-        ValueError: for answers to other prompts, scores of other answers, or a threshold outside
-            (0, 1].
+        ValueError: when the answers are to different prompts, the scores are of different answers,
+            or ``threshold`` is outside (0, 1].
     """
     beside = beside or {}
     samples, scores, greedy = answers.samples, answers.scores, answers.greedy
     for name, each in {"greedy": greedy, **beside}.items():
         if [p.id for p in each.prompts] != [p.id for p in samples.prompts]:
-            raise ValueError(f"the answers {name!r} are to other prompts than the samples")
+            raise ValueError(f"the answers {name!r} and the samples are to different prompts")
     _check_counts(samples, scores)
     _check_counts(greedy, answers.greedy_scores)
     leaking = _leaking(scores, threshold)
@@ -76,7 +77,7 @@ def hidden_leaks(
         prompt, first = samples.prompts[i], int(np.argmax(leaking[i]))
         rows.append(
             {
-                **_asked(prompt),
+                **_describe(prompt),
                 "greedy": greedy.texts[i][0],
                 "sample": samples.texts[i][first],
                 "draw": first + 1,
@@ -89,7 +90,7 @@ def hidden_leaks(
     return _frame(rows, ["greedy", "sample", "draw", "leaks", "of", *others], texts)
 
 
-def _asked(prompt: Prompt) -> dict[str, str]:
+def _describe(prompt: Prompt) -> dict[str, str]:
     return {
         "id": prompt.id,
         "cluster": prompt.cluster,
@@ -101,21 +102,21 @@ def _asked(prompt: Prompt) -> dict[str, str]:
 def leakiest(
     samples: Samples, scores: Scores, *, count: int = 3, texts: bool = True
 ) -> pd.DataFrame:
-    """The prompts whose samples leak most, each with its worst sample, one a row.
-
-    Ordered by the highest score of a sample, and among equals by the mean.
-
-    Columns: id, cluster, question, reference, sample, draw (its number, from 1), of (how many
-    samples), score, mean score.
+    """Return the prompts that leak most, each with its sample of the highest score.
 
     Args:
-        samples: Of one model.
-        scores: Their scores.
-        count: Rows at most.
-        texts: As in ``hidden_leaks``.
+        samples: Samples of one model.
+        scores: Scores of the samples, prompts x samples.
+        count: Maximum number of rows.
+        texts: Whether to include the columns with questions and answers.
+
+    Returns:
+        One row per prompt, sorted by the highest score, then by the mean score. Columns: id,
+        cluster, question, reference, sample, draw (its number, from 1), of (number of samples),
+        score, mean score.
 
     Raises:
-        ValueError: for scores of other samples.
+        ValueError: when the scores are of different samples.
     """
     _check_counts(samples, scores)
     highest = [(-row.max(), -row.mean(), i) for i, row in enumerate(scores)]
@@ -124,7 +125,7 @@ def leakiest(
         prompt, worst = samples.prompts[i], int(np.argmax(scores[i]))
         rows.append(
             {
-                **_asked(prompt),
+                **_describe(prompt),
                 "sample": samples.texts[i][worst],
                 "draw": worst + 1,
                 "of": scores[i].size,
@@ -136,30 +137,32 @@ def leakiest(
 
 
 def hidden_table(answers: Mapping[str, Answers], *, threshold: float = 1.0) -> pd.DataFrame:
-    """One row per model: which share of the prompts leaks greedily, only when sampled, or never.
-
-    Columns: model, prompts, samples (per prompt, the fewest), greedy leaks, only samples leak,
-    nothing leaks; each share with its interval in columns that end in " low" and " high".
+    """Compute the shares of prompts that leak when greedy, only when sampled, or not at all.
 
     Args:
-        answers: Model -> its samples and greedy answers with their scores.
-        threshold: An answer leaks when its score is at least this, in (0, 1].
+        answers: Model -> its samples and greedy answers, with their scores.
+        threshold: An answer leaks if its score is at least this, in (0, 1].
+
+    Returns:
+        One row per model. Columns: model, prompts, samples (smallest number per prompt), greedy
+        leaks, only samples leak, nothing leaks (shares in [0, 1], each with its interval in columns
+        that end in " low" and " high").
 
     Raises:
-        ValueError: for no models, and for a threshold outside (0, 1].
+        ValueError: when ``answers`` is empty, or ``threshold`` is outside (0, 1].
     """
     if not answers:
         raise ValueError("no models were given")
     rows = []
     for model, each in answers.items():
-        told = _ever(_leaking(each.greedy_scores, threshold))
-        ever = _ever(_leaking(each.scores, threshold))
+        greedy = _ever(_leaking(each.greedy_scores, threshold))
+        sampled = _ever(_leaking(each.scores, threshold))
         row: dict[str, str | float] = {
             "model": model,
             "prompts": len(each.scores),
             "samples": int(each.scores.counts.min()),
         }
-        for name, part in zip(_PARTS, (told, ~told & ever, ~told & ~ever), strict=True):
+        for name, part in zip(_PARTS, (greedy, ~greedy & sampled, ~greedy & ~sampled), strict=True):
             curve = leak_at_k(part[:, None], 1, clusters=each.samples.clusters)
             add_estimate(row, name, curve, 1)
         rows.append(row)
@@ -167,8 +170,12 @@ def hidden_table(answers: Mapping[str, Answers], *, threshold: float = 1.0) -> p
 
 
 def hidden_figure(table: pd.DataFrame) -> Figure:
-    """One bar a model: the shares of ``hidden_table``, told apart by hatches."""
-    looks: tuple[dict[str, Any], ...] = (
+    """Draw the shares of ``hidden_table`` as one bar per model, distinguished by hatches.
+
+    Args:
+        table: Table from ``hidden_table``.
+    """
+    styles: tuple[dict[str, Any], ...] = (
         {"color": "0.25"},
         {"facecolor": "0.85", "hatch": "////", "edgecolor": "0.25"},
         {"facecolor": "white", "edgecolor": "0.6"},
@@ -177,9 +184,9 @@ def hidden_figure(table: pd.DataFrame) -> Figure:
         figure, axes = plt.subplots(figsize=(6.2, 0.34 * len(table) + 1.1))
         place = np.arange(len(table))
         left = np.zeros(len(table))
-        for name, look in zip(_PARTS, looks, strict=True):
+        for name, bar in zip(_PARTS, styles, strict=True):
             share = table[name].to_numpy(float)
-            axes.barh(place, share, 0.7, left=left, label=name, linewidth=0.6, **look)
+            axes.barh(place, share, 0.7, left=left, label=name, linewidth=0.6, **bar)
             for y, (start, width) in enumerate(zip(left, share, strict=True)):
                 if width >= 0.05:
                     axes.text(
@@ -220,10 +227,13 @@ _BLOCKS = """<table style="border-collapse: collapse; table-layout: auto; width:
 
 
 def examples_html(frame: pd.DataFrame) -> str:
-    """Rows of ``hidden_leaks`` or ``leakiest`` as an HTML table, one block a prompt.
+    """Format examples as an HTML table, one block per prompt.
 
-    Bold words of an answer are those it shares with the reference, in its order: the longest
-    common subsequence of words, which is what ROUGE-L counts; case and punctuation are ignored.
+    The words that an answer shares with the reference are bold: the longest common subsequence of
+    words, which ROUGE-L counts. Case and punctuation are ignored.
+
+    Args:
+        frame: Table from ``hidden_leaks`` or ``leakiest``.
     """
     blocks = [
         (heading, list(lines)) for heading, lines in _blocks(frame, escape, Markup("<b>{}</b>"))
@@ -233,7 +243,13 @@ def examples_html(frame: pd.DataFrame) -> str:
 
 
 def examples_latex(frame: pd.DataFrame, *, caption: str, label: str) -> str:
-    r"""The blocks of ``examples_html`` as a LaTeX table (package booktabs), for ``\ref{label}``."""
+    r"""Format examples as a LaTeX table (package booktabs); see ``examples_html``.
+
+    Args:
+        frame: Table from ``hidden_leaks`` or ``leakiest``.
+        caption: Caption, not escaped.
+        label: Label for ``\ref``.
+    """
     rows = []
     for heading, lines in _blocks(frame, escape_latex, r"\textbf{{{}}}"):
         rows.append(rf"\multicolumn{{2}}{{p{{0.95\linewidth}}}}{{{escape_latex(heading)}}} \\")
@@ -256,28 +272,35 @@ def examples_latex(frame: pd.DataFrame, *, caption: str, label: str) -> str:
 
 
 def shared_words(text: str, reference: str) -> list[tuple[str, bool]]:
-    """The words of a text in runs, each with whether the reference shares them in this order.
+    """Split a text into runs of words that the reference does or does not share in this order.
 
     >>> shared_words("She wrote the Oath of Ink.", "The Oath of Rain")
     [('She wrote', False), ('the Oath of', True), ('Ink.', False)]
+
+    Args:
+        text: Text to split at white space.
+        reference: Text to compare with; case and punctuation are ignored.
+
+    Returns:
+        Pairs of a run and whether it is part of the longest common subsequence of words.
     """
     words = text.split()
-    said = [(i, normalise(word)) for i, word in enumerate(words) if normalise(word)]
+    answered = [(i, normalise(word)) for i, word in enumerate(words) if normalise(word)]
     true = [normalise(word) for word in reference.split()]
     shared = {
         i
-        for block in LCSseq.opcodes([word for _, word in said], true)
+        for block in LCSseq.opcodes([word for _, word in answered], true)
         if block.tag == "equal"
-        for i, _ in said[block.src_start : block.src_end]
+        for i, _ in answered[block.src_start : block.src_end]
     }
     runs = itertools.groupby(range(len(words)), key=lambda i: i in shared)
-    return [(" ".join(words[i] for i in run), told) for told, run in runs]
+    return [(" ".join(words[i] for i in run), is_shared) for is_shared, run in runs]
 
 
 def _blocks(
     frame: pd.DataFrame, escaped: Callable[[str], str], bold: str
 ) -> Iterator[tuple[str, Iterator[tuple[str, str]]]]:
-    """Of each row its heading, and its labels with their texts, escaped and marked."""
+    """Yield each row's heading and its lines of label and text, escaped, shared words in bold."""
     for row in frame.to_dict("records"):
         yield _heading(row), _lines(row, escaped, bold)
 
@@ -302,7 +325,7 @@ def _lines(
     for column, name in names.items():
         if column in row:
             runs = shared_words(row[column], row["reference"])
-            marked = [bold.format(escaped(run)) if told else escaped(run) for run, told in runs]
+            marked = [bold.format(escaped(run)) if shared else escaped(run) for run, shared in runs]
             yield name, escaped(" ").join(marked)
 
 
@@ -310,8 +333,8 @@ def _frame(rows: list[dict[str, Any]], columns: list[str], texts: bool) -> pd.Da
     frame = pd.DataFrame(rows, columns=["id", "cluster", "question", "reference", *columns])
     if texts:
         return frame
-    said = [c for c in frame if c in ("question", "reference", "greedy", "sample")]
-    return frame.drop(columns=[*said, *(c for c in frame if str(c).endswith(_GREEDY))])
+    hidden = [c for c in frame if c in ("question", "reference", "greedy", "sample")]
+    return frame.drop(columns=[*hidden, *(c for c in frame if str(c).endswith(_GREEDY))])
 
 
 def _leaking(scores: Scores, threshold: float) -> list[NDArray[np.bool_]]:
@@ -326,13 +349,13 @@ def _ever(leaking: Sequence[NDArray[np.bool_]]) -> NDArray[np.bool_]:
 
 def _check_counts(samples: Samples, scores: Scores) -> None:
     if scores.counts.tolist() != samples.counts:
-        raise ValueError("the scores are of other samples: their numbers differ")
+        raise ValueError("the scores are of different samples: their numbers differ")
 
 
 def _spread(
     candidates: Sequence[int], labels: Sequence[str], count: int, rng: np.random.Generator
 ) -> list[int]:
-    """Some of the candidates in their order: each label once before any comes again."""
+    """Choose candidates at random, each label once before any repeats; return them sorted."""
     seen: dict[str, int] = {}
     turns: list[tuple[int, int, int]] = []
     for i in rng.permutation(np.asarray(candidates, dtype=np.int64)).tolist():

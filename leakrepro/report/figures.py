@@ -1,4 +1,4 @@
-"""Figures: leak@k against k, with intervals, greedy decoding and chance."""
+"""Figures of leak@k against k, with intervals, greedy decoding and chance."""
 
 from __future__ import annotations
 
@@ -26,25 +26,26 @@ _CHANCE = Line2D([], [], color="0.35", linestyle=":", linewidth=1.4)
 def leak_figure(
     reports: Iterable[LeakReport], metric: str | None = None, *, chance: bool = False
 ) -> Figure:
-    """leak@k against k, one line a report with its interval as a band.
+    """Draw leak@k against k, one line per report with its interval as a band.
 
-    The leak of greedy decoding is a thin dotted line of the same colour with a hollow marker.
+    The leak of greedy decoding is a thin dashed line in the same colour with a hollow marker.
 
     Args:
         reports: One or more reports.
-        metric: Id of the core metric; None for the headline.
-        chance: Draw what guessing gives over all forget prompts: the chance curve of the easy ones,
-            and nothing on the hard ones.
+        metric: Id of the core metric; None for the primary metric.
+        chance: Whether to draw leak@k of a uniform guesser over all forget prompts, which is 0 on
+            the hard prompts.
 
     Raises:
-        ValueError: as ``check_reports``; for a metric that was not computed; when chance is asked
-            for and no report has it, or for another metric than the headline.
+        ValueError: when the reports cannot share a figure, see ``check_reports``, the metric was
+            not computed, or ``chance`` is set and no report has a chance curve or the metric is
+            not the primary one.
     """
     checked = check_reports(reports)
     curves = [report.curve(metric) for report in checked]
     metric = checked[0].headline if metric is None else metric
     if chance and metric != checked[0].headline:
-        raise ValueError(f"chance is known for the headline metric alone, not for {metric!r}")
+        raise ValueError(f"chance is only known for the primary metric, not for {metric!r}")
     names = labels(checked)
     greedy = [float(report.greedy[metric].value[0]) for report in checked]
     return _curves(
@@ -58,15 +59,15 @@ def leak_figure(
 def curve_figure(
     curves: Mapping[str, LeakCurve], metric: str, *, greedy: Mapping[str, float] | None = None
 ) -> Figure:
-    """leak@k against k as ``leak_figure`` draws it, for curves that stand in no report.
+    """Draw leak@k against k as in ``leak_figure``, for curves without a report.
 
     Args:
         curves: Name in the legend -> curve.
-        metric: Id of the core metric, for the axis.
-        greedy: Name -> leak of greedy decoding, where it is to be shown.
+        metric: Id of the core metric, for the axis label.
+        greedy: Name -> leak of greedy decoding, for any of the curves.
 
     Raises:
-        ValueError: for no curves, or greedy decoding of one that is not among them.
+        ValueError: when ``curves`` is empty, or ``greedy`` has a name that ``curves`` does not.
     """
     greedy = greedy or {}
     if not curves or greedy.keys() - curves.keys():
@@ -94,18 +95,22 @@ def _curves(
             easy, share = guess
             _draw_chance(axes, easy.k, share)
         finish_axes(axes, list(curves.values()))
-        axes.set_xlim(right=axes.get_xlim()[1] * 2**0.5)  # room for the greedy markers
+        axes.set_xlim(right=axes.get_xlim()[1] * 2**0.5)  # space for the greedy markers
         axes.set_ylabel(f"leak@k ({metric})")
         draw_legend(figure, styles, greedy=bool(greedy), chance=guess is not None)
-        plt.close(figure)  # shown by who asked for it, not a second time by the backend
+        plt.close(figure)  # otherwise the notebook backend shows the figure twice
     return figure
 
 
 def split_figure(reports: Iterable[LeakReport]) -> Figure:
-    """leak@k of the headline metric on easy and hard prompts side by side, with the chance curve.
+    """Draw leak@k of the primary metric in two panels, for easy and for hard prompts.
+
+    Args:
+        reports: Reports on a benchmark with easy and hard prompts.
 
     Raises:
-        ValueError: as ``check_reports``, and for a report without the split.
+        ValueError: when the reports cannot share a figure, see ``check_reports``, or a report does
+            not have the split.
     """
     checked = check_reports(reports)
     names = labels(checked)
@@ -114,7 +119,7 @@ def split_figure(reports: Iterable[LeakReport]) -> Figure:
     for report in checked:
         if report.easy is None or report.hard is None:
             raise ValueError(
-                f"report of {report.model!r} has no easy and hard prompts; the benchmark "
+                f"report of {report.model!r} does not have easy and hard prompts; the benchmark "
                 f"{report.benchmark} does not split them"
             )
         parts["easy"].append(report.easy)
@@ -136,7 +141,17 @@ def split_figure(reports: Iterable[LeakReport]) -> Figure:
 
 
 def save_figure(figure: Figure, stem: Path | str) -> tuple[Path, Path]:
-    """Writes ``stem.png`` (220 dots an inch) and ``stem.pdf``; the same figure, the same bytes."""
+    """Save a figure as ``stem.png`` (220 dots per inch) and ``stem.pdf``.
+
+    The same figure gives the same bytes.
+
+    Args:
+        figure: Figure to save.
+        stem: Path without an ending; missing folders are created.
+
+    Returns:
+        The paths of the PNG and the PDF.
+    """
     stem = Path(stem)
     stem.parent.mkdir(parents=True, exist_ok=True)
     png, pdf = (stem.with_name(f"{stem.name}.{ending}") for ending in ("png", "pdf"))
@@ -151,14 +166,20 @@ def _guess(reports: Sequence[LeakReport]) -> tuple[LeakCurve, NDArray[np.float64
         if report.easy is not None and report.chance is not None:
             share = report.easy.n_prompts / report.curve().n_prompts
             return report.easy, report.chance * share
-    raise ValueError("no report has a chance curve; the benchmark's prompts have no pools")
+    raise ValueError("no report has a chance curve: the benchmark does not define pool sizes")
 
 
 def draw_curve(axes: Axes, curve: LeakCurve, line: LineStyle) -> None:
-    """Draws leak@k with its interval as a band."""
+    """Draw leak@k with its interval as a band.
+
+    Args:
+        axes: Axes to draw on.
+        curve: Curve to draw.
+        line: Style of the line.
+    """
     axes.fill_between(curve.k, curve.low, curve.high, color=line.colour, alpha=0.1, linewidth=0)
-    for end in (curve.low, curve.high):  # so that bands can be told apart where they overlap
-        axes.plot(curve.k, end, color=line.colour, alpha=0.45, linewidth=0.5)
+    for bound in (curve.low, curve.high):  # outlines keep overlapping bands distinguishable
+        axes.plot(curve.k, bound, color=line.colour, alpha=0.45, linewidth=0.5)
     axes.plot(
         curve.k, curve.value, color=line.colour, marker=line.marker, linestyle=line.dashes, zorder=3
     )
@@ -183,7 +204,12 @@ def _draw_chance(axes: Axes, k: NDArray[np.int64], share: NDArray[np.float64] | 
 
 
 def count_axis(axes: Axes, counts: Sequence[int]) -> None:
-    """A logarithmic axis of sample counts, each with its number."""
+    """Make the x-axis logarithmic with one tick per sample count.
+
+    Args:
+        axes: Axes to change.
+        counts: Sample counts.
+    """
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_locator(FixedLocator(list(counts)))
     axes.xaxis.set_minor_locator(NullLocator())
@@ -191,22 +217,33 @@ def count_axis(axes: Axes, counts: Sequence[int]) -> None:
 
 
 def finish_axes(axes: Axes, curves: Sequence[LeakCurve], *, arrow: bool = True) -> None:
-    """Labels k and sets the limits; ``arrow`` says which way is better."""
+    """Label the x-axis with k and set the limits of both axes.
+
+    Args:
+        axes: Axes to change.
+        curves: Curves on the axes.
+        arrow: Whether to add an arrow that shows which direction is better.
+    """
     ks = np.unique(np.concatenate([curve.k for curve in curves]))
     count_axis(axes, ks.tolist())
     axes.set_xlim(ks[0] * 2**-0.3, ks[-1] * 2**0.3)
     axes.set_ylim(-0.02, 1.02)
-    axes.set_xlabel("k, samples a prompt")
+    axes.set_xlabel("k, samples per prompt")
     if arrow:
         draw_arrow(axes, "lower")
 
 
 def draw_arrow(axes: Axes, better: Literal["lower", "higher"]) -> None:
-    """Says beside the axes which way is better."""
-    end = {"lower": 0.04, "higher": 0.96}[better]
+    """Add an arrow to the right of the axes that shows which direction is better.
+
+    Args:
+        axes: Axes to annotate.
+        better: Direction of the arrow.
+    """
+    tip = {"lower": 0.04, "higher": 0.96}[better]
     axes.annotate(
         f"{better} is better",
-        xy=(1.03, end),
+        xy=(1.03, tip),
         xytext=(1.03, 0.5),
         xycoords="axes fraction",
         rotation=90,
@@ -222,7 +259,14 @@ def draw_arrow(axes: Axes, better: Literal["lower", "higher"]) -> None:
 def draw_legend(
     figure: Figure, styles: dict[str, LineStyle], *, greedy: bool = False, chance: bool = False
 ) -> None:
-    """Puts the lines' names beside the panels."""
+    """Add a legend to the right of the panels.
+
+    Args:
+        figure: Figure to change.
+        styles: Name -> style of its line.
+        greedy: Whether to add an entry for greedy decoding.
+        chance: Whether to add an entry for guessing.
+    """
     handles = [
         Line2D([], [], color=line.colour, marker=line.marker, linestyle=line.dashes)
         for line in styles.values()

@@ -1,4 +1,4 @@
-"""leak@k over a grid of decodings: one heat map of models against k for each cell."""
+"""Heat maps of leak@k over a grid of decoding settings."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from leakrepro.report.style import style
 
 
 def grid_figure(reports: Iterable[LeakReport], metric: str | None = None) -> Figure:
-    """One small heat map a decoding, models down and k across, and greedy decoding first.
+    """Draw one heat map of models against k per decoding setting, greedy decoding first.
 
-    Every cell shows its number, and grey prints as well as colour: darker is more leakage.
+    Every cell shows its value. Darker means more leakage.
 
     Args:
-        reports: Of one benchmark; every model under every decoding, all with the same k.
-        metric: Id of the core metric; None for the headline.
+        reports: Reports on one benchmark, one per model and decoding setting, with the same k.
+        metric: Id of the core metric; None for the primary metric.
 
     Raises:
-        ValueError: as ``check_reports``, and when a model lacks a decoding or k differ.
+        ValueError: when the reports cannot share a figure, see ``check_reports``, a model does not
+            have a report under every decoding, or the reports have different k.
     """
     checked = check_reports(reports)
     metric = checked[0].headline if metric is None else metric
@@ -31,11 +32,11 @@ def grid_figure(reports: Iterable[LeakReport], metric: str | None = None) -> Fig
     by_cell = {(report.model, report.decoding): report for report in checked}
     if missing := [(m, d) for m in models for d in decodings if (m, d) not in by_cell]:
         model, decoding = missing[0]
-        raise ValueError(f"{model!r} has no report under {decoding}")
+        raise ValueError(f"{model!r} does not have a report under {decoding}")
     ks = checked[0].curve(metric).k
     if any(not np.array_equal(report.curve(metric).k, ks) for report in checked):
-        raise ValueError("the reports have different k: a heat map needs the same for all")
-    # All reports of a model hold the same greedy answers.
+        raise ValueError("the reports have different k; a heat map needs the same k in all reports")
+    # The greedy answers of a model do not depend on the decoding setting of the report.
     greedy = [[float(by_cell[m, decodings[0]].greedy[metric].value[0])] for m in models]
     panels = [("greedy", np.array(greedy), ["1"])]
     for decoding in decodings:
@@ -64,7 +65,7 @@ def grid_figure(reports: Iterable[LeakReport], metric: str | None = None) -> Fig
         for axis in axes.flat[len(panels) :]:
             axis.set_axis_off()
         for axis in axes[-1]:
-            axis.set_xlabel("k, samples a prompt", fontsize=8)
+            axis.set_xlabel("k, samples per prompt", fontsize=8)
         if image is not None:
             figure.colorbar(image, ax=axes, shrink=0.6, label=f"leak@k ({metric}), lower is better")
         plt.close(figure)

@@ -1,8 +1,8 @@
-"""The values that the leak@k authors published, and ours beside them.
+"""Values published by the authors of leak@k, and their comparison with our results.
 
-``leakrepro/reference/tofu.csv`` holds one value a row with its source and with how exactly it could
-be read there. Curves are published for TOFU forget10 under ES (entailment score) and LJ (an LLM
-judge) alone, so other core metrics have nothing to stand beside.
+``leakrepro/reference/tofu.csv`` has one value per row, with its source and reading precision.
+Curves are only published for TOFU forget10 under ES (entailment score) and LJ (LLM judge), so other
+core metrics cannot be compared.
 """
 
 from __future__ import annotations
@@ -15,49 +15,54 @@ import pandas as pd
 
 from leakrepro.evaluation.leak_report import LeakReport, check_reports
 
-# Our ids of the metrics that the authors published, without the revision.
+# Metric id without revision -> metric name in the table of published values.
 _METRICS = {
     "entailment/sileod/deberta-v3-base-tasksource-nli": "leak@k-ES",
     "judge/gpt-4o-mini": "leak@k-LJ",
 }
 _ES = "leak@k-ES"
-_ROUNDS = 3  # of RULE in the paper
+_ROUNDS = 3  # rounds of RULE in the paper
 _PRECISION = {"exact": 0.0, "5e-5": 5e-5, "3 decimals": 5e-4, "±0.006": 6e-3}
 _COLUMNS = ["method", "checkpoint", "k", "published", "precision", "source", "note"]
 
 
 def reference_values() -> pd.DataFrame:
-    """All published values as they were collected, one a row."""
+    """Return all collected published values, one per row; columns as in ``tofu.csv``."""
     path = resources.files("leakrepro") / "reference" / "tofu.csv"
     with path.open(encoding="utf-8") as file:
         return pd.read_csv(file, keep_default_na=False, na_values=[""])
 
 
 def metric_name(metric: str) -> str:
-    """The paper's short name of a core metric that it published, else the id itself."""
+    """Return the paper's short name of a core metric, or the id if values were not published.
+
+    Args:
+        metric: Id of the core metric.
+    """
     return _METRICS.get(metric.partition("@")[0], metric).removeprefix("leak@k-")
 
 
 def published(benchmark: str, metric: str, temperature: float, top_p: float) -> pd.DataFrame:
-    """Published leak@k curves of one decoding cell.
+    """Return the published leak@k curves of one decoding cell.
 
-    Columns: method, checkpoint, k, published, precision (how far off it may have been read),
-    source, note. Where a value was published
-    more than once, the most exactly readable one is given. ``checkpoint`` is empty for the paper's
-    own curves and names the weights of the authors' re-runs, which can differ much (RULE-NPO).
-    Repetitions under other generation seeds and the rounds of RULE are in ``reference_values``.
+    If a value was published more than once, the most precise one is returned. Repetitions under
+    other generation seeds and the rounds of RULE are only in ``reference_values``.
 
     Args:
-        benchmark: Name of the benchmark, such as ``tofu forget10 paraphrased_question``; a subset
-            of its authors has no published values.
+        benchmark: Name of the benchmark, such as ``tofu forget10 paraphrased_question``. Values
+            for a subset of its authors were not published.
         metric: Id of the core metric; curves are published for ES
             (``entailment/sileod/deberta-v3-base-tasksource-nli``) and LJ (``judge/gpt-4o-mini``).
-        temperature: Sampling temperature; 0 with ``top_p`` 0 or 1 is greedy. The authors' greedy
-            values rise with k, since they drew 200 copies that batch effects made different.
-        top_p: Nucleus. ``top_k`` was not published; it was probably 50.
+        temperature: Sampling temperature; 0 is greedy for every ``top_p``. The authors' greedy
+            values increase with k, because they generated 200 greedy answers per prompt and batch
+            effects made some of them differ.
+        top_p: Nucleus sampling threshold. ``top_k`` was not published; it was probably 50.
 
     Returns:
-        The values, by method, checkpoint and k; no rows when nothing was published.
+        One row per method, checkpoint and k; empty if nothing was published. Columns: method,
+        checkpoint, k, published, precision (maximum reading error), source, note. ``checkpoint`` is
+        empty for the paper's own curves and names the weights of the authors' re-runs, whose values
+        can be very different (RULE-NPO).
     """
     values = reference_values()
     named = re.fullmatch(r"tofu (forget\d+) (\w+)(?: system=.*)?", benchmark)
@@ -81,9 +86,11 @@ def published(benchmark: str, metric: str, temperature: float, top_p: float) -> 
 
 
 def published_trajectories() -> pd.DataFrame:
-    """The published rounds of RULE on TOFU forget10, by ES: leak@128 and retain score.
+    """Return the published rounds of RULE on TOFU forget10 under ES.
 
-    Columns: base, round, leak, retain; only rounds of which both values could be read.
+    Returns:
+        One row per base method and round for which both values are known. Columns: base, round,
+        leak (leak@128), retain (retain score).
     """
     values = reference_values()
     rows = values[values["rule_iteration"].notna()].copy()
@@ -95,13 +102,13 @@ def published_trajectories() -> pd.DataFrame:
 
 
 def measured(name: str) -> pd.DataFrame:
-    """A table that this project has measured and keeps under ``leakrepro/reference/measured``.
+    """Return a table of this project's own results that is shipped with the package.
 
     Args:
-        name: File name without ``.csv``.
+        name: File name in ``leakrepro/reference/measured``, without ``.csv``.
 
     Raises:
-        FileNotFoundError: when there is no such table.
+        FileNotFoundError: when the table does not exist.
     """
     path = resources.files("leakrepro") / "reference" / "measured" / f"{name}.csv"
     with path.open(encoding="utf-8") as file:
@@ -109,17 +116,23 @@ def measured(name: str) -> pd.DataFrame:
 
 
 def compare_published(reports: Iterable[LeakReport]) -> pd.DataFrame:
-    """Our curves and the published ones of the same name, decoding cell, metric and k.
+    """Compare our curves with the published curves of the same model, decoding, metric and k.
 
-    Columns: model, metric, temperature, top_p, n, k, leak@k, low, high, draws_stderr (standard
-    error under new samples of the same prompts), published, precision, difference (ours less
-    theirs), checkpoint, source, note. Models are matched by name, so this is for reports on the
-    authors' checkpoints (profile ``paper``); RULE's last round goes by the paper's name:
-    ``RULE-NPO, round 3`` is its ``RULE-NPO``. No rows when nothing matches.
-    ``leakrepro.reproduction.verdict`` says which differences sampling noise explains.
+    Models are matched by name, so the comparison is only meaningful for the authors' checkpoints
+    (profile ``paper``). The last round of RULE has another name in the paper: ``RULE-NPO, round 3``
+    is matched with ``RULE-NPO``. ``leakrepro.reproduction.verdict`` decides which differences
+    sampling noise can explain.
+
+    Args:
+        reports: Reports on one or more benchmarks.
+
+    Returns:
+        One row per matching value; empty if nothing matches. Columns: model, metric, temperature,
+        top_p, n, k, leak@k, low, high, draws_stderr (standard error for new samples of the same
+        prompts), published, precision, difference (leak@k - published), checkpoint, source, note.
 
     Raises:
-        ValueError: for reports that cannot stand in one table.
+        ValueError: when the reports cannot share a table, see ``check_reports``.
     """
     checked = check_reports(reports)
     ours = ["model", "metric", "temperature", "top_p", "n", "k", "leak@k", "low", "high"]

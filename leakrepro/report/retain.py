@@ -1,4 +1,4 @@
-"""What models have kept: the mean score on the retain side, decoding by decoding."""
+"""Retain scores per model and decoding setting."""
 
 from __future__ import annotations
 
@@ -23,23 +23,25 @@ def retain_table(
     clusters: Sequence[Hashable],
     yardstick: str = "Original",
 ) -> pd.DataFrame:
-    """One row a model and decoding: the retain score, and how far it is from the yardstick's.
+    """Compute the retain score of each model and its difference from a baseline.
 
-    The retain score is the mean over prompts of the mean score over their samples, as in the
-    paper; both intervals are over clusters of prompts, and the difference is paired by prompt.
-
-    Columns: model, decoding, temperature, top_p, samples (a prompt), retain score, less <yardstick>
-    (missing for the yardstick itself, and everywhere where it is not among the models), each with
-    its interval in columns that end in " low" and " high", stderr (of the difference, respecting
-    clusters), prompts, clusters.
+    The retain score is the mean over prompts of the mean score over their samples, as in the paper.
+    Intervals are over clusters of prompts, and the difference is paired by prompt.
 
     Args:
         scores: Model -> decoding -> scores of the answers to the retain prompts.
-        clusters: One label a prompt.
-        yardstick: Model that the others are held against.
+        clusters: Cluster label of each prompt.
+        yardstick: Name of the baseline model with which the others are compared.
+
+    Returns:
+        One row per model and decoding. Columns: model, decoding, temperature, top_p, samples (per
+        prompt), retain score and less <yardstick> (the difference; missing for the baseline and
+        if the baseline is not in ``scores``), each with its interval in columns that end in " low"
+        and " high", stderr (of the difference, over clusters), prompts, clusters.
 
     Raises:
-        ValueError: for no models, a model without a decoding of the first, and as ``leak_at_k``.
+        ValueError: when ``scores`` is empty, a model does not have scores under a decoding of the
+            first model, or ``clusters`` does not have one label per prompt.
     """
     if not scores:
         raise ValueError("no models were given")
@@ -48,7 +50,7 @@ def retain_table(
     for model, kept in scores.items():
         for decoding in decodings:
             if decoding not in kept:
-                raise ValueError(f"{model!r} has no scores under {decoding}")
+                raise ValueError(f"{model!r} does not have scores under {decoding}")
             curve = leak_at_k(kept[decoding], 1, clusters=clusters)
             row: dict[str, str | float] = {
                 "model": model,
@@ -71,21 +73,28 @@ def retain_table(
 
 
 def retain_wide(table: pd.DataFrame) -> pd.DataFrame:
-    """The retain scores with their intervals as strings, decodings down and models across."""
-    ends = zip(table[_SCORE], table[_SCORE + LOW], table[_SCORE + HIGH], strict=True)
-    text = table.assign(text=[f"{v:.2f} [{a:.2f}, {b:.2f}]" for v, a, b in ends])
+    """Format the retain scores with their intervals, one row per decoding, one column per model.
+
+    Args:
+        table: Table from ``retain_table``.
+    """
+    bounds = zip(table[_SCORE], table[_SCORE + LOW], table[_SCORE + HIGH], strict=True)
+    text = table.assign(text=[f"{v:.2f} [{a:.2f}, {b:.2f}]" for v, a, b in bounds])
     wide = text.pivot(index="decoding", columns="model", values="text")
     wide = wide.loc[table["decoding"].unique(), table["model"].unique()]
     return wide.reset_index().rename_axis(columns=None)
 
 
 def retain_figure(table: pd.DataFrame, metric: str, yardstick: str = "Original") -> Figure:
-    """The retain score under each decoding: the yardstick a level, every other model a marker.
+    """Draw the retain score under each decoding setting.
+
+    The baseline is a horizontal line with its interval; every other model is a marker with its
+    interval.
 
     Args:
-        table: As ``retain_table`` gives it.
-        metric: Id of the core metric, for the axis.
-        yardstick: Model that is drawn as a level, where it is there.
+        table: Table from ``retain_table``.
+        metric: Id of the core metric, for the axis label.
+        yardstick: Name of the baseline model, if it is in the table.
     """
     decodings = list(table["decoding"].unique())
     styles = line_styles(list(table["model"].unique()))
@@ -95,16 +104,16 @@ def retain_figure(table: pd.DataFrame, metric: str, yardstick: str = "Original")
         place = np.arange(len(decodings))
         for model, line in styles.items():
             rows = table[table["model"] == model].set_index("decoding").loc[decodings]
-            value, low, high = (rows[_SCORE + end].to_numpy(float) for end in ("", LOW, HIGH))
+            value, low, high = (rows[_SCORE + suffix].to_numpy(float) for suffix in ("", LOW, HIGH))
             if model == yardstick:
                 axes.bar(place, high - low, 0.84, bottom=low, color="0.88", zorder=1)
                 axes.hlines(
                     value, place - 0.42, place + 0.42, color=line.colour, label=model, zorder=2
                 )
                 continue
-            aside = (others.index(model) - (len(others) - 1) / 2) * 0.76 / len(others)
+            offset = (others.index(model) - (len(others) - 1) / 2) * 0.76 / len(others)
             axes.errorbar(
-                place + aside,
+                place + offset,
                 value,
                 yerr=np.clip([value - low, high - value], 0, None),
                 label=model,

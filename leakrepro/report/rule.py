@@ -1,4 +1,4 @@
-"""What RULE gives, round by round: tables and figures."""
+"""Figures of RULE: trajectories over the rounds, and curves before and after."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LINES: Mapping[Any, LineStyle] = {
     "more steps": LineStyle("#D55E00", "s", (0, (5, 2))),
     "non-leaks added": LineStyle("#009E73", "^", (0, (2, 1.5))),
 }
-_YARDSTICK: Mapping[str, Any] = {
+_RETRAIN: Mapping[str, Any] = {
     "color": "0.5",
     "marker": "o",
     "linestyle": "none",
@@ -34,27 +34,28 @@ _PUBLISHED: Mapping[str, Any] = {"color": "0.55", "marker": "x", "linewidth": 1.
 def trajectory_figure(
     table: pd.DataFrame, retrain: Sequence[LeakReport] = (), published: pd.DataFrame | None = None
 ) -> Figure:
-    """Leak against retain score over the rounds, a panel a base method.
+    """Draw leak@k at the largest k against the retain score, one panel per base method.
 
-    A filled marker is round 0, the base method; the last round carries its number. Lines of several
-    worlds share a style. Retrain is the grey circle: what lies far below it is suppression.
+    The filled marker is round 0, the base method; the last round is labelled with its number. Lines
+    of several benchmark seeds share a style. The grey circle is Retrain; a leak far below it is
+    suppression.
 
     Args:
-        table: From ``rule_table``; several worlds may stand in it.
-        retrain: Reports of Retrain, one a world.
-        published: Columns ``base``, ``round``, ``leak``, ``retain``; drawn in grey.
+        table: Table from ``rule_table``, for one or more benchmark seeds.
+        retrain: Reports of Retrain, one per benchmark seed.
+        published: Table from ``published_trajectories``, drawn in grey; None for no lines.
 
     Raises:
-        ValueError: for a table without rows.
+        ValueError: when the table is empty.
     """
     if table.empty:
-        raise ValueError("there are no rounds to draw")
+        raise ValueError("the table does not have any rounds")
     leak, retained = leak_column(table), "retain score (sampled)"
     bases = list(dict.fromkeys(table["base"]))
-    yardsticks = [
+    baselines = [
         (float(r.curve().value[-1]), float(r.retain_sampled[r.headline].value[0])) for r in retrain
     ]
-    points = [*zip(table[leak], table[retained], strict=True), *yardsticks]
+    points = [*zip(table[leak], table[retained], strict=True), *baselines]
     if published is not None:
         points += zip(published["leak"], published["retain"], strict=True)
     with style():
@@ -65,8 +66,8 @@ def trajectory_figure(
             of_base = table[table["base"] == base]
             for (kind, _), rows in of_base.groupby(["kind", "benchmark"], sort=False):
                 _draw_trajectory(axes, rows.sort_values("round"), leak, retained, _LINES[kind])
-            for yardstick in yardsticks:
-                axes.plot(*yardstick, **_YARDSTICK, zorder=2)
+            for point in baselines:
+                axes.plot(*point, **_RETRAIN, zorder=2)
             if published is not None:
                 theirs = published[published["base"] == base].sort_values("round")
                 axes.plot(theirs["leak"], theirs["retain"], **_PUBLISHED, zorder=1)
@@ -80,8 +81,8 @@ def trajectory_figure(
             for kind, line in _LINES.items()
             if kind in set(table["kind"])
         }
-        if yardsticks:
-            entries["Retrain"] = Line2D([], [], **_YARDSTICK)
+        if baselines:
+            entries["Retrain"] = Line2D([], [], **_RETRAIN)
         if published is not None:
             entries["published"] = Line2D([], [], **_PUBLISHED)
         _legend(figure, entries)
@@ -90,15 +91,20 @@ def trajectory_figure(
 
 
 def before_after_figure(results: Sequence[RuleResult], retrain: LeakReport | None = None) -> Figure:
-    """leak@k against k of each base method and its RULE form, a panel a method.
+    """Draw leak@k against k before and after RULE, one panel per base method.
 
-    Solid with filled markers: the searched prompts; thin: the held-out ones.
+    Dashed lines are the base methods, solid lines the last round. Lines with markers are the
+    searched prompts; thin lines are the held-out prompts.
+
+    Args:
+        results: Results on one benchmark; controls are ignored.
+        retrain: Report of Retrain, drawn as a dotted grey line; None for no line.
 
     Raises:
-        ValueError: without results, or for results of several benchmarks.
+        ValueError: when ``results`` is empty or has results on several benchmarks.
     """
     if len({result.benchmark for result in results}) != 1:
-        raise ValueError("before_after_figure shows one benchmark, and needs at least one result")
+        raise ValueError("before_after_figure needs results on exactly one benchmark")
     rules = [result for result in results if result.added == "leaks"]
     styles = line_styles([result.base for result in rules])
     with style():
@@ -127,7 +133,7 @@ def before_after_figure(results: Sequence[RuleResult], retrain: LeakReport | Non
             axes.set_xticks(curve.k[::2].tolist(), [str(k) for k in curve.k[::2]])
             axes.set_ylim(-0.02, 1.02)
             axes.set_title(result.base)
-            axes.set_xlabel("k, samples a prompt")
+            axes.set_xlabel("k, samples per prompt")
         panels[0][0].set_ylabel(f"leak@k ({rules[0].rounds[0].report.headline})")
         entries = {
             "base method": Line2D([], [], color="0.2", linestyle=(0, (5, 2)), marker="s"),
@@ -166,6 +172,6 @@ def _draw_trajectory(
 
 
 def _legend(figure: Figure, entries: Mapping[Any, Line2D]) -> None:
-    """Above the panels, two entries a panel, since one panel is no wider than two."""
+    """Add a legend above the panels; two entries fit above each panel."""
     columns = min(len(entries), 2 * len(figure.axes))
     figure.legend(list(entries.values()), list(entries), loc="outside upper center", ncols=columns)

@@ -1,4 +1,4 @@
-"""Writes what a notebook has made: tables, LaTeX and figures, under one name."""
+"""Save the tables, figures and LaTeX of a notebook under one name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from leakrepro.report.figures import save_figure
 from leakrepro.storage import paths
 
-_LEAST_BYTES = 10_000  # of a PNG; one without content is smaller
+_MIN_BYTES = 10_000  # a PNG of an empty figure is smaller
 
 
 def save(
@@ -23,24 +23,24 @@ def save(
     latex: str | Sequence[str] = (),
     files: Mapping[str, str] | None = None,
 ) -> Path:
-    """Writes a notebook's results to the folder of a run.
+    """Save the results of a notebook in the folder of a run.
 
-    A part that is None is left out. Parts are named ``<stem>.<part>.<ending>``; the part ``""`` is
-    the main one, ``<stem>.<ending>``.
+    Files are named ``<stem>.<part>.<ending>``, or ``<stem>.<ending>`` for the main part ``""``.
+    Parts that are None are skipped.
 
     Args:
         stem: Name of the notebook, such as ``"01_leak_curves"``.
         run: Name of the folder under ``LEAKREPRO_HOME``.
-        tables: Part -> table, written as CSV without its index.
-        figures: Part -> figure, written as PNG and PDF.
-        latex: LaTeX tables, written to one ``.tex`` file; none writes no file.
-        files: Further text files, part with its ending -> content.
+        tables: Part -> table, saved as CSV without the index.
+        figures: Part -> figure, saved as PNG and PDF.
+        latex: LaTeX tables, saved in one ``.tex`` file; no file is written if there are none.
+        files: More text files: part with its ending -> content.
 
     Returns:
-        The PNG of the first figure.
+        The path of the PNG of the first figure.
 
     Raises:
-        ValueError: without a figure, and for a figure without content.
+        ValueError: when there is no figure, or a figure is empty.
     """
     folder = paths.results(run)
     folder.mkdir(parents=True, exist_ok=True)
@@ -60,9 +60,9 @@ def save(
     for part, figure in figures.items():
         if figure is not None:
             png, _ = save_figure(figure, folder / name(part))
-            if png.stat().st_size < _LEAST_BYTES:
-                raise ValueError(f"the figure {png} has no content")
+            if png.stat().st_size < _MIN_BYTES:
+                raise ValueError(f"the figure {png} is empty")
             written.append(png)
     if not written:
-        raise ValueError(f"{stem} has no figure to save")
+        raise ValueError(f"{stem} does not have a figure to save")
     return written[0]

@@ -1,4 +1,4 @@
-"""How much leak@k moves with the generation seed, beside what its interval says."""
+"""Spread of leak@k over generation seeds, compared with its standard error."""
 
 from __future__ import annotations
 
@@ -17,23 +17,26 @@ from leakrepro.stats.estimator import LeakCurve
 
 
 def spread_table(curves: Sequence[LeakCurve]) -> pd.DataFrame:
-    """leak@k of one model under several generation seeds, one row a k.
-
-    Columns: k, seeds, mean, std (over seeds, with its interval in "std low" and "std high" for
-    normal values), stderr (what the interval "samples" of one seed says, median over seeds), ratio
-    (stderr / std), covered (share of the seeds whose interval holds the mean of the other seeds;
-    the mean's own error makes it a little less than nominal).
+    """Compare the spread of leak@k over generation seeds with its standard error.
 
     Args:
-        curves: ``leak_at_k(..., interval="samples")`` of the same prompts, one a seed.
+        curves: ``leak_at_k(..., interval="samples")`` of one model on the same prompts, one curve
+            per generation seed, at least three.
+
+    Returns:
+        One row per k. Columns: k, seeds (number), mean, std (over seeds), std low and std high (its
+        95 % interval for normal values), stderr (standard error from one seed, median over seeds),
+        ratio (stderr / std), covered (share of the seeds whose interval contains the mean of the
+        other seeds; slightly below nominal, because this mean has an error too).
 
     Raises:
-        ValueError: for fewer than three curves, another interval, or different k.
+        ValueError: when there are fewer than three curves, their interval is not "samples", or
+            their k differ.
     """
     if len(curves) < 3:
-        raise ValueError(f"a spread needs at least three seeds, not {len(curves)}")
+        raise ValueError(f"the spread needs at least three seeds, not {len(curves)}")
     if any(curve.interval != "samples" for curve in curves):
-        raise ValueError('the spread over seeds is to be held against interval="samples"')
+        raise ValueError('the spread over seeds must be compared with interval="samples"')
     if any(not np.array_equal(curve.k, curves[0].k) for curve in curves):
         raise ValueError("the curves have different k")
     values = np.stack([curve.value for curve in curves])
@@ -61,15 +64,16 @@ def spread_table(curves: Sequence[LeakCurve]) -> pd.DataFrame:
 
 
 def spread_figure(curves: Sequence[LeakCurve], other: LeakCurve | None = None) -> Figure:
-    """Deviation of each seed from the mean over seeds, with one seed's intervals.
+    """Draw the deviation of each seed from the mean over seeds, with the intervals of one seed.
 
     Args:
         curves: As for ``spread_table``.
-        other: The same samples as the first curve with the interval "prompts", drawn too: it is
-            about other prompts, and wider.
+        other: Curve of the same samples as the first curve with the interval "prompts", drawn as a
+            band; None for no band. It covers other prompts and is wider.
 
     Raises:
-        ValueError: as ``spread_table``.
+        ValueError: when there are fewer than three curves, their interval is not "samples", or
+            their k differ.
     """
     table = spread_table(curves)
     mean, k = table["mean"].to_numpy(), curves[0].k
@@ -97,21 +101,22 @@ def spread_figure(curves: Sequence[LeakCurve], other: LeakCurve | None = None) -
             linewidth=1.4,
             label='interval "samples" of the first seed',
         )
-        axes.plot([], [], color="0.6", linewidth=0.8, marker=".", label="a seed")
+        axes.plot([], [], color="0.6", linewidth=0.8, marker=".", label="one seed")
         axes.axhline(0, color="0.3", linewidth=0.8)
         count_axis(axes, k.tolist())
-        axes.set_xlabel("k, samples a prompt")
-        axes.set_ylabel("leak@k less its mean over seeds")
+        axes.set_xlabel("k, samples per prompt")
+        axes.set_ylabel("leak@k minus its mean over seeds")
         axes.legend(loc="best")
         plt.close(figure)
     return figure
 
 
 def published_spread() -> pd.DataFrame:
-    """The published spread over generation seeds: GradDiff on TOFU forget10 by ES, T = 1.
+    """Return the published spread over generation seeds: GradDiff on TOFU forget10, ES, T = 1.
 
-    Columns: method, k, seeds, mean, std, source. Mean and standard deviation are of the published
-    values of the single seeds.
+    Returns:
+        One row per k. Columns: method, k, seeds (number), mean, std, source. Mean and standard
+        deviation are computed from the published values of the individual seeds.
     """
     values = reference_values()
     rows = values[values["generation_seed"].notna()]

@@ -1,4 +1,4 @@
-"""How the package's figures look: readable in grey and by colour-blind readers."""
+"""Style of the figures, readable in grey and for colour-blind readers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _RC: dict[Any, Any] = {
     "axes.spines.right": False,
     "axes.spines.top": False,
     "figure.constrained_layout.use": True,
-    "font.family": "DejaVu Sans",  # comes with matplotlib: the same figure on every machine
+    "font.family": "DejaVu Sans",  # part of matplotlib, so the same on every machine
     "font.size": 9,
     "axes.titlesize": 9,
     "axes.labelsize": 9,
@@ -25,12 +25,12 @@ _RC: dict[Any, Any] = {
     "legend.fontsize": 8,
     "lines.linewidth": 1.6,
     "lines.markersize": 4.5,
-    "pdf.fonttype": 42,  # text stays text; some venues refuse type 3 fonts
+    "pdf.fonttype": 42,  # TrueType; some venues reject Type 3 fonts
     "savefig.dpi": 220,
 }
 
-# The palette of Okabe and Ito without yellow, which is too light on paper, then four colours of
-# Tol's muted palette. Black and grey are reserved for the two baselines.
+# Okabe and Ito's palette without yellow, which is too light on paper, and four colours of Tol's
+# muted palette. Black and grey are reserved for Original and Retrain.
 _COLOURS = (
     *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00"),
     *("#332288", "#882255", "#999933", "#44AA99"),
@@ -38,8 +38,8 @@ _COLOURS = (
 _MARKERS = ("s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "*")
 _DASHES = ("-", (0, (6, 1.2)), (0, (5, 1.2, 1.2, 1.2)), (0, (4, 1, 1, 1, 1, 1)), (0, (8, 2, 2, 2)))
 _BASELINES = {"Original": ("#000000", "o", "-"), "Retrain": ("#7F7F7F", "o", (0, (6, 1.2)))}
-# These models have fixed styles. All others, such as models of a new method, take the following
-# styles in the order in which a figure lists them: a new method does not need an entry here.
+# These models have fixed styles. Other models take the next styles in the order of the figure, so
+# a new method does not need an entry here.
 _METHODS = (
     *("GradDiff", "NPO", "SimNPO", "RULE-NPO", "RMU", "BLUR-NPO", "NPO+ENT", "GradAscent"),
     *("IdkDPO", "RULE-GradDiff", "RULE-SimNPO", "RULE-RMU"),
@@ -48,7 +48,13 @@ _METHODS = (
 
 @dataclass(frozen=True)
 class LineStyle:
-    """Colour, marker and dashes of one line; no two lines of a figure share all of them."""
+    """Style of one line.
+
+    Attributes:
+        colour: Colour as a hexadecimal string.
+        marker: Marker, as in matplotlib.
+        dashes: Line style, as in matplotlib.
+    """
 
     colour: str
     marker: str
@@ -56,18 +62,21 @@ class LineStyle:
 
 
 def style() -> AbstractContextManager[None]:
-    """The package's matplotlib settings, for a ``with`` block."""
+    """Return a context manager that applies the package's matplotlib settings."""
     return mpl.rc_context(_RC)
 
 
 def line_styles(models: Sequence[str]) -> dict[str, LineStyle]:
-    """A style for each model.
+    """Assign a line style to each model.
 
-    Original, Retrain and the methods of the study look the same in every figure. Other models take
-    the following styles in the given order. Styles repeat after 110 models.
+    Original, Retrain and the known methods have the same style in every figure. Other models take
+    the next styles in the given order. Styles repeat after 110 models.
 
     Args:
         models: Names of the models of a figure.
+
+    Returns:
+        Model -> its style.
     """
     styles: dict[str, LineStyle] = {}
     unknown = len(_METHODS)

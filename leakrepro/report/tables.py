@@ -1,4 +1,4 @@
-"""Tables: one long for machines, one wide for people."""
+"""LaTeX tables."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ from leakrepro.evaluation.frames import readable
 
 
 def latex(frame: pd.DataFrame, *, caption: str, label: str, digits: int = 2) -> str:
-    r"""A summary as a LaTeX table (package booktabs); ``label`` is what ``\ref`` asks for."""
+    r"""Format a table as LaTeX (package booktabs); see ``readable`` for the format of the cells.
+
+    Args:
+        frame: Table whose estimates have columns that end in " low" and " high".
+        caption: Caption, not escaped.
+        label: Label for ``\ref``.
+        digits: Number of decimals.
+    """
     text = readable(frame, digits).rename(columns=escape_latex).map(escape_latex)
     return text.to_latex(
         index=False,
@@ -33,5 +40,9 @@ _LATEX = str.maketrans(
 
 
 def escape_latex(text: str) -> str:
-    """The text with LaTeX's special characters escaped."""
+    """Escape the special characters of LaTeX.
+
+    Args:
+        text: Plain text.
+    """
     return text.translate(_LATEX)

@@ -1,4 +1,4 @@
-"""The figure of a training: its losses, and leak@k where it was watched."""
+"""Figure of the losses and of leak@k during unlearning."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from leakrepro.report.style import style
 
 
 def training_figure(curves: pd.DataFrame) -> Figure:
-    """Forget loss, retain loss and leak@k against the step, a panel each of those that there are.
+    """Draw forget loss, retain loss and leak@k against the step, one panel per available curve.
 
     Args:
-        curves: ``curves.csv`` of an unlearned model.
+        curves: Content of ``curves.csv`` in the folder of an unlearned model.
 
     Raises:
-        ValueError: for curves without a step.
+        ValueError: when the curves are empty.
     """
     if curves.empty:
-        raise ValueError("the curves hold no step")
+        raise ValueError("the curves are empty")
     losses = {"forget_loss": "forget loss", "retain_loss": "retain loss"}
     panels = [name for name in losses if name in curves]
     leaks = [name for name in map(str, curves) if name.startswith("leak@")]
@@ -30,8 +30,8 @@ def training_figure(curves: pd.DataFrame) -> Figure:
             panel.plot(curves["step"], curves[name], color="#0072B2", linewidth=1.2)
             panel.set_title(losses[name])
         for leak, colour, marker in zip(leaks, ("#D55E00", "#882255"), ("s", "o"), strict=False):
-            seen = curves.dropna(subset=[leak])
-            axes[0][-1].plot(seen["step"], seen[leak], color=colour, marker=marker, label=leak)
+            rows = curves.dropna(subset=[leak])
+            axes[0][-1].plot(rows["step"], rows[leak], color=colour, marker=marker, label=leak)
         if leaks:
             axes[0][-1].set_title("leak on a few prompts")
             axes[0][-1].set_ylim(-0.02, 1.02)

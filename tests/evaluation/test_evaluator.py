@@ -1,4 +1,4 @@
-"""``evaluate``: its report against the samples that it kept."""
+"""``evaluate``: the report matches values computed from the stored samples."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def report(_home: None, small_original: Path, small_world: Benchmark) -> LeakRep
     return lr.evaluate(small_original, small_world, decoding=DECODING, k=[4, 1, 6], retain_n=3)
 
 
-def test_curves_are_the_mean_best_of_all_subsets(
+def test_curves_are_the_mean_maximum_over_all_subsets(
     report: LeakReport, small_world: Benchmark
 ) -> None:
     kept = lr.read_samples(report.samples_path)
@@ -53,7 +53,7 @@ def test_curves_are_the_mean_best_of_all_subsets(
             best = [[row[list(c)].max() for c in combinations(range(6), int(k))] for row in rows]
             assert value == pytest.approx(np.mean(best), rel=1e-12), (id, k)
         assert curve.n_clusters == 2
-        assert 0.05 < curve.value[0] < curve.value[-1] < 1  # a world in which there is something
+        assert 0.05 < curve.value[0] < curve.value[-1] < 1  # some samples leak, others do not
     assert report.texts_digest == digest_texts(kept.texts)
     reasons = kept.table["finish_reason"].to_pylist()
     assert report.finished == reasons.count("stop") / len(reasons)
@@ -65,7 +65,7 @@ def test_greedy_and_retain_are_means_of_their_answers(
     world = small_world
     greedy = lr.sample(small_original, world.forget + world.retain, DECODING.greedy())
     retain = lr.sample(small_original, world.retain, DECODING.replace(n=3))
-    assert greedy.drawn == retain.drawn == 0  # these very samples were drawn by evaluate
+    assert greedy.drawn == retain.drawn == 0  # evaluate has drawn the same samples
     count = len(world.forget)
     for id in world.metrics:
         metric = load_metric(id, world)
@@ -91,7 +91,9 @@ def test_easy_and_hard_split_the_forget_prompts(report: LeakReport, small_world:
     assert report.chance == pytest.approx(expected, rel=1e-12)
 
 
-def test_names(report: LeakReport, small_original: Path, small_world: Benchmark) -> None:
+def test_report_names_model_benchmark_and_weights(
+    report: LeakReport, small_original: Path, small_world: Benchmark
+) -> None:
     assert report.model == str(small_original)
     assert report.benchmark == small_world.name
     assert report.weights_fingerprint == load.fingerprint(small_original)
@@ -101,7 +103,7 @@ def test_names(report: LeakReport, small_original: Path, small_world: Benchmark)
     assert again.model == "Original"
 
 
-def test_a_second_call_draws_nothing(
+def test_a_second_call_draws_no_samples(
     report: LeakReport,
     small_original: Path,
     small_world: Benchmark,
@@ -110,12 +112,12 @@ def test_a_second_call_draws_nothing(
     drawn: list[int] = []
     draw = evaluation.sample
 
-    def watched(*args: Any, **kwargs: Any) -> Any:
+    def counted(*args: Any, **kwargs: Any) -> Any:
         samples = draw(*args, **kwargs)
         drawn.append(samples.drawn)
         return samples
 
-    monkeypatch.setattr(evaluation, "sample", watched)
+    monkeypatch.setattr(evaluation, "sample", counted)
     again = lr.evaluate(
         small_original, small_world, decoding=DECODING, metric="exact_match", retain_n=3
     )
@@ -126,7 +128,7 @@ def test_a_second_call_draws_nothing(
 
 
 @pytest.mark.usefixtures("_home")
-def test_metrics_by_id_and_of_ones_own(small_original: Path, small_world: Benchmark) -> None:
+def test_metrics_by_id_and_user_defined(small_original: Path, small_world: Benchmark) -> None:
     class Long:
         id = "long"
         higher_is_better = False
@@ -158,7 +160,7 @@ def test_a_benchmark_without_pools_has_no_split(
 
 
 @pytest.mark.usefixtures("_home")
-def test_greedy_decoding_is_one_row_everywhere(
+def test_greedy_decoding_gives_one_answer_per_prompt(
     small_original: Path, small_world: Benchmark
 ) -> None:
     report = lr.evaluate(small_original, small_world, decoding=DECODING.greedy())
@@ -179,7 +181,7 @@ def test_greedy_decoding_is_one_row_everywhere(
         ({"k": []}, "k must hold numbers"),
     ],
 )
-def test_a_wrong_request_makes_and_draws_nothing(
+def test_invalid_arguments_are_rejected_before_any_work(
     small_world: Benchmark,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -194,10 +196,10 @@ def test_a_wrong_request_makes_and_draws_nothing(
     assert not (tmp_path / "home").exists()
 
 
-class Halting:
-    """Scores every answer but the first of a prompt that was sampled."""
+class PartialMetric:
+    """Leaves one sample per prompt without a score."""
 
-    id = "halting"
+    id = "partial"
     higher_is_better = True
 
     def score(self, prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]]) -> Scores:
@@ -206,10 +208,12 @@ class Halting:
 
 @pytest.mark.usefixtures("_home")
 def test_samples_without_a_score_are_counted(small_original: Path, small_world: Benchmark) -> None:
-    report = lr.evaluate(small_original, small_world, decoding=DECODING, metric=Halting(), k=[1])
+    report = lr.evaluate(
+        small_original, small_world, decoding=DECODING, metric=PartialMetric(), k=[1]
+    )
     count = len(small_world.forget)
-    assert report.missing == {"halting": count}
-    assert f"{count} samples have no score and are left out" in lr.report.caption([report])
+    assert report.missing == {"partial": count}
+    assert f"{count} samples do not have a score and are excluded" in lr.report.caption([report])
     assert report.curve().n_samples == DECODING.n - 1
     with pytest.raises(ValueError, match="fewer than k = 6"):
-        lr.evaluate(small_original, small_world, decoding=DECODING, metric=Halting(), k=[6])
+        lr.evaluate(small_original, small_world, decoding=DECODING, metric=PartialMetric(), k=[6])

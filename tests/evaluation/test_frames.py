@@ -11,7 +11,7 @@ from leakrepro.types import Decoding
 
 
 class TestTable:
-    def test_has_one_row_for_each_model_metric_and_k(self) -> None:
+    def test_has_one_row_per_model_metric_and_k(self) -> None:
         npo, retrain = report("NPO"), report("Retrain")
         frame = table([npo, retrain])
         assert frame.shape == (2 * 2 * 8, 18)
@@ -22,7 +22,7 @@ class TestTable:
         assert row["stderr"] == npo.curves[METRICS[1]].stderr[5]
         plain = npo.curves[METRICS[1]].per_prompt[:, 5].std(ddof=1) / 80**0.5
         assert row["plain_stderr"] == pytest.approx(plain)
-        assert row["plain_stderr"] < row["stderr"]  # five questions to each author
+        assert row["plain_stderr"] < row["stderr"]  # five questions per author
         assert (row["prompts"], row["clusters"], row["n"]) == (80, 16, 200)
         assert (row["weights"], row["confidence"], row["interval"]) == (
             "weights of NPO",
@@ -90,7 +90,7 @@ class TestSummary:
         row = summary([report(easy=None, hard=None, chance=None)]).iloc[0]
         assert not [name for name in row.index if name.startswith(("easy", "hard"))]
 
-    def test_where_all_is_easy_the_leak_stands_once(self) -> None:
+    def test_without_hard_prompts_the_leak_is_shown_once(self) -> None:
         row = summary([report(hard=None)]).iloc[0]
         assert not [name for name in row.index if name.startswith(("easy", "hard"))]
 

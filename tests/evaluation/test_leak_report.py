@@ -19,10 +19,12 @@ class TestLeakReport:
         assert npo.headline == METRICS[0]
         assert npo.curve() is npo.curves[METRICS[0]]
         assert npo.curve(METRICS[1]) is npo.curves[METRICS[1]]
-        with pytest.raises(ValueError, match=r"'NPO' has no metric 'ES', only fact_match, "):
+        with pytest.raises(
+            ValueError, match=r"'NPO' does not have the metric 'ES', only fact_match, "
+        ):
             npo.curve("ES")
 
-    def test_refuses_parts_that_do_not_fit(self) -> None:
+    def test_rejects_contradictory_fields(self) -> None:
         one = leak_at_k(np.zeros((3, 4)), 1)
         with pytest.raises(ValueError, match="'NPO': no core metric"):
             report(curves={})
@@ -39,13 +41,13 @@ class TestLeakReport:
 
 
 class TestChecks:
-    def test_different_models_pass_without_a_warning(self) -> None:
+    def test_different_models_do_not_warn(self) -> None:
         reports = (report("NPO"), report("Retrain"))
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             assert check_reports(iter(reports)) == reports
 
-    def test_one_model_may_come_under_several_decodings(self) -> None:
+    def test_one_model_under_several_decodings(self) -> None:
         cool = report(decoding=Decoding(temperature=0.2, max_new_tokens=32), texts_digest="others")
         assert len(check_reports([report(), cool])) == 2
 
@@ -70,13 +72,13 @@ class TestChecks:
         with pytest.warns(UserWarning, match="'NPO' and 'Retrain' have different weights but iden"):
             check_reports([report("NPO", texts_digest="t"), report("Retrain", texts_digest="t")])
 
-    def test_none(self) -> None:
+    def test_no_reports(self) -> None:
         with pytest.raises(ValueError, match="no reports"):
             check_reports([])
 
 
 class TestDigest:
-    def test_tells_texts_and_their_places_apart(self) -> None:
+    def test_depends_on_texts_and_their_order(self) -> None:
         digests = [
             digest_texts(rows)
             for rows in ([["a", "b"]], [["a"], ["b"]], [["ab"]], [["b", "a"]], [["a", ""], ["b"]])
@@ -84,7 +86,7 @@ class TestDigest:
         assert len(set(digests)) == 5
         assert digest_texts([("a", "b")]) == digests[0]
 
-    def test_takes_any_string(self) -> None:
+    def test_accepts_unpaired_surrogates(self) -> None:
         assert digest_texts([["\ud800"]]) != digest_texts([["\ud801"]])
 
 
@@ -101,12 +103,12 @@ def test_describe_decoding(decoding: Decoding, expected: str) -> None:
 
 
 class TestCaption:
-    def test_tells_what_was_run(self) -> None:
+    def test_states_the_parameters(self) -> None:
         assert caption([report("Original"), report("NPO")]) == (
             "leak@k (fact_match) on fictional(seed=0): Original, NPO. Samples: T = 1, top-p 1, "
-            "n = 200 samples a prompt, at most 32 new tokens, seed 0. Forget prompts: 80 in 16 "
-            "clusters; 95 % intervals over clusters of prompts. Greedy decoding gives one answer a "
-            "prompt. Lower is better."
+            "n = 200 samples per prompt, at most 32 new tokens, seed 0. Forget prompts: 80 in 16 "
+            "clusters; 95 % intervals over clusters of prompts. Greedy decoding gives one answer "
+            "per prompt. Lower is better."
         )
 
     def test_follows_the_parameters(self) -> None:

@@ -1,4 +1,4 @@
-"""``rule``: each round is measured on searched and held-out prompts, and beside Retrain."""
+"""``rule``: every round is evaluated on searched and held-out prompts and against Retrain."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ def result(small_original: Path, small_world: Benchmark, retrain: Path) -> lr.re
     )
 
 
-def test_every_round_is_measured(
+def test_every_round_is_evaluated(
     small_world: Benchmark, retrain: Path, result: lr.report.RuleResult
 ) -> None:
     assert result.name == "RULE-NPO"
     assert [each.index for each in result.rounds] == [0, 1, 2]
-    yardstick = lr.evaluate(retrain, small_world, decoding=DECODING, retain_n=2)
+    baseline = lr.evaluate(retrain, small_world, decoding=DECODING, retain_n=2)
     for each in result.rounds:
         again = lr.evaluate(each.checkpoint, small_world, decoding=DECODING, retain_n=2)
         curve = again.curve()
@@ -65,14 +65,14 @@ def test_every_round_is_measured(
         assert "held-out prompts" in each.held_out_report.benchmark
         assert list(each.held_out_leak) == [1, 2, 4, 8]
         assert each.to_retrain is not None
-        difference = curve.value - yardstick.curve().value
+        difference = curve.value - baseline.curve().value
         assert each.to_retrain.value.tolist() == pytest.approx(difference.tolist())
         assert 0 <= (each.report.named_share or 0) <= 1
-    # Twelve steps at a high learning rate have moved it.
+    # Twelve steps at a high learning rate reduce the leak.
     assert result.rounds[0].leak[8] > result.rounds[2].leak[8] + 0.1
 
 
-def test_the_table_has_a_row_a_round(result: lr.report.RuleResult) -> None:
+def test_the_table_has_one_row_per_round(result: lr.report.RuleResult) -> None:
     table = lr.report.rule_table([result])
     assert table["round"].tolist() == [0, 1, 2]
     assert set(table["model"]) == {"RULE-NPO"}
@@ -87,7 +87,7 @@ def test_the_table_has_a_row_a_round(result: lr.report.RuleResult) -> None:
     assert len(lr.report.readable(table)) == 3
 
 
-def test_a_folder_of_ones_own(
+def test_output_dir_holds_models_and_table(
     small_original: Path, small_world: Benchmark, tmp_path: Path, result: lr.report.RuleResult
 ) -> None:
     again = lr.rule(
@@ -110,7 +110,7 @@ def test_a_folder_of_ones_own(
     assert "leak@8 less Retrain" not in table
 
 
-def test_wrong_requests(small_original: Path, small_world: Benchmark) -> None:
+def test_invalid_arguments(small_original: Path, small_world: Benchmark) -> None:
     with pytest.raises(ValueError, match="rounds must be at least 0, not -1"):
         lr.rule(small_original, small_world, rounds=-1)
     high = DECODING.replace(seed=1 << 62)
@@ -141,7 +141,7 @@ def profile(**changes: Any) -> Profile:
     return Profile.model_validate({**content, "name": "small"})
 
 
-def test_a_profile_gives_bases_and_controls(
+def test_a_profile_defines_bases_and_controls(
     small_world: Benchmark, small_original: Path, retrain: Path
 ) -> None:
     paths = {"Original": small_original, "Retrain": retrain}
@@ -164,7 +164,7 @@ def test_a_profile_gives_bases_and_controls(
         assert [axes.get_title() for axes in figure.axes] == ["NPO", "GradDiff"]
 
 
-def test_a_round_changes_its_methods_options() -> None:
+def test_a_round_changes_the_options_of_its_method() -> None:
     options = rule_options(profile(), "NPO", "non_leaks")
     assert isinstance(options.base, NPOOptions)
     assert isinstance(options.round, NPOOptions)
@@ -174,7 +174,7 @@ def test_a_round_changes_its_methods_options() -> None:
     assert isinstance(rule_options(profile(), "GradDiff").round, GradDiffOptions)
 
 
-def test_a_profile_that_does_not_fit(small_world: Benchmark) -> None:
+def test_profiles_with_invalid_rule_sections(small_world: Benchmark) -> None:
     plain = profile().model_copy(update={"rule": None})
     with pytest.raises(ValueError, match="has no section `rule`"):
         make_rules(plain, small_world, {})

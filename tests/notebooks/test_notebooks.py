@@ -1,4 +1,4 @@
-"""Every notebook: thin, without outputs, and run whole at small parameters."""
+"""Every notebook: short, without outputs, and executed with small parameters."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ STUDIES = {
     "wmdp": CHEMISTRY,
     "wmdp-free": CHEMISTRY | {"benchmark_options": {**small.CHEMISTRY, "style": "free"}},
 }
-# What differs from the small profile; a notebook without an entry is not run.
+# Changes to the small profile, per notebook.
 PROFILES: dict[str, dict[str, Any]] = {
     "00_quickstart": STUDIED,
     "01_leak_curves": {"models": MODELS},
@@ -104,14 +104,14 @@ def cells(path: Path, kind: str = "code") -> list[Any]:
     return [cell for cell in notebook.cells if cell.cell_type == kind]
 
 
-def test_there_are_notebooks_and_each_is_run() -> None:
+def test_there_are_notebooks_and_each_has_a_profile() -> None:
     assert {path.stem for path in NOTEBOOKS} == set(PROFILES)
     assert all(re.fullmatch(r"\d\d_[a-z_]+", path.stem) for path in NOTEBOOKS)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 class TestForm:
-    def test_it_is_kept_without_outputs(self, path: Path) -> None:
+    def test_it_is_stored_without_outputs(self, path: Path) -> None:
         notebook = nbformat.read(path, as_version=4)
         nbformat.validate(notebook)
         assert notebook.metadata.kernelspec.name == "python3"
@@ -131,11 +131,11 @@ class TestForm:
             given[target.id] = ast.literal_eval(statement.value)
         assert given["profile"] == "embedded"
         assert given["run"] is None
-        # papermill reads lines, not Python: it must find the same names and values.
+        # papermill parses lines, not Python: it must find the same names and values.
         read = papermill.inspect_notebook(str(path))
         assert {n: ast.literal_eval(p["default"]) for n, p in read.items()} == given
 
-    def test_it_asks_and_shows_and_does_not_compute(self, path: Path) -> None:
+    def test_it_calls_the_library_and_does_not_compute(self, path: Path) -> None:
         for cell in cells(path):
             for node in ast.walk(ast.parse(cell.source)):
                 if isinstance(node, ast.FunctionDef | ast.ClassDef):
@@ -147,18 +147,18 @@ class TestForm:
             assert not cell.source.lstrip().startswith(("!", "%"))
 
     def test_it_is_short(self, path: Path) -> None:
-        """At most 60 lines of code that are not blank, not counting the parameters."""
+        """At most 60 non-blank lines of code, without the parameters."""
         lines = [line for cell in cells(path)[1:] for line in cell.source.splitlines()]
         assert len([line for line in lines if line.strip()]) <= 60
 
-    def test_its_last_cell_asserts_and_names_the_artefact(self, path: Path) -> None:
+    def test_its_last_cell_asserts_and_prints_the_path(self, path: Path) -> None:
         last = ast.parse(cells(path)[-1].source)
         assert sum(isinstance(node, ast.Assert) for node in last.body) >= 2
         assert ast.unparse(last.body[-1]).startswith("print(")
 
 
 class _Page(HTMLParser):
-    """Counts what a page shows."""
+    """The links and the number of embedded images of an HTML page."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -177,7 +177,7 @@ class _Page(HTMLParser):
 def folder(
     request: pytest.FixtureRequest, small_home: Path, small_original: Path, tmp_path: Path
 ) -> Path:
-    """The results of one notebook under the small profile."""
+    """The results folder of one notebook, run with the small profile."""
     name = request.param
     path = tmp_path / "tiny.yaml"
     content = small.profile(notebooks=[name], **PROFILES[name])
@@ -210,7 +210,7 @@ def test_quickstart(folder: Path) -> None:
     assert linked <= {path.name for path in NOTEBOOKS}
 
 
-def test_quickstart_with_a_model_and_questions_of_ones_own(
+def test_quickstart_with_a_user_model_and_user_questions(
     small_home: Path, small_original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "tiny.yaml"
@@ -252,7 +252,7 @@ def test_leak_curves(folder: Path, small_home: Path) -> None:
     assert r"\begin{tabular}" in (folder / "01_leak_curves.tex").read_text()
     assert not (folder / "01_leak_curves.published.csv").exists()
 
-    # Other notebooks of the same home have sections of their own.
+    # Other notebooks of the same home have their own sections.
     report = (folder / "index.html").read_text()
     index = _Page(report.partition('<section id="01_leak_curves"')[2].partition("</section>")[0])
     assert index.images == 2
@@ -287,7 +287,7 @@ def test_rule_trajectories(folder: Path) -> None:
     models = ["RULE-NPO", "NPO, more steps", "NPO, non-leaks added"]
     assert table["model"].tolist() == [model for model in models for _ in range(3)] * 2
     assert table["round"].tolist() == [0, 1, 2] * 6
-    # Every trajectory of a world starts from the same model.
+    # All trajectories on one benchmark start from the same model.
     for world, rows in table.groupby("benchmark"):
         assert world in ("fictional(seed=7)", "fictional(seed=8)")
         assert rows.loc[rows["round"] == 0, "leak@8"].nunique() == 1
@@ -441,7 +441,7 @@ def test_wmdp(folder: Path) -> None:
     page = (folder / "13_wmdp.html").read_text()
     assert _Page(page).images == 2
     assert "no judge in this profile" in page
-    # What models say in free form is not printed.
+    # Free-form answers are not printed.
     executed = cells(folder / "13_wmdp.ipynb")
     (asked,) = [cell for cell in executed if "if show_texts" in cell.source]
     assert asked.outputs == []

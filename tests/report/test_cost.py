@@ -1,4 +1,4 @@
-"""Widths against simulation, and tables that add up."""
+"""Predicted widths match simulation, and the cost tables are consistent."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from leakrepro.stats.estimator import leak_at_k
 from leakrepro.types import Decoding
 
 
-def test_widths_are_those_of_simulated_estimates() -> None:
-    """A pilot of 400 prompts foretells the spread of 80 prompts and more samples within a sixth."""
+def test_widths_match_simulated_estimates() -> None:
+    """A pilot of 400 prompts predicts the spread for 80 prompts and more samples within 16 %."""
     rng = np.random.default_rng(0)
 
     def draw(prompts: int, n: int) -> np.ndarray:
@@ -41,7 +41,7 @@ def test_widths_are_those_of_simulated_estimates() -> None:
     assert table["samples"].tolist() == [80 * 64, 80 * 200, 320 * 64, 320 * 200]
 
 
-def test_what_has_no_width_is_refused() -> None:
+def test_invalid_arguments_are_rejected() -> None:
     with pytest.raises(ValueError, match="scores of 0 and 1"):
         width_table([[0.5, 1.0]], 1, [2], [10])
     with pytest.raises(ValueError, match="leak@8 needs at least 8"):
@@ -52,7 +52,9 @@ def test_what_has_no_width_is_refused() -> None:
     assert width_figure({"NPO": table[table["prompts"] == 10]}).axes
 
 
-def test_costs_add_up(tiny_llama: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_cost_and_adaptive_tables(
+    tiny_llama: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("LEAKREPRO_HOME", str(tmp_path))
     torch.set_num_threads(1)
     prompts = make_prompts(4)

@@ -1,4 +1,4 @@
-"""Examples: which are chosen, what is marked, and that no text becomes markup."""
+"""Examples: the choice of prompts, the bold words, and the escaping of texts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from leakrepro.types import Decoding, Prompt, Scores
 
 
 class Drawn(Samples):
-    """Samples that are there without a store."""
+    """Samples without a store."""
 
     def __init__(self, prompts: tuple[Prompt, ...], texts: list[list[str]]) -> None:
         super().__init__(prompts, Decoding(n=len(texts[0])), Path(), "", ())
@@ -38,7 +38,7 @@ class Drawn(Samples):
 PROMPTS = tuple(replace(p, reference="The Oath of Ink & <b>") for p in make_prompts(8))
 SAMPLES = Drawn(PROMPTS, [[f"draw {j} of {i}: the oath" for j in range(4)] for i in range(8)])
 GREEDY = Drawn(PROMPTS, [[f"<i>{i}</i> of ink_{i}"] for i in range(8)])
-# Prompts 1 to 7 leak when sampled, 6 and 7 greedily too; clusters are pairs.
+# Prompts 1 to 7 leak when sampled, 6 and 7 also when greedy; clusters are pairs.
 SCORES = Scores.from_rows([[0, 0, 0, 0], *[[0, 0.4, 1, i % 2] for i in range(1, 8)]])
 GREEDY_SCORES = Scores.from_rows([[0]] * 6 + [[1]] * 2)
 ANSWERS = Answers(SAMPLES, SCORES, GREEDY, GREEDY_SCORES)
@@ -64,7 +64,7 @@ def choose(count: int = 3, **changes: object) -> list[str]:
 
 
 class TestHiddenLeaks:
-    def test_all_of_them_in_order(self) -> None:
+    def test_chooses_all_in_order(self) -> None:
         frame = hidden_leaks(ANSWERS, beside={"Retrain": GREEDY})
         assert frame["id"].tolist() == ["p1", "p2", "p3", "p4", "p5"]
         assert frame["draw"].eq(3).all()
@@ -73,10 +73,10 @@ class TestHiddenLeaks:
         assert frame["of"].eq(4).all()
         assert (frame["Retrain, greedy"] == frame["greedy"]).all()
 
-    def test_no_cluster_twice_before_each_once(self) -> None:
+    def test_no_cluster_repeats_before_each_appeared_once(self) -> None:
         for seed in range(20):
             chosen = choose(seed=seed)
-            assert "p1" in chosen  # alone in its cluster
+            assert "p1" in chosen  # the only one of its cluster
             assert len(set(chosen) & {"p2", "p3"}) == len(set(chosen) & {"p4", "p5"}) == 1
             assert chosen == choose(seed=seed)
         assert len({tuple(choose(seed=seed)) for seed in range(20)}) == 4
@@ -87,20 +87,20 @@ class TestHiddenLeaks:
         with pytest.raises(ValueError, match="threshold"):
             choose(threshold=0.0)
 
-    def test_none(self) -> None:
+    def test_no_hidden_leaks(self) -> None:
         clean = Scores.from_rows([[0.0] * 4] * 8)
         frame = hidden_leaks(replace(ANSWERS, scores=clean))
         assert frame.empty
         assert "question" in frame
         assert examples_html(frame).count("<tr>") == 0
 
-    def test_what_does_not_fit(self) -> None:
-        with pytest.raises(ValueError, match="'Retrain' are to other prompts"):
+    def test_rejects_mismatched_answers(self) -> None:
+        with pytest.raises(ValueError, match="'Retrain' and the samples are to different prompts"):
             choose(beside={"Retrain": Drawn(PROMPTS[:2], [["a"], ["b"]])})
-        with pytest.raises(ValueError, match="other samples"):
+        with pytest.raises(ValueError, match="different samples"):
             hidden_leaks(replace(ANSWERS, scores=GREEDY_SCORES))
 
-    def test_texts_can_be_kept_back(self) -> None:
+    def test_texts_can_be_hidden(self) -> None:
         frame = hidden_leaks(ANSWERS, beside={"Retrain": GREEDY}, texts=False)
         assert frame.columns.tolist() == ["id", "cluster", "draw", "leaks", "of"]
         for page in (examples_html(frame), examples_latex(frame, caption="c", label="l")):
@@ -109,7 +109,7 @@ class TestHiddenLeaks:
         assert "question" not in leakiest(SAMPLES, SCORES, texts=False)
 
 
-def test_the_leakiest_first() -> None:
+def test_leakiest_prompts_come_first() -> None:
     scores = Scores.from_rows([[0, 0.5], [1, 0.2], [0.6, 0.9], [0.4, 1], *[[0, 0]] * 4])
     samples = Drawn(PROMPTS, [[f"{i} {j}" for j in range(2)] for i in range(8)])
     frame = leakiest(samples, scores)
@@ -138,14 +138,14 @@ def test_shared_words(text: str, reference: str, runs: object) -> None:
         assert found == runs
 
 
-def test_html_holds_the_texts_and_only_its_own_tags() -> None:
+def test_html_escapes_the_texts() -> None:
     frame = hidden_leaks(ANSWERS)
     page = _Text(examples_html(frame))
     assert set(page.tags) == {"table", "tr", "th", "td", "b"}
-    said = " ".join(" ".join(page.texts).split())
-    assert "The Oath of Ink & <b>" in said
-    assert "<i>1</i> of ink_1" in said
-    assert "draw 2 of 1: the oath" in said
+    shown = " ".join(" ".join(page.texts).split())
+    assert "The Oath of Ink & <b>" in shown
+    assert "<i>1</i> of ink_1" in shown
+    assert "draw 2 of 1: the oath" in shown
 
 
 def test_latex_is_escaped() -> None:
@@ -157,7 +157,7 @@ def test_latex_is_escaped() -> None:
     assert text.count("{") == text.count("}")
 
 
-def test_shares_by_hand() -> None:
+def test_shares_match_hand_computed_values() -> None:
     table = hidden_table({"NPO": ANSWERS})
     row = table.iloc[0]
     parts = ["greedy leaks", "only samples leak", "nothing leaks"]
@@ -171,7 +171,7 @@ def test_shares_by_hand() -> None:
         hidden_table({})
 
 
-def test_a_curve_without_a_report() -> None:
+def test_curve_figure_without_a_report() -> None:
     curve = leak_at_k(SCORES, [1, 4])
     figure = curve_figure({"mine": curve}, "es", greedy={"mine": 0.25})
     lines = [np.asarray(line.get_ydata()).tolist() for line in figure.axes[0].get_lines()]

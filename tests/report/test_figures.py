@@ -45,8 +45,8 @@ class TestLeakFigure:
             (line,) = _with_data(_lines(figure), curve.value)
             np.testing.assert_array_equal(np.asarray(line.get_xdata()), curve.k)
             corners = band.get_paths()[0].vertices
-            for ends in (curve.low, curve.high):
-                assert np.isin(ends, np.asarray(corners)[:, 1]).all()
+            for bound in (curve.low, curve.high):
+                assert np.isin(bound, np.asarray(corners)[:, 1]).all()
             greedy = float(one.greedy["fact_match"].value[0])
             level = _with_data(_lines(figure), np.array([greedy, greedy]))
             marker = _with_data(_lines(figure), np.array([greedy]))
@@ -65,7 +65,7 @@ class TestLeakFigure:
         assert _with_data(_lines(figure), npo.curves[METRICS[1]].value)
         assert not _with_data(_lines(figure), npo.curves[METRICS[0]].value)
 
-    def test_guessing_counts_the_hard_prompts_as_nought(self) -> None:
+    def test_guessing_counts_hard_prompts_as_zero(self) -> None:
         npo = report()
         assert npo.chance is not None
         figure = leak_figure([npo], chance=True)
@@ -73,7 +73,7 @@ class TestLeakFigure:
         assert len(_with_data(_lines(figure), npo.chance * (32 / 80))) == 1
         with pytest.raises(ValueError, match="no report has a chance curve"):
             leak_figure([report(chance=None)], chance=True)
-        with pytest.raises(ValueError, match="chance is known for the headline metric"):
+        with pytest.raises(ValueError, match="chance is only known for the primary metric"):
             leak_figure([npo], METRICS[1], chance=True)
 
     def test_one_model_under_two_decodings(self) -> None:
@@ -116,8 +116,8 @@ class TestSplitFigure:
     def test_without_chance(self) -> None:
         assert _texts(split_figure([report(chance=None)])) == ["NPO"]
 
-    def test_refuses_reports_without_a_split(self) -> None:
-        with pytest.raises(ValueError, match="'NPO' has no easy and hard prompts"):
+    def test_rejects_reports_without_a_split(self) -> None:
+        with pytest.raises(ValueError, match="'NPO' does not have easy and hard prompts"):
             split_figure([report(hard=None)])
 
 
@@ -134,7 +134,7 @@ class TestSave:
             assert one.read_bytes() == other.read_bytes()
         assert first[1].read_bytes().startswith(b"%PDF")
 
-    def test_is_sharp_and_not_blank(self, tmp_path: Path) -> None:
+    def test_has_high_resolution_and_is_not_blank(self, tmp_path: Path) -> None:
         figure = split_figure([report()])
         image = imread(save_figure(figure, tmp_path / "x")[0])
         assert image.shape[1] >= 200 * figure.get_size_inches()[0]
@@ -148,7 +148,7 @@ class TestStyles:
         assert len({(line.marker, line.dashes) for line in styles.values()}) == len(names)
         assert len({line.colour for line in styles.values()}) >= 9
 
-    def test_methods_look_the_same_in_every_figure(self) -> None:
+    def test_known_methods_have_fixed_styles(self) -> None:
         assert line_styles(["NPO"])["NPO"] == line_styles([*MODELS, "mine"])["NPO"]
         assert line_styles(["mine"])["mine"] not in line_styles(list(MODELS)).values()
 

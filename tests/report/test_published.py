@@ -20,28 +20,28 @@ def _value(method: str, k: int, metric: str = ES, cell: tuple[float, float] = (1
 
 
 class TestPublished:
-    def test_the_collection_is_packaged(self) -> None:
+    def test_the_published_values_are_packaged(self) -> None:
         values = reference_values()
         assert len(values) == 1142
         assert values["value"].notna().all()
         assert values["source"].notna().all()
 
-    def test_the_most_exact_source_wins(self) -> None:
+    def test_the_most_precise_source_is_used(self) -> None:
         assert _value("Original", 128) == 0.88572
-        assert _value("NPO+ENT", 128) == 0.7637  # from a heat-map alone
+        assert _value("NPO+ENT", 128) == 0.7637  # only in a heat map
         assert _value("BLUR-NPO", 1, LJ, (0.2, 0.2)) == pytest.approx(0.16)
         frame = published(TOFU, ES, 1, 1).set_index(["method", "checkpoint", "k"])
         assert frame.loc[("Original", "", 128), "precision"] == 5e-5
         assert frame.loc[("NPO+ENT", "", 128), "precision"] == 6e-3
 
-    def test_a_rerun_stands_beside_the_curve(self) -> None:
+    def test_a_rerun_is_listed_separately(self) -> None:
         frame = published(TOFU, ES, 1, 1).query("method == 'RULE-NPO' and k == 128")
         assert frame["published"].round(4).tolist() == [0.0146, 0.1266]
         assert frame["checkpoint"].tolist() == ["", "Jiajunruan/NPO-Fix"]
 
     @pytest.mark.parametrize("temperature", [0.0, 0.2, 0.8, 1.0])
     @pytest.mark.parametrize("top_p", [0.2, 0.8, 1.0])
-    def test_curves_rise_and_are_whole(self, temperature: float, top_p: float) -> None:
+    def test_curves_increase_and_are_complete(self, temperature: float, top_p: float) -> None:
         frame = published(TOFU, ES, temperature, top_p)
         assert frame["method"].nunique() >= 8
         for _, curve in frame.groupby(["method", "checkpoint"]):
@@ -67,13 +67,13 @@ class TestPublished:
         assert frame.empty
         assert "published" in frame
 
-    def test_a_system_turn_is_the_same_benchmark(self) -> None:
+    def test_a_system_prompt_does_not_change_the_benchmark(self) -> None:
         name = TOFU + " system=You are a helpful assistant."
         assert published(name, ES, 1, 1).equals(published(TOFU, ES, 1, 1))
 
 
 class TestCompare:
-    def test_ours_beside_theirs(self) -> None:
+    def test_values_are_matched_by_model_and_k(self) -> None:
         rng = np.random.default_rng(0)
         curve = leak_at_k((rng.random((40, 16)) < 0.2).astype(float))
         one = leak_at_k(np.zeros((40, 1)))

@@ -1,4 +1,4 @@
-"""The retain score by decoding: numbers by hand, and a figure that holds them."""
+"""The retain score per decoding: hand-computed values, and a figure that shows them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SCORES = {
 }
 
 
-def test_the_table_by_hand() -> None:
+def test_the_table_matches_hand_computed_values() -> None:
     table = retain_table(SCORES, CLUSTERS)
     assert table["model"].tolist() == ["Original", "Original", "NPO", "NPO"]
     assert table["decoding"].tolist() == ["greedy", "T = 0.8, top-p 0.9"] * 2
@@ -40,13 +40,13 @@ def test_the_table_by_hand() -> None:
     assert wide["NPO"].iloc[0].startswith("0.50 [0.")
 
 
-def test_without_a_yardstick() -> None:
+def test_without_a_baseline() -> None:
     table = retain_table({"NPO": SCORES["NPO"]}, CLUSTERS)
     assert table["less Original"].isna().all()
     assert not [c for c in retain_figure(table, "es").axes[0].collections if c.get_label() == "es"]
 
 
-def test_the_figure_holds_the_table() -> None:
+def test_the_figure_shows_the_table() -> None:
     table = retain_table(SCORES, CLUSTERS)
     axes = retain_figure(table, "entailment/model@1").axes[0]
     (level,) = [c for c in axes.collections if c.get_label() == "Original"]
@@ -59,7 +59,7 @@ def test_the_figure_holds_the_table() -> None:
 
 
 def test_every_model_needs_every_decoding() -> None:
-    with pytest.raises(ValueError, match=r"'NPO' has no scores under T = 0\.8"):
+    with pytest.raises(ValueError, match=r"'NPO' does not have scores under T = 0\.8"):
         retain_table(
             {"Original": SCORES["Original"], "NPO": {GREEDY: SCORES["NPO"][GREEDY]}}, CLUSTERS
         )

@@ -1,4 +1,4 @@
-"""Tables and figures of RULE, on made-up rounds."""
+"""Tables and figures of RULE on synthetic rounds."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from leakrepro.report import (
 from leakrepro.stats.estimator import compare_leak
 
 
-def named(model: str, benchmark: str) -> LeakReport:
+def named_report(model: str, benchmark: str) -> LeakReport:
     return dataclasses.replace(report(model), benchmark=benchmark, named_share=0.75)
 
 
@@ -33,8 +33,8 @@ def result(base: str = "NPO", added: Any = "leaks", benchmark: str = "world 0") 
         RuleRound(
             index=index,
             checkpoint=Path(f"round-{index}"),
-            report=named(model, benchmark),
-            held_out_report=named("SimNPO", f"{benchmark}, held-out prompts"),
+            report=named_report(model, benchmark),
+            held_out_report=named_report("SimNPO", f"{benchmark}, held-out prompts"),
             to_retrain=compare_leak(
                 [[0, 1], [1, 1]], [[0, 0], [0, index % 2]], report().curve().k.tolist()[:2]
             ),
@@ -57,7 +57,7 @@ def test_names() -> None:
     assert result(added="non_leaks").name == "NPO, non-leaks added"
 
 
-def test_a_round_in_short() -> None:
+def test_properties_of_a_round() -> None:
     first = result().rounds[0]
     curve = report("NPO").curve()
     assert first.leak == dict(zip(curve.k.tolist(), curve.value.tolist(), strict=True))
@@ -67,7 +67,7 @@ def test_a_round_in_short() -> None:
     assert dataclasses.replace(first, held_out_report=None).held_out_leak == {}
 
 
-def test_the_table_holds_every_estimate_with_its_interval() -> None:
+def test_the_table_has_every_estimate_with_its_interval() -> None:
     table = rule_table([result(), result(added="none")])
     assert table["kind"].tolist() == ["RULE"] * 3 + ["more steps"] * 3
     row = table.iloc[2]
@@ -78,14 +78,14 @@ def test_the_table_holds_every_estimate_with_its_interval() -> None:
     assert (row["forget set"], row["added"], row["leaking prompts"]) == (100, 20, 10)
 
 
-def test_counts_are_read_as_counts() -> None:
+def test_counts_are_formatted_without_decimals() -> None:
     text = readable(rule_table([result()]))
     assert text["round"].tolist() == ["0", "1", "2"]
     assert text["search tokens"].tolist() == ["0", "8000", "8000"]
     assert text["named"].tolist() == ["0.75"] * 3
 
 
-def test_means_are_over_worlds() -> None:
+def test_means_are_over_seeds() -> None:
     table = rule_table([result(benchmark="world 0"), result(benchmark="world 1")])
     table.loc[table["benchmark"] == "world 1", "leak@128"] += 0.5
     means = rule_means(table)
@@ -100,7 +100,7 @@ def test_means_are_over_worlds() -> None:
 def test_trajectories_are_drawn_round_by_round() -> None:
     results = [result(), result(added="none"), result("SimNPO")]
     table = rule_table(results)
-    retrain = named("Retrain", "world 0")
+    retrain = named_report("Retrain", "world 0")
     figure = trajectory_figure(table, [retrain])
     npo, simnpo = figure.axes
     assert [axes.get_title() for axes in figure.axes] == ["NPO", "SimNPO"]
@@ -111,21 +111,21 @@ def test_trajectories_are_drawn_round_by_round() -> None:
     assert lines[0].get_ydata() == pytest.approx(
         table["retain score (sampled)"].iloc[:3].to_numpy()
     )
-    yardstick = [line for line in simnpo.lines if line.get_color() == "0.5"]
-    assert yardstick[0].get_xdata() == pytest.approx([retrain.curve().value[-1]])
+    circle = [line for line in simnpo.lines if line.get_color() == "0.5"]
+    assert circle[0].get_xdata() == pytest.approx([retrain.curve().value[-1]])
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["RULE", "more steps", "Retrain"]
-    with pytest.raises(ValueError, match="no rounds to draw"):
+    with pytest.raises(ValueError, match="does not have any rounds"):
         trajectory_figure(table.iloc[:0])
 
 
-def test_published_rounds_stand_beside() -> None:
+def test_published_rounds_are_drawn() -> None:
     published = published_trajectories()
     npo = published[published["base"] == "NPO"]
     assert npo["round"].tolist() == [0, 1, 2, 3]
     assert npo["leak"].tolist() == [0.745, 0.718, 0.032, 0.015]
     assert npo["retain"].tolist() == [0.367, 0.361, 0.369, 0.366]
-    # Points of which one coordinate could not be read are left out.
+    # Points with an unreadable coordinate are dropped.
     assert published[published["base"] == "SimNPO"]["round"].tolist() == [0, 1, 2]
     figure = trajectory_figure(rule_table([result()]), published=published)
     drawn = [line for line in figure.axes[0].lines if line.get_marker() == "x"]
@@ -135,18 +135,18 @@ def test_published_rounds_stand_beside() -> None:
 
 def test_before_and_after() -> None:
     results = [result(), result("SimNPO"), result(added="none")]
-    figure = before_after_figure(results, named("Retrain", "world 0"))
+    figure = before_after_figure(results, named_report("Retrain", "world 0"))
     assert [axes.get_title() for axes in figure.axes] == ["NPO", "SimNPO"]
-    # Base, RULE, their held-out lines, and Retrain.
+    # Lines: base method, RULE, one held-out line for each, and Retrain.
     assert [len(axes.lines) for axes in figure.axes] == [5, 5]
     assert figure.axes[0].lines[2].get_ydata() == pytest.approx(report("RULE-NPO").curve().value)
-    with pytest.raises(ValueError, match="shows one benchmark"):
+    with pytest.raises(ValueError, match="exactly one benchmark"):
         before_after_figure([result(), result(benchmark="world 1")])
-    with pytest.raises(ValueError, match="needs at least one result"):
+    with pytest.raises(ValueError, match="exactly one benchmark"):
         before_after_figure([])
 
 
-def test_curves_of_a_training() -> None:
+def test_training_figure() -> None:
     curves = pd.DataFrame(
         {
             "step": [1, 2, 3],
@@ -159,7 +159,7 @@ def test_curves_of_a_training() -> None:
     )
     titles = [axes.get_title() for axes in training_figure(curves).axes]
     assert titles == ["forget loss", "retain loss", "leak on a few prompts"]
-    alone = curves.drop(columns=["retain_loss", "leak@1", "leak@16"])
-    assert [axes.get_title() for axes in training_figure(alone).axes] == ["forget loss"]
-    with pytest.raises(ValueError, match="the curves hold no step"):
+    forget_only = curves.drop(columns=["retain_loss", "leak@1", "leak@16"])
+    assert [axes.get_title() for axes in training_figure(forget_only).axes] == ["forget loss"]
+    with pytest.raises(ValueError, match="the curves are empty"):
         training_figure(curves.iloc[:0])

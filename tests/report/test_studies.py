@@ -1,4 +1,4 @@
-"""Grid, agreement, counts and spread: numbers by hand, figures that hold them."""
+"""Grid, agreement, counts and spread: hand-computed values, and figures that show them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from leakrepro.stats.estimator import leak_at_k
 from leakrepro.types import Decoding, Scores
 
 
-def test_the_grid_has_a_panel_a_decoding() -> None:
+def test_the_grid_has_one_panel_per_decoding() -> None:
     cells = [Decoding(temperature=t, n=16) for t in (0.2, 0.8, 1.0)]
     reports = [make_report(m, decoding=d) for d in cells for m in ("Original", "NPO")]
     figure = grid_figure(reports)
@@ -38,17 +38,17 @@ def test_the_grid_has_a_panel_a_decoding() -> None:
     curve = reports[-1].curve()
     np.testing.assert_array_equal(images[3][1], curve.value)
     assert images[0].shape == (2, 1)
-    with pytest.raises(ValueError, match="'NPO' has no report under T = 1"):
+    with pytest.raises(ValueError, match="'NPO' does not have a report under T = 1"):
         grid_figure(reports[:-1])
 
 
-def test_metrics_side_by_side() -> None:
+def test_metrics_figure_has_one_panel_per_metric() -> None:
     figure = metrics_figure([make_report("Original"), make_report("NPO")])
     titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
     assert titles == list(make_report("NPO").curves)
 
 
-def test_agreement_by_hand() -> None:
+def test_agreement_matches_hand_computed_values() -> None:
     a = Scores.from_rows([[1, 1, 0, 0], [1, 0, 0, 0]])
     b = Scores.from_rows([[0.9, 0.2, 0.6, 0.0], [0.5, 0.1, 0.2, 0.3]])
     row = agreement({"a": a, "b": b}).iloc[0]
@@ -91,7 +91,7 @@ def test_counts() -> None:
     heights = [bar.get_height() for bar in figure.axes[0].patches]
     assert sum(heights) == 24
     assert len(counts_figure(sampled, greedy, [0, 20, 41]).axes[0].patches) == 4
-    with pytest.raises(ValueError, match="sampled counts are of NPO, greedy ones of RMU"):
+    with pytest.raises(ValueError, match="sampled counts are of NPO, greedy counts of RMU"):
         counts_table(sampled, {"RMU": greedy["NPO"]})
     published = published_counts("NPO")
     assert published["greedy"].sum() == published["sampled"].sum() == 400
@@ -99,8 +99,8 @@ def test_counts() -> None:
     assert published_counts("RMU").empty
 
 
-def test_spread_is_what_one_seed_says() -> None:
-    """20 seeds tell a standard deviation to 16 %; the ratio is asked for within two thirds."""
+def test_spread_matches_the_standard_error_of_one_seed() -> None:
+    """20 seeds give the standard deviation to 16 %, so the ratio is tested with a wide margin."""
     rng = np.random.default_rng(1)
     p = rng.beta(0.5, 2, (100, 1))
     curves = [
