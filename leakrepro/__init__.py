@@ -5,8 +5,7 @@
 [0.125, 0.25]
 """
 
-import lazy_loader
-
+from leakrepro.errors import lazy_names
 from leakrepro.models.named import register
 
 __version__ = "0.1.0"
@@ -17,4 +16,4 @@ register("leakrepro.profiles.models")
 
 # Public names are listed in __init__.pyi and load on first use, so that `import leakrepro`, the
 # kernel and the estimator do not import torch and the command line starts quickly.
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

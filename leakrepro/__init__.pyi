@@ -2,10 +2,11 @@ from . import models, report, unlearning
 from .benchmarks import Benchmark, load_benchmark, read_prompts
 from .evaluation.answers import Answers, make_answers
 from .evaluation.choices import choice_accuracy_table
-from .evaluation.evaluator import evaluate, make_reports, score_samples
+from .evaluation.evaluator import evaluate, make_reports
 from .evaluation.leak_report import LeakReport
 from .evaluation.reading_cost import reading_cost
 from .evaluation.rule_runs import rule
+from .evaluation.scores import score_samples
 from .execution.backend import Backend
 from .metrics import CoreMetric, load_metric, load_metrics
 from .metrics.choice import choice_likelihood_accuracy

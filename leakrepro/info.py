@@ -9,25 +9,15 @@ import subprocess
 from pathlib import Path
 
 import leakrepro
-from leakrepro.errors import installed
+from leakrepro.errors import EXTRAS, installed
 
 _LIBRARIES = ("torch", "transformers", "tokenizers", "datasets", "numpy", "pyarrow")
-_EXTRAS = {
-    "test": "pytest",
-    "bench": "torchmetrics",
-    "vllm": "vllm",
-    "nli": "sentence_transformers",
-    "judge": "openai",
-    "ray": "ray",
-}
 
 
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the libraries that can change a result."""
     found = {"leakrepro": leakrepro.__version__, "python": platform.python_version()}
-    for name in _LIBRARIES:
-        found[name] = importlib.metadata.version(name)
-    return found
+    return found | {n: importlib.metadata.version(n) for n in _LIBRARIES if installed(n)}
 
 
 def commit(folder: Path) -> str | None:
@@ -42,20 +32,21 @@ def commit(folder: Path) -> str | None:
 
 def describe() -> dict[str, str]:
     """Return one line per topic: versions, CPUs, kernel implementations, CUDA, extras."""
-    import torch
-
     from leakrepro.rouge import texts as rouge
 
     lines = versions()
     lines["cpus"] = f"{len(os.sched_getaffinity(0))} usable of {os.cpu_count()}, {cpu_model()}"
-    lines["torch threads"] = str(torch.get_num_threads())
+    if installed("torch"):
+        import torch
+
+        lines["torch threads"] = str(torch.get_num_threads())
     lines["kernel implementations"] = ", ".join(
         name if state == "ok" else f"{name} ({state})"
         for name, state in rouge.implementations().items()
     )
     lines["cuda"] = _cuda()
-    for extra, module in _EXTRAS.items():
-        present = installed(module)
+    for extra, modules in EXTRAS.items():
+        present = all(map(installed, modules))
         lines[f"extra {extra}"] = "yes" if present else f'no: pip install "leakrepro[{extra}]"'
     return lines
 
@@ -71,6 +62,8 @@ def cpu_model() -> str:
 
 
 def _cuda() -> str:
+    if not installed("torch"):
+        return "torch is not installed"
     import torch
 
     if not torch.cuda.is_available():

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from leakrepro.errors import DataError
+from leakrepro.errors import DataError, require
 from leakrepro.storage import paths, provenance
 
 Row = Mapping[str, Any]
@@ -93,6 +93,7 @@ def _from_file(path: Path) -> Iterable[tuple[int, Any]]:
 def _from_hub(
     repo: str, config: str, split: str, revision: str | None
 ) -> Iterable[tuple[int, Any]]:
+    require("datasets", "reading benchmark files from the hub", "train")
     import datasets
 
     try:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from leakrepro.benchmarks.base import Benchmark
-from leakrepro.evaluation.evaluator import score_samples
+from leakrepro.evaluation.scores import score_samples
 from leakrepro.metrics.registry import Metric, load_metric
 from leakrepro.profiles.schema import Profile
 from leakrepro.sampling import Samples, sample

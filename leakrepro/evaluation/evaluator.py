@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from leakrepro.benchmarks.base import Benchmark
@@ -18,11 +17,9 @@ from leakrepro.metrics.registry import Metric, load_metrics
 from leakrepro.metrics.text import naming_share
 from leakrepro.models.resolve import LoadedModel, Model, resolve
 from leakrepro.profiles.schema import Profile
-from leakrepro.sampling import Samples, sample
+from leakrepro.sampling import sample
 from leakrepro.stats.estimator import LeakCurve, chance_curve, leak_at_k
 from leakrepro.types import Decoding, Prompt, Scores
-
-_BLOCK = 200_000  # samples held as Python strings at the same time
 
 
 @takes_backend
@@ -167,31 +164,6 @@ def make_reports(
         )
         for name, model in models.items()
     ]
-
-
-def score_samples(samples: Samples, metric: CoreMetric) -> Scores:
-    """Score all samples of a store, reading it block by block to limit memory.
-
-    Args:
-        samples: Samples of one model.
-        metric: Core metric.
-
-    Returns:
-        Scores, prompts x samples.
-
-    Raises:
-        StoreError: when the store is damaged; the message names the file.
-        ValueError: when the metric cannot score these prompts.
-        IncompleteScores: when some samples could not be scored; the other scores stay cached.
-    """
-    values, counts = [], []
-    with tqdm(total=sum(samples.counts), unit="sample", desc=metric.id) as bar:
-        for prompts, texts in samples.blocks(_BLOCK):
-            scores = metric.score(prompts, texts)
-            values.append(scores.values)
-            counts.append(scores.counts)
-            bar.update(sum(map(len, texts)))
-    return Scores(np.concatenate(values), np.cumsum([0, *np.concatenate(counts)]))
 
 
 def _name(model: Model) -> str:

@@ -15,7 +15,6 @@ from tqdm import tqdm
 from leakrepro.execution.backend import Backend
 from leakrepro.execution.executors import stream
 from leakrepro.metrics.score_cache import ScoreCache
-from leakrepro.models.load import fingerprint, tokenizer_fingerprint
 from leakrepro.storage.keys import digest
 from leakrepro.types import Prompt, Scores
 
@@ -159,6 +158,8 @@ def reader_key(path: Path) -> str:
     Raises:
         FileNotFoundError: when weights or tokenizer are missing.
     """
+    from leakrepro.models.load import fingerprint, tokenizer_fingerprint  # a judge needs no torch
+
     parts = sorted([*path.glob("*/config.json"), *path.glob("modules.json")])
     parts += sorted(path.glob("sentence_*.json"))
     return digest(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from leakrepro.errors import extra_named
 from leakrepro.execution.backend import Backend, takes_backend
 from leakrepro.metrics.base import CoreMetric
 from leakrepro.metrics.rouge_recall import RougeRecall
@@ -32,6 +33,7 @@ _MODELS = (
 
 
 @takes_backend
+@extra_named("this core metric")
 def load_metric(
     metric: Metric, benchmark: Benchmark | None = None, backend: Backend | None = None
 ) -> CoreMetric:

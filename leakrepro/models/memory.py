@@ -7,7 +7,6 @@ from pathlib import Path
 
 import psutil
 import torch
-from accelerate import init_empty_weights
 from transformers import AutoConfig, AutoModelForCausalLM
 
 _FLOAT = 4  # bytes; weights, gradients and AdamW's two moments are kept in float32
@@ -69,7 +68,7 @@ def estimate_memory(
         lora_rank: Rank of adapters on all linear layers; None trains all weights.
     """
     config = AutoConfig.from_pretrained(path, local_files_only=True)
-    with init_empty_weights():
+    with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
     count = sum(p.numel() for p in model.parameters())
     trained = count

@@ -7,9 +7,8 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from accelerate import PartialState
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from leakrepro.execution.distributed import processes
@@ -17,6 +16,9 @@ from leakrepro.models import load
 from leakrepro.models.train import Checkpoints, Log
 from leakrepro.storage import keys, paths, provenance
 from leakrepro.storage.atomic import is_sealed, locked
+
+if TYPE_CHECKING:
+    from accelerate import PartialState
 
 RECIPE, LOG = "recipe.json", "log.json"
 

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from leakrepro.benchmarks.base import Benchmark
+from leakrepro.errors import require
 from leakrepro.execution.distributed import processes
 from leakrepro.models import chat, load, named, train
 from leakrepro.models.memory import MemoryEstimate, estimate_memory
@@ -417,6 +418,7 @@ def _blank(item: UnlearnItem) -> UnlearnItem:
 
 def _with_adapters(model: PreTrainedModel, options: UnlearnOptions) -> Any:
     """Wraps the model with the adapters of ``options.lora``; needs peft."""
+    require("peft", "LoRA", "train")
     from peft import LoraConfig, get_peft_model
 
     assert options.lora is not None
