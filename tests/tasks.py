@@ -53,15 +53,15 @@ def fail_on_three(number: int, progress: Progress) -> int:
     return number
 
 
-class Stubborn(Exception):
-    """An exception that cannot be rebuilt from its pickle."""
+class UnpicklableError(Exception):
+    """An exception that cannot be restored from its pickle."""
 
     def __init__(self, one: str, two: str) -> None:
         super().__init__(f"{one} and {two}")
 
 
-def fail_stubbornly(_: int, progress: Progress) -> int:
-    raise Stubborn("this", "that")
+def fail_with_unpicklable_error(_: int, progress: Progress) -> int:
+    raise UnpicklableError("this", "that")
 
 
 def die(number: int, progress: Progress) -> int:

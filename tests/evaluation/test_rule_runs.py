@@ -176,7 +176,7 @@ def test_a_round_changes_the_options_of_its_method() -> None:
 
 def test_profiles_with_invalid_rule_sections(small_world: Benchmark) -> None:
     plain = profile().model_copy(update={"rule": None})
-    with pytest.raises(ValueError, match="has no section `rule`"):
+    with pytest.raises(ValueError, match="does not have a section `rule`"):
         make_rules(plain, small_world, {})
     content = profile().model_dump()
     content["rule"]["controls"] = ["RMU"]

@@ -14,19 +14,19 @@ from pathlib import Path
 import pytest
 import torch
 from tasks import (
-    Stubborn,
+    UnpicklableError,
     die,
     fail_on_three,
-    fail_stubbornly,
+    fail_with_unpicklable_error,
     hold,
     initialise_gpu,
     square,
-    surroundings,
+    worker_settings,
 )
 
 from leakrepro.execution import local
 
-TESTS = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -51,14 +51,14 @@ def test_stream_reports_progress_by_task() -> None:
 
 
 def test_workers_are_other_processes_with_their_own_threads() -> None:
-    found = local.run(surroundings, [(0,), (1,)], workers=2, threads=2)
+    found = local.run(worker_settings, [(0,), (1,)], workers=2, threads=2)
     assert [(threads, policy) for threads, policy, _ in found] == [(2, "PASSIVE")] * 2
     assert len({pid for _, _, pid in found} | {str(os.getpid())}) == 3
 
 
 def test_running_here_sets_threads_and_puts_them_back() -> None:
     before = torch.get_num_threads()
-    ((threads, _, pid),) = local.run(surroundings, [(0,)], workers=4, threads=before + 1)
+    ((threads, _, pid),) = local.run(worker_settings, [(0,)], workers=4, threads=before + 1)
     assert (threads, pid) == (before + 1, str(os.getpid()))
     assert torch.get_num_threads() == before
 
@@ -72,10 +72,10 @@ def test_the_first_failure_is_raised_as_itself(workers: int) -> None:
 
 
 def test_an_error_that_cannot_be_rebuilt_still_brings_its_traceback() -> None:
-    with pytest.raises(local.WorkerError, match=r"Stubborn: this and that"):
-        local.run(fail_stubbornly, [(0,), (1,)], workers=2)
-    with pytest.raises(Stubborn):
-        local.run(fail_stubbornly, [(0,)], workers=1)
+    with pytest.raises(local.WorkerError, match=r"UnpicklableError: this and that"):
+        local.run(fail_with_unpicklable_error, [(0,), (1,)], workers=2)
+    with pytest.raises(UnpicklableError):
+        local.run(fail_with_unpicklable_error, [(0,)], workers=1)
 
 
 def test_a_killed_worker_is_an_error_and_ends_the_others() -> None:
@@ -86,11 +86,11 @@ def test_a_killed_worker_is_an_error_and_ends_the_others() -> None:
 
 
 def test_functions_that_a_worker_cannot_import_are_refused() -> None:
-    def nested(progress: local.Progress) -> None:
+    def inner(progress: local.Progress) -> None:
         progress(1, 1)
 
     with pytest.raises(ValueError, match="importable module"):
-        local.run(nested, [(), ()], workers=2)
+        local.run(inner, [(), ()], workers=2)
     with pytest.raises(ValueError, match="at least 1"):
         local.run(square, [(1,)], workers=0)
 
@@ -105,7 +105,7 @@ class TestHeld:
 
         held = local.Held(open_, lambda name: events.append(f"close {name}"))
         assert [held("a"), held("a"), held("b"), held("a", 1)] == ["a", "a", "b", "a"]
-        # The first is gone before the second takes its memory.
+        # The first is closed before the second is opened.
         assert events == ["open a", "close a", "open b", "close b", "open a"]
         held.release()
         held.release()
@@ -121,19 +121,19 @@ class TestHeld:
         assert held("8") == 8
 
 
-class TestResting:
-    def test_workers_are_kept_and_forget(self) -> None:
+class TestIdle:
+    def test_workers_are_reused_and_release_what_they_cache(self) -> None:
         first = local.run(hold, [(i,) for i in range(4)], workers=2)
         again = local.run(hold, [(i,) for i in range(4)], workers=2)
         workers = {pid for pid, _ in first}
         assert len(workers) == 2
         assert {pid for pid, _ in again} == workers
-        # A worker holds what it likes from task to task of a call, and lets go of it after.
+        # A worker keeps its cached object between tasks, and closes it after the call.
         assert sorted(before is None for _, before in first) == [False, False, True, True]
         assert sorted(before is None for _, before in again) == [False, False, True, True]
 
     @pytest.mark.parametrize("change", ["environment", "folder", "path", "threads", "code"])
-    def test_other_surroundings_take_other_workers(
+    def test_another_environment_takes_other_workers(
         self, change: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.syspath_prepend(tmp_path)
@@ -162,22 +162,22 @@ class TestResting:
         assert {text for _, text in again} == {"new" if change == "code" else "old"}
         assert not any(_lives(pid) for pid, _ in first)
 
-    def test_a_worker_that_died_while_it_rested_is_replaced(self) -> None:
+    def test_a_worker_that_died_while_idle_is_replaced(self) -> None:
         first = local.run(hold, [(0,), (1,)], workers=2)
         for pid, _ in first:
             os.kill(pid, signal.SIGKILL)
         again = local.run(hold, [(0,), (1,)], workers=2)
         assert not {pid for pid, _ in first} & {pid for pid, _ in again}
 
-    def test_after_an_error_nobody_rests(self) -> None:
+    def test_after_an_error_no_worker_is_idle(self) -> None:
         local.run(hold, [(0,), (1,)], workers=2)
         with pytest.raises(ValueError, match="three is refused"):
             local.run(fail_on_three, [(i,) for i in range(50)], workers=2)
-        assert local._resting == []
+        assert local._idle == []
 
     def test_a_worker_that_has_used_a_gpu_gives_it_back(self) -> None:
         pids = local.run(initialise_gpu, [(0,), (1,)], workers=2)
-        for worker in local._resting:
+        for worker in local._idle:
             worker.process.wait(timeout=60)
         assert not set(local.run(initialise_gpu, [(0,), (1,)], workers=2)) & set(pids)
 
@@ -194,8 +194,8 @@ class TestResting:
         for pid in pids:
             _wait(lambda pid=pid: not _lives(pid))
 
-    def test_nobody_waits_for_ever(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(local, "_PATIENCE", 0.05)
+    def test_an_idle_worker_exits(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(local, "_IDLE_SECONDS", 0.05)
         ours, theirs = multiprocessing.Pipe()
         with ours, theirs:
             local._serve(theirs)  # returns
