@@ -120,7 +120,7 @@ def compare_results(folder: Path, stem: str) -> pd.DataFrame | None:
 
 def _curves(table: pd.DataFrame) -> pd.DataFrame:
     found = table.copy()
-    found["checkpoint"] = found["checkpoint"].fillna("")
+    found["checkpoint"] = found["checkpoint"].astype(object).fillna("")  # may be all missing
     cells = found["temperature"].nunique() > 1 or found["top_p"].nunique() > 1
     found["what"] = [
         f"leak@{row['k']}, {metric_name(row['metric'])}"

@@ -99,6 +99,17 @@ class TestCompare:
         assert rule["checkpoint"].unique().tolist() == ["", "Jiajunruan/NPO-Fix"]
         assert len(rule) == 10
 
+    def test_the_last_round_of_rule_is_the_papers(self) -> None:
+        one = leak_at_k(np.zeros((40, 1)))
+        parts = {name: {ES: one} for name in ("curves", "greedy", "retain_greedy")}
+        options = {**parts, "retain_sampled": {ES: one}, "benchmark": TOFU}
+        names = ("RULE-NPO, round 2", "RULE-NPO, round 3")
+        frame = compare_published(
+            [report(name, **options, easy=None, chance=None) for name in names]
+        )
+        assert frame["model"].unique().tolist() == ["RULE-NPO, round 3"]
+        assert frame["published"].iloc[0] == _value("RULE-NPO", 1)
+
     def test_nothing_to_compare_keeps_the_columns(self) -> None:
         frame = compare_published([report()])
         assert frame.empty

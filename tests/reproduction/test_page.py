@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 import nbformat
 import pandas as pd
 import pytest
-from test_verdict import curves
+from test_verdict import count_of, curves
 
 from leakrepro.reproduction.page import _wide, write_page
 from leakrepro.reproduction.record import RunRecord, StoreUse
@@ -64,7 +64,7 @@ RECORD = RunRecord(
 def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "paper"
     folder.mkdir()
-    curves(shift=0.001).to_csv(folder / "01_leak_curves.curves.csv", index=False)
+    curves(shift=0.001).to_csv(folder / "01_leak_curves.published.csv", index=False)
     for name in ("01_leak_curves", "01_leak_curves.split"):
         figure, axes = plt.subplots(figsize=(2, 2))
         axes.plot([0, 1])
@@ -109,7 +109,7 @@ def test_the_page_is_whole(folder: Path) -> None:
         "Samples read: 1,500 (12,000 tokens), of which this run drew 1,000 (9,000 tokens)." in plain
     )
     assert "notebooks at 0123456789ab" in plain
-    count = len(curves())
+    count = count_of(curves())
     assert plain.count(f"agrees ({count} of {count})") == 2
     assert "12_muse.ipynb, cell [4]: &lt;x&gt;" in plain
     # The environment is that of the latest run; the other one says what was different there.
@@ -120,9 +120,9 @@ def test_the_page_is_whole(folder: Path) -> None:
 def test_values_that_differ_are_shown_open(folder: Path) -> None:
     table = curves()
     table.loc[table.index[0], "leak@k"] += 0.2
-    table.to_csv(folder / "01_leak_curves.curves.csv", index=False)
+    table.to_csv(folder / "01_leak_curves.published.csv", index=False)
     text = write_page(folder, {"01_leak_curves": RECORD}).read_text()
-    count = len(table)
+    count = count_of(table)
     assert f"differs ({count - 1} of {count})" in text
     opened = re.sub(r"<details>.*?</details>", "", text, flags=re.DOTALL)
     assert f"Comparison with published values: 1 of {count} differ" in opened
