@@ -176,7 +176,9 @@ def test_unlearn_tells_its_memory_and_watches(tiny_llama: Path, tmp_path: Path) 
     code, out, err = run(f"unlearn {SMALL} {options}", tiny_llama, "--output-dir", target)
     assert code == 0
     assert out.strip() == str(target)
-    assert err.startswith("memory: about 0.0")
+    options_from, memory = err.splitlines()[:2]
+    assert options_from == "NPO: its default options"
+    assert memory.startswith("memory: about 0.0")
     assert "leak@16" in pd.read_csv(target / "curves.csv")
 
 

@@ -151,16 +151,16 @@ import os, signal, sys
 tests, nli, stop = sys.argv[1:]
 sys.path.insert(0, tests)
 import test_entailment
-from leakrepro.metrics import EntailmentScore, cache, pairs
-pairs.SHARD = 7
-put, calls = cache.ScoreCache.put, 0
+from leakrepro.metrics import EntailmentScore, model_scored, score_cache
+model_scored.SHARD = 7
+put, calls = score_cache.ScoreCache.put, 0
 def deadly(self, scores):
     global calls
     calls += 1
     if calls == int(stop):
         os.kill(os.getpid(), signal.SIGKILL)
     return put(self, scores)
-cache.ScoreCache.put = deadly
+score_cache.ScoreCache.put = deadly
 prompts, texts = test_entailment.world(12, 12)
 metric = EntailmentScore(nli)
 print(metric.score(prompts, texts).values.tolist(), metric.usage.cached)
