@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from example_reports import report
@@ -101,12 +103,14 @@ class TestCompare:
 
     def test_the_last_round_of_rule_is_the_papers(self) -> None:
         one = leak_at_k(np.zeros((40, 1)))
-        parts = {name: {ES: one} for name in ("curves", "greedy", "retain_greedy")}
-        options = {**parts, "retain_sampled": {ES: one}, "benchmark": TOFU}
-        names = ("RULE-NPO, round 2", "RULE-NPO, round 3")
-        frame = compare_published(
-            [report(name, **options, easy=None, chance=None) for name in names]
-        )
+        parts = ("curves", "greedy", "retain_greedy", "retain_sampled")
+        options = {**{name: {ES: one} for name in parts}, "benchmark": TOFU}
+        plain = report("RULE-NPO", **options, easy=None, chance=None)
+        rounds = [
+            dataclasses.replace(plain, model=name, weights_fingerprint=name, texts_digest=name)
+            for name in ("RULE-NPO, round 2", "RULE-NPO, round 3")
+        ]
+        frame = compare_published(rounds)
         assert frame["model"].unique().tolist() == ["RULE-NPO, round 3"]
         assert frame["published"].iloc[0] == _value("RULE-NPO", 1)
 
