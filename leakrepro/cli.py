@@ -1,4 +1,4 @@
-"""The command ``leakrepro``. Libraries are imported inside commands, so that help is quick."""
+"""The command ``leakrepro``. Commands import libraries late, so that help is printed quickly."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from leakrepro.errors import (
 if TYPE_CHECKING:
     from leakrepro.benchmarks.base import Benchmark
 
-# What a user can mend; everything else is a fault of the package and shows where.
-_MENDABLE = (ValueError, OSError, FloatingPointError, IncompleteScores, MissingExtra, StoreError)
+# Errors that a user can correct. Any other error is a bug and keeps its traceback.
+_USER_ERRORS = (ValueError, OSError, FloatingPointError, IncompleteScores, MissingExtra, StoreError)
 
 
 class _Commands(TyperGroup):
-    """Turns errors into one line: exit 2 for a wrong request, 1 for notebooks that failed."""
+    """Prints errors as one line; exit status 2 for a wrong request, 1 for failed notebooks."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -36,14 +36,14 @@ class _Commands(TyperGroup):
         except NotebookError as error:
             typer.echo(f"Error: {error}", err=True)
             raise typer.Exit(1) from error
-        except _MENDABLE as error:
+        except _USER_ERRORS as error:
             if ctx.params["traceback"]:
                 raise
             typer.echo(f"Error: {' '.join(str(error).split())}", err=True)
             raise typer.Exit(2) from error
 
 
-# Core metrics under the names that the authors' files have for them.
+# Core metric -> its name in the authors' files.
 _AUTHORS = {
     "entailment": "ES",
     "cosine": "CS",
@@ -89,22 +89,22 @@ def reproduce(
         typer.Option("--parameter", "-p", metavar="KEY=VALUE", help="Notebook parameter, as YAML."),
     ] = [],  # noqa: B006
     notebooks: Annotated[Path, typer.Option(help="Folder of the notebooks.")] = Path("notebooks"),
-    again: Annotated[bool, typer.Option("--again", help="Run what is unchanged too.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Also run unchanged notebooks.")] = False,
     dry_run: Annotated[
-        bool, typer.Option(help="Only say what it would take and what is missing here.")
+        bool, typer.Option(help="Only print the cost and what is missing on this machine.")
     ] = False,
     tokens_per_second: Annotated[
         float | None, typer.Option(help="Dry run: speed of the sampler.")
     ] = None,
     judge_price: Annotated[
         tuple[float, float] | None,
-        typer.Option(metavar="IN OUT", help="Dry run: dollars for a million tokens of a judge."),
+        typer.Option(metavar="IN OUT", help="Dry run: dollars per million tokens of a judge."),
     ] = None,
 ) -> None:
     """Run the notebooks of a profile; results and report go to runs/PROFILE/.
 
-    With -p they go to a folder of their own beside it, so that nothing is replaced. A notebook runs
-    again only when something that it rests on has changed.
+    With -p they go to a separate folder, so that nothing is replaced. A notebook runs again only if
+    one of its inputs has changed.
 
     \b
     Example: leakrepro reproduce --profile scratch-cpu --only 01 -p n=32 -p "k=[1, 32]"
@@ -151,12 +151,12 @@ def verify(
     ] = None,
     parameter: Annotated[
         list[str],
-        typer.Option("--parameter", "-p", metavar="KEY=VALUE", help="As given to reproduce."),
+        typer.Option("--parameter", "-p", metavar="KEY=VALUE", help="As passed to reproduce."),
     ] = [],  # noqa: B006
 ) -> None:
-    """Score every stored sample again, derive every table again, and compare with the results.
+    """Score every stored sample again, compute every table again, and compare with the results.
 
-    Nothing is sampled, trained or changed. Each difference is a line; the status is then 1.
+    Nothing is sampled, trained or changed. Each difference is printed; the exit status is then 1.
 
     \b
     Example: leakrepro verify --profile embedded --only 01
@@ -177,19 +177,25 @@ def evaluate(
     benchmark: Annotated[str, typer.Option(help="fictional, tofu ...")],
     option: Option = [],  # noqa: B006
     metric: Annotated[
-        list[str], typer.Option(help="Core metric, headline first; may be repeated.")
+        list[str], typer.Option(help="Core metric, the primary one first; may be repeated.")
     ] = [],  # noqa: B006
     k: Annotated[list[int], typer.Option(help="Value of k; may be repeated.")] = [],  # noqa: B006
-    n: Annotated[int | None, typer.Option(help="Samples a prompt.")] = None,
+    n: Annotated[int | None, typer.Option(help="Samples per prompt.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the samples.")] = None,
     temperature: Annotated[float | None, typer.Option(help="Sampling temperature.")] = None,
-    top_p: Annotated[float | None, typer.Option(help="Nucleus.")] = None,
-    top_k: Annotated[int | None, typer.Option(help="Most likely tokens kept.")] = None,
-    max_new_tokens: Annotated[int | None, typer.Option(help="Longest answer.")] = None,
+    top_p: Annotated[float | None, typer.Option(help="Nucleus sampling threshold.")] = None,
+    top_k: Annotated[
+        int | None, typer.Option(help="Number of most likely tokens that are kept.")
+    ] = None,
+    max_new_tokens: Annotated[
+        int | None, typer.Option(help="Maximum length of an answer, in tokens.")
+    ] = None,
     engine: Annotated[str, typer.Option(help="hf or vllm.")] = "hf",
     executor: Annotated[str, typer.Option(help="local or ray.")] = "local",
     workers: Annotated[int, typer.Option(help="Processes or actors.")] = 1,
-    csv: Annotated[Path | None, typer.Option(help="Also write all values of k there.")] = None,
+    csv: Annotated[
+        Path | None, typer.Option(help="Also write the values of all k to this file.")
+    ] = None,
 ) -> None:
     """Measure leak@k of one model and print a row of the table.
 
@@ -240,7 +246,9 @@ def unlearn(
     reference: Annotated[
         str | None, typer.Option(help="Model that the losses compare with [MODEL].")
     ] = None,
-    watch: Annotated[int, typer.Option(help="Steps between two looks at leak@k; 0 for none.")] = 0,
+    watch: Annotated[
+        int, typer.Option(help="Steps between two measurements of leak@k; 0 for none.")
+    ] = 0,
     checkpoint_every: Annotated[int, typer.Option(help="Steps between two checkpoints.")] = 50,
     report_to: Annotated[
         list[str], typer.Option(help="Tracker, such as tensorboard; may be repeated.")
@@ -248,7 +256,7 @@ def unlearn(
 ) -> None:
     """Unlearn a benchmark's forget set and print the new model's folder.
 
-    A call that was stopped goes on where it was. Several processes: accelerate launch -m
+    A call that was stopped continues where it was. For several processes: accelerate launch -m
     leakrepro.cli unlearn ...
 
     \b
@@ -258,7 +266,7 @@ def unlearn(
     from leakrepro.profiles import fill, options_for
 
     given = _pairs(method_option, "-m")
-    fill(methods.find_method(method).options, given, f"-m for {method}")  # errors come first
+    fill(methods.find_method(method).options, given, f"-m for {method}")  # wrong options fail first
     bench = _benchmark(benchmark, option)
     options, source = options_for(model, bench, method, given)
     typer.echo(f"{method}: {source}", err=True)
@@ -275,7 +283,7 @@ def unlearn(
         checkpoint_every=checkpoint_every,
         report_to=report_to,
     )
-    if int(os.environ.get("RANK", "0")) == 0:  # of several processes one tells it
+    if int(os.environ.get("RANK", "0")) == 0:  # one of several processes prints it
         typer.echo(path)
 
 
@@ -288,21 +296,26 @@ def rule(
     option: Option = [],  # noqa: B006
     method_option: Annotated[
         list[str],
-        typer.Option("--method-option", "-m", metavar="KEY=VALUE", help="Of the base method."),
+        typer.Option(
+            "--method-option", "-m", metavar="KEY=VALUE", help="Option of the base method."
+        ),
     ] = [],  # noqa: B006
     round_option: Annotated[
         list[str],
         typer.Option(
-            "--round-option", "-r", metavar="KEY=VALUE", help="What changes of it in a round."
+            "--round-option",
+            "-r",
+            metavar="KEY=VALUE",
+            help="Option of the base method in each round.",
         ),
     ] = [],  # noqa: B006
     rule_option: Annotated[
-        list[str], typer.Option(metavar="KEY=VALUE", help="Of RULE, such as n=64 or cap=4.")
+        list[str], typer.Option(metavar="KEY=VALUE", help="Option of RULE, such as n=64 or cap=4.")
     ] = [],  # noqa: B006
     retrain: Annotated[
         str | None, typer.Option(help="Model that never saw the forget set, to compare with.")
     ] = None,
-    n: Annotated[int | None, typer.Option(help="Samples per prompt of the evaluation.")] = None,
+    n: Annotated[int | None, typer.Option(help="Samples per prompt in the evaluation.")] = None,
     engine: Annotated[str, typer.Option(help="hf or vllm.")] = "hf",
     executor: Annotated[str, typer.Option(help="local or ray.")] = "local",
     workers: Annotated[int, typer.Option(help="Processes or actors.")] = 1,
@@ -312,7 +325,7 @@ def rule(
 ) -> None:
     """Run RULE: sample the unlearned model, add what leaks to the forget set, unlearn again.
 
-    A call that was stopped goes on where it was.
+    A call that was stopped continues where it was.
 
     \b
     Example: leakrepro rule Original --benchmark fictional --base NPO -r steps=80 --rule-option n=64
@@ -327,7 +340,7 @@ def rule(
     if taken := rule_given.keys() & {"base", "round"}:
         raise ValueError(f"--rule-option {taken.pop()} is given by -m and -r")
     options = fill(RuleOptions, rule_given, "--rule-option")
-    fill(kind, given, f"-m for {base}")  # errors come before the benchmark is read
+    fill(kind, given, f"-m for {base}")  # wrong options fail before the benchmark is read
     fill(kind, given | changes, f"-r for {base}")
     backend = lr.Backend(engine, executor, workers)
     bench = _benchmark(benchmark, option)
@@ -361,12 +374,12 @@ def tune(
         bool, typer.Option("--rule", help="Tune RULE's rounds instead of the methods.")
     ] = False,
     output: Annotated[
-        Path | None, typer.Option(help="Also write all trials there, as CSV.")
+        Path | None, typer.Option(help="Also write all trials to this CSV file.")
     ] = None,
 ) -> None:
     """Try the settings of a profile's tuning grids and print the chosen ones.
 
-    Seeds of the tuning section are used, which are never reported. A call that was stopped
+    It uses the worlds of the tuning section, which are never reported. A call that was stopped
     continues where it was.
 
     \b
@@ -379,7 +392,7 @@ def tune(
     trials = tuning.tune_rules(settings) if rule else tuning.tune(settings)
     if output is not None:
         trials.to_csv(output, index=False, float_format="%.4f")
-    assert settings.tuning is not None  # tune has refused a profile without it
+    assert settings.tuning is not None  # tune raises for a profile without it
     if rule:
         chosen = tuning.choose_rules(trials, settings.tuning.max_retain_loss)
     else:
@@ -402,7 +415,7 @@ def score(
         Path | None, typer.Option(help="Also write samples and scores in the authors' format.")
     ] = None,
 ) -> None:
-    """Score samples that are already there and print leak@k.
+    """Score stored samples and print leak@k.
 
     \b
     Example: leakrepro score runs/samples/0123456789abcdef --metric rougeL_recall/stem
@@ -434,9 +447,13 @@ def score(
 def import_(
     file: Annotated[Path, typer.Argument(help="generations_n200.json of the leak@k authors.")],
     temperature: Annotated[float, typer.Option(help="Temperature of the samples.")],
-    top_p: Annotated[float, typer.Option(help="Their nucleus.")] = 1.0,
-    top_k: Annotated[int | None, typer.Option(help="Their most likely tokens kept.")] = None,
-    max_new_tokens: Annotated[int, typer.Option(help="Their longest answer.")] = 200,
+    top_p: Annotated[float, typer.Option(help="Nucleus sampling threshold of the samples.")] = 1.0,
+    top_k: Annotated[
+        int | None, typer.Option(help="Number of most likely tokens that were kept.")
+    ] = None,
+    max_new_tokens: Annotated[
+        int, typer.Option(help="Maximum length of an answer, in tokens.")
+    ] = 200,
     benchmark: Annotated[
         str | None, typer.Option(help="Benchmark whose prompts these are, for its clusters.")
     ] = None,
@@ -469,18 +486,18 @@ def bench(
     only: Annotated[
         list[str], typer.Option(help="Part of a contestant's name; may be repeated.")
     ] = [],  # noqa: B006
-    rounds: Annotated[int, typer.Option(help="Times each contestant is timed.")] = 7,
+    rounds: Annotated[int, typer.Option(help="Number of timings per contestant.")] = 7,
     quick: Annotated[bool, typer.Option(help="A tenth of the pairs and three rounds.")] = False,
     stem: Annotated[bool, typer.Option(help="Compare words by their Porter stems.")] = True,
     new_words: Annotated[
-        float, typer.Option(help="Share of words in candidates that occur nowhere else.")
+        float, typer.Option(help="Share of candidate words that occur only once.")
     ] = 0.02,
     seed: Annotated[int, typer.Option(help="Seed of the texts.")] = 0,
     threads: Annotated[
-        int | None, typer.Option(help="Threads where several are used; all CPUs by default.")
+        int | None, typer.Option(help="Threads of multi-threaded contestants; all CPUs by default.")
     ] = None,
     json: Annotated[
-        Path | None, typer.Option(help="Also write the result there; - for nothing but JSON.")
+        Path | None, typer.Option(help="Also write the result to this file; - prints only JSON.")
     ] = None,
 ) -> None:
     """Time the kernel and every installed peer on the same pairs; check that they agree.
@@ -515,7 +532,7 @@ def bench(
 
 @app.command()
 def info() -> None:
-    """Say what this machine and this installation can do.
+    """Print the versions and capabilities of this machine and installation.
 
     \b
     Example: leakrepro info

@@ -1,4 +1,4 @@
-"""One cell of the study: 80,000 samples from Parquet to the row of the leak@k table."""
+"""Time one row of a study: from 80,000 samples in Parquet to the row of the leak@k table."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STAGES = ("read", "texts", "score", "estimate", "table")
 
 
 def make_store(folder: Path, *, seed: int = 0) -> Path:
-    """A complete store of 400 prompts x 200 samples, 20 prompts a cluster."""
+    """Write a complete store of 400 prompts x 200 samples, with 20 prompts per cluster."""
     shape = tofu(seed=seed)
     prompts = tuple(
         lr.Prompt(
@@ -57,7 +57,7 @@ def make_store(folder: Path, *, seed: int = 0) -> Path:
 
 
 def time_cell(path: Path) -> dict[str, float]:
-    """Seconds of each stage, from opening the store to the printed row."""
+    """Return the seconds of each stage, from opening the store to the printed row."""
     marks = [time.perf_counter()]
     samples = lr.read_samples(path)
     marks.append(time.perf_counter())
@@ -83,7 +83,7 @@ def time_cell(path: Path) -> dict[str, float]:
 
 
 def bench_cell(*, rounds: int) -> dict[str, list[float]]:
-    """Seconds of each stage in each round, after one that warms up."""
+    """Return the seconds of each stage per round, after one warm-up round."""
     with tempfile.TemporaryDirectory() as folder:
         path = make_store(Path(folder))
         time_cell(path)

@@ -1,4 +1,4 @@
-"""Peak memory of a large call beyond its input, in a process of its own."""
+"""Peak memory of a large call beyond its input, measured in a separate process."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def status(name):
 shape = tofu(scale=0.1)
 lr.rouge_l(shape.references, shape.candidates)
 pairs = int(sys.argv[1])
-# Few texts many times: the input takes little more than a list of pointers.
+# A few texts repeated many times: the input is little more than a list of pointers.
 times = -(-pairs // shape.pairs)
 references = shape.references * times
 candidates = shape.candidates * times
-Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+Path("/proc/self/clear_refs").write_text("5")  # resets the peak
 before = status("VmRSS")
 scores = lr.rouge_l(references, candidates)
 print(scores.recall.values.size, status("VmHWM") - before)
@@ -32,7 +32,7 @@ print(scores.recall.values.size, status("VmHWM") - before)
 
 
 def bench_memory(pairs: int = PAIRS) -> tuple[int, int]:
-    """How many pairs were scored, and the bytes of peak memory beyond the input.
+    """Return the number of scored pairs and the bytes of peak memory beyond the input.
 
     The results, 24 bytes a pair, are among them.
 

@@ -1,4 +1,4 @@
-"""The benchmark as a whole: what is run, what it returns, and how it is printed."""
+"""``leakrepro bench``: run the benchmarks, return their results and print them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from leakrepro.bench.timing import time_all
 from leakrepro.info import cpu_model
 from leakrepro.rouge._kernel import usable_threads
 
-# Answers of the one have much in common, of the other little.
+# The answers of Original share long prefixes; those of RMU do not.
 _SAMPLED = ("Original", "RMU")
 _TEXTS: dict[str, Callable[..., Shape]] = {"tofu": tofu, "knowmem": knowmem, "verbmem": verbmem}
 SHAPES = (*_TEXTS, "cell", "memory", "sampling")
@@ -37,7 +37,7 @@ def bench(
     seed: int = 0,
     threads: int | None = None,
 ) -> dict[str, Any]:
-    """Times the kernel and its peers, checks that their results are equal, and says where it ran.
+    """Time the kernel and its peers, check that their results are equal, and describe the machine.
 
     Args:
         shapes: Some of ``SHAPES``, in the order to run them.
@@ -140,7 +140,7 @@ def _time_shape(
 
 
 def readable(result: dict[str, Any]) -> str:
-    """The result as tables for a terminal."""
+    """Return the result as tables for a terminal."""
     machine, settings = result["machine"], result["settings"]
     lines = [
         f"{result['date']}, {machine['cpu']}, {machine['cpus']} CPUs (load {machine['load']:.1f}), "

@@ -1,4 +1,4 @@
-"""Tokens per CPU second: this package's samplers, and transformers' ``generate`` beside them."""
+"""Tokens per CPU second of this package's samplers and of transformers' ``generate``."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from leakrepro.sampling import HFSampler, VLLMOptions
 from leakrepro.sampling.store import Request
 from leakrepro.types import Decoding, Prompt
 
-_COPIES = 32  # the authors sample in batches of so many copies of one prompt
+_COPIES = 32  # copies of one prompt per batch in the authors' code
 
-Draw = Callable[[], int]  # draws, and returns the number of tokens
+Draw = Callable[[], int]  # samples and returns the number of tokens
 
 
 def bench_sampling(
@@ -32,7 +32,7 @@ def bench_sampling(
     model: str | Path = "Original",
     benchmark: Benchmark | None = None,
 ) -> dict[str, Any]:
-    """Times the samplers side by side in each round, after one run that warms up.
+    """Time all samplers in each round, after one warm-up run.
 
     CPU seconds count all threads; where there is a GPU, seconds of the clock are what counts.
 
@@ -128,7 +128,7 @@ def _generate(
                         generation_config=config,
                     )
                 answers = out[:, len(question) :].cpu()
-                # Up to and with the first end token.
+                # Tokens up to and including the first end token.
                 ended = torch.isin(answers, ends).int().cumsum(-1)
                 tokens += int((ended - torch.isin(answers, ends).int() == 0).sum())
         return tokens

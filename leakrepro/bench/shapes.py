@@ -1,4 +1,4 @@
-"""Texts to time on: made from a seed, with the statistics of the benchmarks' real ones."""
+"""Synthetic texts for the timings, generated from a seed with the statistics of real benchmarks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from leakrepro.rouge._python import tokenise
 
-# The commonest words of English, most frequent first, then made-up ones take over.
+# The most common English words, the most frequent first. Rarer words are made up.
 _COMMON = (
     "the of and to in a is that was for his her as on with by he it she at from are has this an be "
     "which have not their or its but they had were one been more also who all when into through "
@@ -30,7 +30,7 @@ _ZIPF = 1.05
 
 @dataclass(frozen=True)
 class Shape:
-    """References with their candidates, and what is known of them.
+    """References with their candidates.
 
     Attributes:
         name: How the command calls it.
@@ -50,7 +50,7 @@ class Shape:
 
     @cached_property
     def ids(self) -> tuple[list[NDArray[np.int32]], list[NDArray[np.int32]]]:
-        """References and all candidates as numbers of their stemmed tokens."""
+        """References and all candidates as ids of their stemmed tokens."""
         numbers: dict[str, int] = {}
 
         def number(text: str) -> NDArray[np.int32]:
@@ -63,7 +63,7 @@ class Shape:
 
     @cached_property
     def cells(self) -> int:
-        """Cells of the LCS tables of all pairs."""
+        """Number of cells of the LCS tables of all pairs."""
         references, candidates = self.ids
         sizes = [len(reference) for reference in references]
         repeated = np.repeat(sizes, [len(row) for row in self.candidates])
@@ -79,7 +79,7 @@ class Shape:
 
 
 class Writer:
-    """Sentences of Zipf-distributed words, the same ones for the same seed."""
+    """Writes sentences of Zipf-distributed words; the same seed gives the same sentences."""
 
     def __init__(self, seed: int, new_words: float) -> None:
         self.rng = random.Random(seed)
@@ -108,7 +108,7 @@ class Writer:
         return self.punctuated([self.word() for _ in range(size)])
 
     def punctuated(self, words: list[str]) -> str:
-        """The words with commas, full stops, quotes and a rare letter beyond ASCII."""
+        """Join words with commas, full stops, quotes and a rare non-ASCII letter."""
         pieces = []
         for word in words:
             chance = self.rng.random()
@@ -126,7 +126,7 @@ class Writer:
         return " ".join(pieces) + "."
 
     def sample(self, reference: str, size: int, faiths: Sequence[float]) -> str:
-        """As an unlearned model writes: a share of its words, one of faiths, is the reference's."""
+        """Return a text that takes a share of its words, one of ``faiths``, from the reference."""
         known = reference.split(" ")
         faith = self.rng.choice(faiths)
         words = [
@@ -156,7 +156,7 @@ def _shape(
 
 
 def tofu(*, new_words: float = 0.02, seed: int = 0, scale: float = 1.0) -> Shape:
-    """400 answers of about 28 words with 200 samples each of about 57."""
+    """TOFU: 400 references of about 28 words with 200 samples each of about 57 words."""
     return _shape(
         "tofu",
         max(2, round(400 * scale)),
@@ -170,7 +170,7 @@ def tofu(*, new_words: float = 0.02, seed: int = 0, scale: float = 1.0) -> Shape
 
 
 def knowmem(*, new_words: float = 0.02, seed: int = 0, scale: float = 1.0) -> Shape:
-    """MUSE's short answers: 100 of a few words with 200 samples each of up to 32 tokens."""
+    """MUSE knowmem: 100 references of a few words with 200 samples each of up to 32 tokens."""
     return _shape(
         "knowmem",
         max(2, round(100 * scale)),
@@ -184,7 +184,7 @@ def knowmem(*, new_words: float = 0.02, seed: int = 0, scale: float = 1.0) -> Sh
 
 
 def verbmem(*, new_words: float = 0.02, seed: int = 0, scale: float = 1.0) -> Shape:
-    """Long passages and long continuations, 1,000 to 2,000 words each."""
+    """MUSE verbmem: long passages and continuations of 1,000 to 2,000 words each."""
     return _shape(
         "verbmem",
         max(2, round(10 * scale)),

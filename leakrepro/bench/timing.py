@@ -1,4 +1,4 @@
-"""Interleaved timing: in each round every contestant runs once, and each round starts elsewhere."""
+"""Interleaved timing: each round times every contestant once, starting with another one."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from leakrepro.bench.contestants import Contestant
 
 
 class Different(AssertionError):
-    """Two contestants gave different results for one pair."""
+    """Two contestants returned different results for one pair."""
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Nanoseconds a pair of one contestant, ``[rounds]``."""
+    """Nanoseconds per pair of one contestant, ``[rounds]``."""
 
     contestant: Contestant
     ns: NDArray[np.float64]
@@ -36,7 +36,7 @@ class Timing:
         return float(low), float(high)
 
     def times(self, first: Timing) -> tuple[float, float, float]:
-        """How many times slower than another: median, least and most over paired rounds."""
+        """Return how many times slower it is than another: median, minimum, maximum over rounds."""
         ratios = self.ns / first.ns
         return float(np.median(ratios)), float(ratios.min()), float(ratios.max())
 
@@ -44,18 +44,18 @@ class Timing:
 def time_all(
     contestants: Sequence[Contestant], *, rounds: int, least: float, progress: tqdm[Any]
 ) -> list[Timing]:
-    """Times every contestant in every round.
+    """Time every contestant in every round.
 
     Args:
-        contestants: Who runs.
-        rounds: How often.
-        least: A measurement repeats a call until it took so many seconds.
-        progress: Moved on by 1 for each measurement.
+        contestants: The contestants.
+        rounds: Number of rounds.
+        least: Minimum seconds per measurement; a call is repeated until they have passed.
+        progress: Progress bar, advanced by 1 per measurement.
 
     Raises:
-        Different: when contestants of a section disagree; the pair's number is in the message.
+        Different: If contestants of a section disagree; the message has the index of the pair.
     """
-    check_equal(contestants)  # and warms everything up
+    check_equal(contestants)  # also warms up every contestant
     ns = np.empty((len(contestants), rounds))
     for r in range(rounds):
         for turn in range(len(contestants)):
@@ -83,10 +83,10 @@ def _ns(contestant: Contestant, least: float) -> float:
 
 
 def check_equal(contestants: Sequence[Contestant]) -> None:
-    """Compares the results of each section, bit for bit, or as float32 where one has no more.
+    """Compare the results of each section bit for bit, or as float32 if one is float32.
 
     Raises:
-        Different: naming two contestants, the pair and what each gave.
+        Different: If two contestants disagree; the message has the pair and both results.
     """
     first: dict[str, tuple[str, NDArray[np.float64]]] = {}
     for contestant in contestants:
