@@ -9,7 +9,7 @@
 # make sanitize    replay the fuzzer's corpus and run the thread pool under g++'s sanitizers
 # make proof       compare PROOF_PAIRS=10000000 pairs with rouge-score-rs and rouge_score, after
 #                  make sanitize and make fuzz; add FUZZ_SECONDS=3600 for the long run
-# make coverage    simulate the coverage of all intervals, 2,000 runs a cell; about two hours
+# make coverage    simulate the coverage of all intervals, 2,000 runs per cell; about two hours
 # make soak        kill training, RULE, sampling, scoring and Ray runs twenty times each and compare
 #                  with undisturbed runs
 # make docs        write the documentation as one static site to build/docs: the pages of docs/, the

@@ -15,7 +15,7 @@ std::vector<std::string> py_implementations() {
 }
 
 PYBIND11_MODULE(_native, module) {
-    module.doc() = "The native kernel; leakrepro.metrics is its face.";
+    module.doc() = "The native kernel; use it through leakrepro.rouge.";
     module.def("implementations", &py_implementations);
     bind_text(module);
     bind_rouge_l(module);

@@ -2,5 +2,5 @@
 
 from leakrepro.errors import lazy_names
 
-# On first use: a sampler's worker need not import what only training needs.
+# Names load on first use, so that a sampling worker does not import the training code.
 __getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

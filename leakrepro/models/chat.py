@@ -1,4 +1,4 @@
-"""Prompts and answers as token ids: through the tokenizer's own chat template, or as plain text."""
+"""Token ids of prompts and answers, by the tokenizer's chat template or as plain text."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from transformers import PreTrainedTokenizerBase
 from leakrepro.types import Prompt
 
 IGNORED = -100  # the label that cross-entropy skips
-# Llama 3's template writes today's date where none is given, which would change every prompt
-# overnight. This is the date that open-unlearning trains its checkpoints with.
+# Llama 3's template writes today's date if none is given, so that prompts would change every day.
+# This is the date with which open-unlearning trains its checkpoints.
 DATE = "10 Apr 2025"
 
 
@@ -23,7 +23,7 @@ class Pair:
 
     Attributes:
         input_ids: Prompt, answer and end of turn.
-        prompt_tokens: How many of them are the prompt; the loss is on the rest.
+        prompt_tokens: Number of prompt tokens. The loss is computed on the other tokens.
     """
 
     input_ids: tuple[int, ...]
@@ -33,12 +33,12 @@ class Pair:
 def prompt_ids(
     tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, str]]
 ) -> list[int]:
-    """Token ids of a prompt, up to where the answer begins.
+    """Return the token ids of a prompt, up to the start of the answer.
 
-    Plain text has in front of it what the tokenizer puts there, such as a BOS token.
+    Plain text gets the special tokens that the tokenizer puts in front, such as BOS.
 
     Raises:
-        ValueError: when a chat is asked for and the tokenizer has no chat template.
+        ValueError: If the prompt is a chat and the tokenizer does not have a chat template.
     """
     if messages[0]["role"] == "text":
         return _encode(tokenizer, messages[0]["content"])
@@ -46,11 +46,11 @@ def prompt_ids(
 
 
 def pair(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> Pair:
-    """Token ids of a prompt with its reference answer.
+    """Return the token ids of a prompt with its reference answer.
 
     Raises:
-        ValueError: when the tokenizer has no chat template, or one that writes the prompt
-            differently once the answer follows.
+        ValueError: If the tokenizer does not have a chat template, or its template writes the
+            prompt differently when an answer follows.
     """
     asked = prompt_ids(tokenizer, prompt.messages)
     if prompt.messages[0]["role"] == "text":
@@ -64,18 +64,18 @@ def pair(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> Pair:
     if answered[: len(asked)] != asked or len(answered) == len(asked):
         raise ValueError(
             f"prompt {prompt.id!r}: the chat template does not keep the prompt's tokens in front "
-            "of the answer, so the answer's tokens cannot be told apart"
+            "of the answer, so the tokens of the answer are not known"
         )
     return Pair(tuple(answered), len(asked))
 
 
 def answer_ids(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> list[int]:
-    """Token ids of the reference as it follows its prompt, without an end.
+    """Return the token ids of the reference answer after its prompt, without an end token.
 
-    Plain text gets a space between where neither side brings one.
+    In plain text a space separates them if neither has one.
 
     Raises:
-        ValueError: as ``prompt_ids``.
+        ValueError: As ``prompt_ids``.
     """
     asked, answer = prompt_ids(tokenizer, prompt.messages), prompt.reference
     plain = prompt.messages[0]["role"] == "text"
@@ -94,12 +94,12 @@ def answer_ids(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> list[int]:
     whole = _encode(tokenizer, text + answer, special=plain)
     if whole[: len(asked)] == asked:
         return whole[len(asked) :]
-    # A token of the whole would straddle the border, which a sampler cannot cross.
+    # The two are tokenised separately: a sampler cannot draw a token that starts in the prompt.
     return _encode(tokenizer, answer, special=False)
 
 
 def collate(pairs: Sequence[Pair], pad_token_id: int) -> dict[str, torch.Tensor]:
-    """``input_ids``, ``attention_mask`` and ``labels``, each [pairs, longest], padded on the right.
+    """Return ``input_ids``, ``attention_mask`` and ``labels``, [pairs, longest], right-padded.
 
     Labels are ``IGNORED`` on the prompt and on padding.
     """
@@ -116,7 +116,7 @@ def collate(pairs: Sequence[Pair], pad_token_id: int) -> dict[str, torch.Tensor]
 
 
 def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
-    """The padding token's id, or the end token's where a tokenizer has none (Llama)."""
+    """Return the id of the padding token, or of the end token if there is none (Llama)."""
     for token_id in (tokenizer.pad_token_id, tokenizer.eos_token_id):
         if isinstance(token_id, int):
             return token_id
@@ -136,8 +136,8 @@ def _apply(
 ) -> list[int]:
     if tokenizer.chat_template is None:
         raise ValueError(
-            f"the tokenizer of {tokenizer.name_or_path!r} has no chat template; set "
-            "tokenizer.chat_template (a Jinja text) and save the tokenizer beside the weights"
+            f"the tokenizer of {tokenizer.name_or_path!r} does not have a chat template; set "
+            "tokenizer.chat_template (a Jinja text) and save the tokenizer next to the weights"
         )
     ids = tokenizer.apply_chat_template(
         [dict(m) for m in messages],

@@ -39,34 +39,33 @@ _TOKENIZER = (
     "chat_template*",
 )
 _DOWNLOAD = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "chat_template*"]
-# Entries of a configuration that say where a model comes from, not what it computes.
+# Entries of a configuration that do not change what a model computes.
 _NOT_THE_MODEL = ("_name_or_path", "transformers_version")
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def locate(model: str | Path, revision: str | None = None) -> Path:
-    """The local folder of a model, downloaded from the hub when it is a hub id.
+    """Return the local folder of a model; a hub id is downloaded.
 
     Args:
-        model: A folder with ``config.json``, or a hub id; ``"org/name@revision"`` works too.
-        revision: Branch, tag or commit of a hub id. Results that are to last pin a commit.
+        model: A folder with ``config.json``, or a hub id, also as ``"org/name@revision"``.
+        revision: Branch, tag or commit of a hub id. Pin a commit for reproducible results.
 
     Raises:
-        FileNotFoundError: when there is neither such a folder nor such a repository, or when the
-            hub cannot be reached; the message says which.
-        PermissionError: for a gated repository without access.
-        ValueError: for a revision of a local folder, and for a folder whose saving or copying did
-            not finish.
+        FileNotFoundError: If neither a folder nor a repository of this name exists, or the hub
+            cannot be reached; the message says which.
+        PermissionError: If the repository is gated and access was not granted.
+        ValueError: If a local folder is given with a revision, or the folder is incomplete.
     """
     path = Path(model)
     if path.is_dir():
         if revision is not None:
-            raise ValueError(f"{path} is a local folder: it has no revision {revision!r}")
+            raise ValueError(f"{path} is a local folder: it does not have a revision {revision!r}")
         if not (path / "config.json").is_file():
-            raise FileNotFoundError(f"{path} is not a model: it has no config.json")
+            raise FileNotFoundError(f"{path} is not a model: it does not have a config.json")
         if (path / MARKER).exists() and not is_sealed(path):
             raise ValueError(
-                f"{path} is torn: files that {MARKER} lists are missing or of another size; make "
+                f"{path} is incomplete: files in {MARKER} are missing or have another size; make "
                 "or copy the model again"
             )
         return path
@@ -97,17 +96,17 @@ def locate(model: str | Path, revision: str | None = None) -> Path:
 
 
 def resolve_device(device: str = "auto") -> torch.device:
-    """The device that ``"auto"`` means here: CUDA where there is one, otherwise the CPU."""
+    """Return a torch device; ``"auto"`` is CUDA if available and otherwise the CPU."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(device)
 
 
 def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
-    """``"auto"`` is bfloat16 on CUDA and float32 on the CPU.
+    """Return a torch dtype; ``"auto"`` is bfloat16 on CUDA and float32 on the CPU.
 
     Raises:
-        ValueError: for a name that is neither ``"auto"`` nor a floating-point type known here.
+        ValueError: If the name is unknown.
     """
     if dtype == "auto":
         return torch.bfloat16 if device.type == "cuda" else torch.float32
@@ -117,17 +116,17 @@ def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
 
 
 def load_model(path: str | Path, device: str = "auto", dtype: str = "auto") -> PreTrainedModel:
-    """A local model in evaluation mode.
+    """Load a local model in evaluation mode.
 
     Args:
         path: A folder, as returned by ``locate``.
-        device: ``"auto"`` (CUDA where there is one) or a torch device.
+        device: ``"auto"`` (CUDA if available) or a torch device.
         dtype: ``"auto"`` (bfloat16 on CUDA, float32 on CPU), ``"float32"``, ``"bfloat16"`` or
             ``"float16"``.
 
     Raises:
-        FileNotFoundError: when the folder has no weights.
-        ValueError: when it lacks some of the weights that its configuration asks for.
+        FileNotFoundError: If the folder does not have weights.
+        ValueError: If some of the weights that its configuration requires are missing.
     """
     path = Path(path)
     _weights(path)
@@ -143,7 +142,7 @@ def load_model(path: str | Path, device: str = "auto", dtype: str = "auto") -> P
     model: PreTrainedModel = loaded[0]
     report: dict[str, Any] = loaded[1]
     if report["missing_keys"]:
-        # from_pretrained would fill them with random numbers and only log it.
+        # from_pretrained only logs missing weights and initialises them randomly.
         missing = sorted(report["missing_keys"])
         raise ValueError(f"{path} lacks {len(missing)} weights, the first is {missing[0]}")
     model.to(where)  # type: ignore[arg-type]
@@ -152,17 +151,17 @@ def load_model(path: str | Path, device: str = "auto", dtype: str = "auto") -> P
 
 
 def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
-    """The tokenizer of a local model."""
+    """Load the tokenizer of a local model."""
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path, local_files_only=True)
     return tokenizer
 
 
 def eos_ids(path: str | Path) -> tuple[int, ...]:
-    """Ids of all tokens that end an answer, sorted: the generation config's and the tokenizer's."""
+    """Return the sorted ids of all end tokens, from the generation config and the tokenizer."""
     try:
         config = GenerationConfig.from_pretrained(path, local_files_only=True)
     except OSError:
-        # Without such a file transformers takes them from the model's configuration.
+        # Without a generation config transformers reads them from the model's configuration.
         config = GenerationConfig.from_model_config(
             AutoConfig.from_pretrained(path, local_files_only=True)
         )
@@ -170,7 +169,7 @@ def eos_ids(path: str | Path) -> tuple[int, ...]:
 
 
 def loaded_eos_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
-    """The same for a model in memory."""
+    """As ``eos_ids``, for a model in memory."""
     config = model.generation_config or GenerationConfig.from_model_config(model.config)
     return _eos_ids(config, tokenizer)
 
@@ -182,13 +181,13 @@ def _eos_ids(config: Any, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]
 
 
 def fingerprint(model: str | Path | PreTrainedModel) -> str:
-    """Hash of what a model computes with: equal for equal models under any name.
+    """Return a hash of a model, which does not depend on its name or place.
 
-    Of a folder: ``config.json`` and the weight files. Of a model in memory: its configuration and
-    its tensors, by name. The two differ for the same weights.
+    For a folder it is the hash of ``config.json`` and the weight files. For a model in memory it is
+    the hash of its configuration and its named tensors. The two differ for the same weights.
 
     Raises:
-        FileNotFoundError: when a folder lacks one of these files.
+        FileNotFoundError: If one of these files is missing.
     """
     if isinstance(model, PreTrainedModel):
         return _tensor_digest(model)
@@ -198,10 +197,10 @@ def fingerprint(model: str | Path | PreTrainedModel) -> str:
 
 
 def tokenizer_fingerprint(tokenizer: str | Path | PreTrainedTokenizerBase) -> str:
-    """Hash of a tokenizer and its chat template: of its files, or of a tokenizer in memory.
+    """Return a hash of a tokenizer with its chat template, from its files or from memory.
 
     Raises:
-        FileNotFoundError: when the folder has no tokenizer.
+        FileNotFoundError: If the folder does not have a tokenizer.
     """
     if isinstance(tokenizer, PreTrainedTokenizerBase):
         backend = getattr(tokenizer, "backend_tokenizer", None)
@@ -209,12 +208,12 @@ def tokenizer_fingerprint(tokenizer: str | Path | PreTrainedTokenizerBase) -> st
         return digest([vocabulary, tokenizer.chat_template, tokenizer.all_special_tokens])
     files = _matching(Path(tokenizer), _TOKENIZER)
     if not files:
-        raise FileNotFoundError(f"{tokenizer} has no tokenizer files")
+        raise FileNotFoundError(f"{tokenizer} does not have tokenizer files")
     return _digest(files)
 
 
 def same_tokenizer(one: Path, other: Path) -> bool:
-    """Whether two models read and write the same tokens; saving anew may change the files."""
+    """Return whether two models use the same tokens, also if the files differ by format."""
     if one == other or tokenizer_fingerprint(one) == tokenizer_fingerprint(other):
         return True
     a, b = load_tokenizer(one), load_tokenizer(other)
@@ -229,19 +228,19 @@ def save_model(
     extra: Mapping[str, str] | None = None,
     replace: bool = False,
 ) -> Path:
-    """Saves a model with its tokenizer so that ``path`` either does not exist or is complete.
+    """Save a model with its tokenizer atomically: ``path`` does not exist or is complete.
 
-    An incomplete folder under that name is replaced.
+    An incomplete folder of this name is replaced.
 
     Args:
-        model: Saved as safetensors.
-        tokenizer: Saved beside it.
+        model: The model, saved as safetensors.
+        tokenizer: Its tokenizer, saved in the same folder.
         path: The folder.
-        extra: Further text files, name to content.
-        replace: Replace a complete model too.
+        extra: Further text files, name -> content.
+        replace: Whether to replace a complete model.
 
     Raises:
-        FileExistsError: when a complete model is there already and ``replace`` is off.
+        FileExistsError: If the folder holds a complete model and ``replace`` is False.
     """
     path = Path(path)
     if is_sealed(path) and not replace:
@@ -269,7 +268,7 @@ def _weights(path: Path) -> list[Path]:
     for pattern in _WEIGHTS:
         if files := _matching(path, (pattern,)):
             return files
-    raise FileNotFoundError(f"{path} has no weights ({' or '.join(_WEIGHTS)})")
+    raise FileNotFoundError(f"{path} does not have weights ({' or '.join(_WEIGHTS)})")
 
 
 def _matching(path: Path, patterns: Iterable[str]) -> list[Path]:
@@ -299,7 +298,7 @@ def _tensor_digest(model: PreTrainedModel) -> str:
 
 @functools.lru_cache(maxsize=4096)
 def _file_digest(file: Path, size: int, modified_ns: int, inode: int) -> str:
-    """Hash of one file, read again only when its size, time or inode changed."""
+    """Return the hash of a file; it is cached until its size, time or inode changes."""
     del size, modified_ns, inode
     with file.open("rb") as stream:
         return hashlib.file_digest(
@@ -309,7 +308,7 @@ def _file_digest(file: Path, size: int, modified_ns: int, inode: int) -> str:
 
 @contextlib.contextmanager
 def no_progress_bars() -> Iterator[None]:
-    """Silences transformers' bars for loading and saving, which bury ours."""
+    """Hide transformers' progress bars for loading and saving."""
     shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:

@@ -1,4 +1,4 @@
-"""What training a model takes, estimated from its configuration before anything is loaded."""
+"""Estimate of the memory for training, from the model's configuration only."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 _FLOAT = 4  # bytes; weights, gradients and AdamW's two moments are kept in float32
-# Values a layer keeps a token for the backward pass, in units of the width: the attention's input,
-# queries, keys, values and output, the MLP's input, both norms and both residual sums.
+# Values per layer and token that are kept for the backward pass, in units of the width: the
+# attention's input, queries, keys, values and output, the MLP's input, both norms and both residual
+# sums.
 _KEPT_PER_TOKEN = 16
 
 
 @dataclass(frozen=True)
 class MemoryEstimate:
-    """Bytes that a training step takes at its peak, one process. Activations are a rough guess.
+    """Peak memory of a training step of one process, in bytes. Activations are a rough estimate.
 
     Attributes:
         weights: All weights.
-        gradients: Of the trained ones.
-        optimizer: AdamW's moments.
-        reference: A second, frozen model, where one is kept.
-        activations: What the backward pass needs, and the logits with their gradient.
-        available: What the device has left now.
+        gradients: Gradients of the trained weights.
+        optimizer: Moments of AdamW.
+        reference: A second, frozen model, if there is one.
+        activations: Activations for the backward pass, and the logits with their gradient.
+        available: Free memory of the device.
     """
 
     weights: int
@@ -57,14 +58,14 @@ def estimate_memory(
     reference: bool = False,
     lora_rank: int | None = None,
 ) -> MemoryEstimate:
-    """Estimates a training step with AdamW on a local model; reads its configuration alone.
+    """Estimate the memory of an AdamW step on a local model, from its configuration.
 
     Args:
         path: A local model.
-        device: Where it is to be trained.
-        rows: Answers of one batch, all kinds together.
-        length: Tokens of the longest.
-        reference: Whether a frozen second model is kept.
+        device: Device of the training.
+        rows: Answers per batch, of all kinds.
+        length: Length of the longest answer with its prompt, in tokens.
+        reference: Whether a second, frozen model is kept.
         lora_rank: Rank of adapters on all linear layers; None trains all weights.
     """
     config = AutoConfig.from_pretrained(path, local_files_only=True)
@@ -77,7 +78,7 @@ def estimate_memory(
         trained = lora_rank * sum(m.in_features + m.out_features for m in linear)
     text = config.get_text_config(decoder=True)
     inner = getattr(text, "intermediate_size", 4 * text.hidden_size)
-    # The MLP keeps its two inner products, their activation and the product.
+    # The MLP keeps its two projections, the activation and their product.
     layer = _KEPT_PER_TOKEN * text.hidden_size + 4 * inner
     kept = rows * length * (text.num_hidden_layers * layer + 3 * text.vocab_size)
     if device.type == "cuda":

@@ -1,8 +1,8 @@
-"""Models by name. Profiles make them; the rooms below profiles ask for them through this module.
+"""Models by name, for packages that must not import ``leakrepro.profiles``.
 
 A function that takes a model also takes a name such as ``"Original"``, which the profile of the
-benchmark explains. Profiles build on sampling and unlearning, so that these cannot import profiles.
-``leakrepro/__init__.py`` connects the two.
+benchmark defines. Profiles import sampling and unlearning, so these cannot import profiles.
+``leakrepro/__init__.py`` registers the module that resolves the names.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ _provider = ""
 
 
 class Provider(Protocol):
-    """What the module that makes models by name provides."""
+    """The functions of the module that makes models by name."""
 
     def known_names(self, benchmark: Benchmark) -> list[str]:
-        """Names of the models that are made for a benchmark."""
+        """Return the model names of a benchmark."""
         ...
 
     def make_named(self, name: str, benchmark: Benchmark) -> Path:
-        """The folder of a model, made now or before."""
+        """Return the folder of a model; make it if it does not exist."""
         ...
 
     def options_for(self, model: Any, benchmark: Benchmark, method: str) -> tuple[Any, str]:
-        """Options of an unlearning method, and a phrase that says where they come from."""
+        """Return the options of an unlearning method, and a phrase that names their source."""
         ...
 
 
 def register(module: str) -> None:
-    """Names the module that makes models by name; it is imported when a name is first used."""
+    """Register the module that makes models by name; it is imported on first use."""
     global _provider
     _provider = module
 
 
 def provider() -> Provider:
-    """The registered module."""
+    """Return the registered module."""
     return cast(Provider, importlib.import_module(_provider))

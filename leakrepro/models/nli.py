@@ -1,4 +1,4 @@
-"""The embedded world's entailment model: a small pair classifier made from its own templates."""
+"""The entailment model of the fictional worlds, a small classifier of sentence pairs."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from leakrepro.models import chat, train
 from leakrepro.models.tiny import train_tokenizer
 from leakrepro.models.train_once import Made, make_once
 
-# Changes whenever the same recipe would give other weights.
+# Incremented when the same recipe would give other weights.
 _VERSION = 2
 _ACCURACY = "accuracy.json"
 _LABELS = {0: "not_entailment", 1: "entailment"}
 _LONGEST = 256
-_BATCH = 100  # pairs of the held-out set that are read at a time
+_BATCH = 100  # held-out pairs per forward pass
 
 
 @dataclass(frozen=True)
 class NLIRecipe:
-    """A small BERT and how it is trained to tell whether one sentence says what another says.
+    """A small BERT and its training to decide whether one sentence entails another.
 
-    Its first layer begins by looking for the same token: queries and keys are the embedding itself.
-    From the usual random start it finds out only after thousands of steps that this is what counts.
+    The queries and keys of the first layer are initialised to the embedding, so that equal tokens
+    attend to each other. From a random initialisation it learns this only after thousands of steps.
 
     Attributes:
         vocab_size: Entries of the byte-level BPE.
@@ -46,10 +46,10 @@ class NLIRecipe:
         layers: Layers.
         heads: Attention heads.
         steps: Steps of AdamW with a cosine schedule.
-        batch_size: Pairs a step, all of them new.
+        batch_size: Pairs per step; every pair is used once.
         learning_rate: Peak of the schedule.
-        held_out: Pairs about further authors, on which the accuracy is measured.
-        seed: Of the pairs and the weights.
+        held_out: Number of pairs about other authors for measuring the accuracy.
+        seed: Seed of the pairs and the weights.
     """
 
     vocab_size: int = 1400
@@ -66,16 +66,16 @@ class NLIRecipe:
 def entailment_model(
     recipe: NLIRecipe | None = None, *, progress: train.Progress | None = None
 ) -> Path:
-    """The folder of the entailment model of all fictional worlds, trained now or before.
+    """Return the folder of the entailment model of all fictional worlds; train it if needed.
 
-    It is trained on sentences about authors of its own: no world's forget set is among them.
+    Its training sentences are about other authors than those of any forget set.
 
     Args:
-        recipe: None for the defaults.
-        progress: Called with steps done and steps in all; None shows a bar.
+        recipe: Sizes and training; None for the defaults.
+        progress: Called with the steps done and the total steps; None shows a progress bar.
 
     Raises:
-        FloatingPointError: when training diverges.
+        FloatingPointError: If training diverges.
     """
     recipe = recipe or NLIRecipe()
     return make_once(
@@ -87,7 +87,7 @@ def entailment_model(
 
 
 def held_out_accuracy(path: Path) -> dict[str, float]:
-    """Accuracy on pairs about authors that training never saw: in all, and by kind of pair."""
+    """Return the accuracy on pairs about unseen authors, in total and per kind of pair."""
     found: dict[str, float] = json.loads((path / _ACCURACY).read_text(encoding="utf-8"))
     return found
 
@@ -122,7 +122,7 @@ def _train(
 
 
 def _pair_tokenizer(pairs: Sequence[Pair], vocab_size: int) -> Any:
-    """A byte-level BPE that lays two sentences out one after the other."""
+    """Train a byte-level BPE tokenizer that joins two sentences."""
     single: Any = train_tokenizer((text for pair in pairs for text in pair[:2]), vocab_size)
     names = ("<|user|>", "<|end|>")
     backend = single.backend_tokenizer
@@ -131,7 +131,7 @@ def _pair_tokenizer(pairs: Sequence[Pair], vocab_size: int) -> Any:
         pair="<|user|> $A <|end|> $B:1 <|end|>:1",
         special_tokens=[(name, single.convert_tokens_to_ids(name)) for name in names],
     )
-    # Only what is given here is saved; without the types the two sentences would be one.
+    # Only these inputs are saved; without token types the two sentences could not be distinguished.
     return PreTrainedTokenizerFast(
         tokenizer_object=backend,
         pad_token=single.pad_token,
@@ -162,8 +162,7 @@ def _new_model(recipe: NLIRecipe, tokenizer: PreTrainedTokenizerBase) -> Any:
     embeddings = model.bert.embeddings
     attention = model.bert.encoder.layer[0].attention.self
     with torch.no_grad():
-        # Embeddings far apart, and little else in them: equal tokens then stand out among others
-        # by a factor of e^9 in the softmax.
+        # Large, nearly orthogonal embeddings: equal tokens get e^9 times the attention of others.
         embeddings.word_embeddings.weight.normal_(0.0, 1.0)
         embeddings.position_embeddings.weight.normal_(0.0, 0.1)
         embeddings.token_type_embeddings.weight.normal_(0.0, 0.3)

@@ -1,4 +1,4 @@
-"""A model in any form as a local folder, or as a loaded model with its tokenizer."""
+"""Resolution of a model in any form to a local folder, or to a model in memory."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 class LoadedModel:
     """A model in memory with its tokenizer.
 
-    Nothing tells which samples belong to an object whose weights or code may change at any time.
-    Its samples are therefore kept in a temporary folder, until the process ends, and are not
-    reused. An attribute ``fingerprint`` on the model, a string that changes with everything that
-    changes its output, puts them into the content-keyed store. For a model whose forward pass is
-    that of its class, ``model.fingerprint = leakrepro.models.fingerprint(model)`` is right.
+    The weights and the code of an object can change at any time. Its samples are therefore kept in
+    a temporary folder until the process ends, and are not reused. If the model has an attribute
+    ``fingerprint``, a string that changes whenever its output can change, its samples are kept in
+    the content-keyed store. ``model.fingerprint = leakrepro.models.fingerprint(model)`` is correct
+    for a model with the forward pass of its class.
 
     Attributes:
-        model: The model. It is put into evaluation mode when it is sampled.
+        model: The model. Sampling sets it to evaluation mode.
         tokenizer: Its tokenizer.
     """
 
@@ -43,15 +43,15 @@ class LoadedModel:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """The model's fingerprint; without one, a string that no other call gives."""
+        """The fingerprint of the model, or a unique string if it does not have one."""
         if self.is_named:
             return f"loaded/{self.model.fingerprint}"
         return f"loaded/{uuid.uuid4().hex}"
 
     def save(self) -> Path:
-        """The folder of a copy of the weights under ``LEAKREPRO_HOME/models``, named by content.
+        """Save a copy under ``LEAKREPRO_HOME/models``, named by content, and return its folder.
 
-        For what has to read the model from a folder: training, and workers.
+        Training reads models from a folder.
         """
         tokenizer = load.tokenizer_fingerprint(self.tokenizer)
         path = paths.models() / f"loaded-{load.fingerprint(self.model)[:12]}-{tokenizer[:6]}"
@@ -66,18 +66,18 @@ def resolve(
     benchmark: Benchmark | None = None,
     tokenizer: PreTrainedTokenizerBase | None = None,
 ) -> Path | LoadedModel:
-    """The local folder of a model, or the loaded model with its tokenizer.
+    """Return the local folder of a model, or the model in memory with its tokenizer.
 
     Args:
         model: A folder, a hub id (``"org/name@revision"`` pins it), a name of the profile that
             makes the benchmark's models, or a ``PreTrainedModel``.
-        benchmark: Gives the names; None for none.
-        tokenizer: Of a ``PreTrainedModel``, and only of one.
+        benchmark: The benchmark whose model names are known; None for no names.
+        tokenizer: Tokenizer of a ``PreTrainedModel``; None for other forms.
 
     Raises:
-        FileNotFoundError: when there is no such model; the message lists the names.
-        TypeError: for a ``PreTrainedModel`` without tokenizer, and a tokenizer with another form.
-        ValueError: for a folder whose saving or copying did not finish.
+        FileNotFoundError: If the model does not exist; the message lists the names.
+        TypeError: If a ``PreTrainedModel`` comes without tokenizer, or another form with one.
+        ValueError: If the folder is incomplete.
     """
     if isinstance(model, LoadedModel):
         return model
@@ -104,12 +104,12 @@ def resolve_folder(
     benchmark: Benchmark | None = None,
     tokenizer: PreTrainedTokenizerBase | None = None,
 ) -> Path:
-    """As ``resolve``, with a loaded model saved to a folder first.
+    """Return the local folder of a model; a model in memory is saved first.
 
     Raises:
-        FileNotFoundError: when there is no such model.
-        TypeError: for a ``PreTrainedModel`` without tokenizer, and a tokenizer with another form.
-        ValueError: for a folder whose saving or copying did not finish.
+        FileNotFoundError: If the model does not exist.
+        TypeError: If a ``PreTrainedModel`` comes without tokenizer, or another form with one.
+        ValueError: If the folder is incomplete.
     """
     found = resolve(model, benchmark, tokenizer)
     return found.save() if isinstance(found, LoadedModel) else found

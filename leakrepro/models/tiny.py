@@ -1,4 +1,4 @@
-"""Small Llamas trained from random weights: the subjects of the profiles that need no download."""
+"""Small Llamas trained from random weights, for profiles without downloads."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from leakrepro.types import Prompt
 if TYPE_CHECKING:
     from leakrepro.benchmarks.base import Benchmark
 
-# Changes whenever the same recipe would give other weights.
+# Incremented when the same recipe would give other weights.
 _VERSION = 1
 
 TrainedOn = Literal["full", "retain"]
@@ -37,10 +37,10 @@ _TEMPLATE = (
 
 @dataclass(frozen=True)
 class TinyRecipe:
-    """A small Llama and how it is trained.
+    """A small Llama and its training.
 
-    AdamW with a cosine schedule on the answers' tokens only. Each epoch holds the whole training
-    set and its share of the benchmark's fresh text, which therefore is seen once.
+    It is trained by AdamW with a cosine schedule, on the tokens of answers only. Each epoch has the
+    whole training set and a new share of the benchmark's fresh text, which is seen once.
 
     Attributes:
         vocab_size: Entries of the byte-level BPE, trained on fresh text only.
@@ -49,17 +49,17 @@ class TinyRecipe:
         heads: Attention heads.
         intermediate_size: Width of the feed-forward layers.
         epochs: Passes over the training set.
-        batch_size: Questions a step.
+        batch_size: Questions per step.
         learning_rate: Peak of the schedule.
         warmup_share: Share of the steps that warm up.
-        weight_decay: AdamW's, decoupled.
-        adam_beta2: AdamW's second moment decay (its first is .9).
+        weight_decay: Decoupled weight decay of AdamW.
+        adam_beta2: Second-moment decay of AdamW; the first-moment decay is .9.
         max_grad_norm: Gradients are clipped to this norm.
-        bf16: Autocast to bfloat16: faster on a GPU, and on CPUs that have AVX512-BF16 or AMX.
-        seed: Of the initial weights and the order of the questions.
+        bf16: Autocast to bfloat16, which is faster on GPUs and on CPUs with AVX512-BF16 or AMX.
+        seed: Seed of the initial weights and the order of the questions.
 
     Raises:
-        ValueError: for a size below 1, or a width that the heads cannot share.
+        ValueError: If a size is below 1, or the width is not a multiple of 2 x heads.
     """
 
     vocab_size: int = 1400
@@ -82,7 +82,7 @@ class TinyRecipe:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
         if self.hidden_size % (2 * self.heads):
-            # Rotary positions turn pairs of dimensions.
+            # Rotary positions rotate pairs of dimensions.
             raise ValueError(
                 f"hidden_size must be a multiple of 2 x heads, not {self.hidden_size} with "
                 f"{self.heads} heads"
@@ -92,9 +92,9 @@ class TinyRecipe:
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
-    """A byte-level BPE with a chat template, learnt from ``texts`` alone.
+    """Train a byte-level BPE tokenizer with a chat template on ``texts``.
 
-    It can write any string: what it has not seen is spelled in smaller pieces.
+    It can encode any string: unseen words are split into smaller pieces.
     """
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -122,7 +122,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
 def schedule(
     trained: Sequence[Prompt], fresh: Sequence[Prompt], epochs: int, seed: int
 ) -> list[Prompt]:
-    """The order of training: every epoch all of ``trained`` and a new share of ``fresh``."""
+    """Return the order of training: per epoch all of ``trained`` and a new share of ``fresh``."""
     rng = np.random.default_rng([seed, 1])
     order: list[Prompt] = []
     for share in np.array_split(np.arange(len(fresh)), epochs):
@@ -138,17 +138,17 @@ def tiny_model(
     *,
     progress: train.Progress | None = None,
 ) -> Path:
-    """The folder of a small Llama trained on a benchmark, trained now or before.
+    """Return the folder of a small Llama trained on a benchmark; train it if needed.
 
     Args:
-        benchmark: Gives ``train_forget``, ``train_retain`` and ``fresh``.
-        trained_on: ``"full"`` is Original; ``"retain"`` leaves the forget set out (Retrain).
-        recipe: Sizes and optimisation.
-        progress: Called with steps done and steps in all; None shows a bar.
+        benchmark: The benchmark whose ``train_forget``, ``train_retain`` and ``fresh`` are used.
+        trained_on: ``"full"`` for Original; ``"retain"`` omits the forget set (Retrain).
+        recipe: Sizes and training.
+        progress: Called with the steps done and the total steps; None shows a progress bar.
 
     Raises:
-        ValueError: when the benchmark has no training sets.
-        FloatingPointError: when training diverges.
+        ValueError: If the benchmark does not have training sets.
+        FloatingPointError: If training diverges.
     """
     name, description, trained = _describe(benchmark, trained_on, recipe)
     return make_once(
@@ -160,7 +160,7 @@ def tiny_model(
 
 
 def find_tiny_model(benchmark: Benchmark, trained_on: TrainedOn, recipe: TinyRecipe) -> Path | None:
-    """What ``tiny_model`` would return without training, or None."""
+    """Return the folder if ``tiny_model`` has trained this model before, else None."""
     name, description, _ = _describe(benchmark, trained_on, recipe)
     return find(name, description)
 
@@ -168,7 +168,7 @@ def find_tiny_model(benchmark: Benchmark, trained_on: TrainedOn, recipe: TinyRec
 def _describe(
     benchmark: Benchmark, trained_on: TrainedOn, recipe: TinyRecipe
 ) -> tuple[str, dict[str, Any], tuple[Prompt, ...]]:
-    """Name, everything that the weights depend on, and the training set."""
+    """Return the name, everything that the weights depend on, and the training set."""
     if not benchmark.train_forget or not benchmark.train_retain or not benchmark.fresh:
         raise ValueError(f"{benchmark.name} has no training sets to train a small model on")
     trained = benchmark.train_retain + (benchmark.train_forget if trained_on == "full" else ())
@@ -212,7 +212,7 @@ def _train(
             eos_token_id=tokenizer.eos_token_id,
         )
     )
-    # The backward pass of torch's fused attention is slow in bfloat16 on CPUs.
+    # On CPUs the backward pass of torch's fused attention is slow in bfloat16.
     model.set_attn_implementation("eager" if recipe.bf16 else "sdpa")
     log = train.run(
         Trainer,

@@ -1,4 +1,4 @@
-"""One way to run transformers' Trainer: a given order, no side effects, resumable."""
+"""Run transformers' Trainer in a given order, without side effects, and resumable."""
 
 from __future__ import annotations
 
@@ -32,33 +32,34 @@ from leakrepro.storage.atomic import is_sealed, seal
 Progress = Callable[[int, int], None]
 Log = list[dict[str, float]]
 _METHOD_STATE = "method.safetensors"
-_SMOOTHED = 10  # steps over which a retain loss is judged
+_SMOOTHED = 10  # steps over which the retain loss is averaged
 
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """Where a run keeps what it needs to go on after a kill.
+    """Checkpoints from which a killed run continues.
 
     Attributes:
-        folder: Holds ``checkpoint-<step>`` folders; the newest complete one is gone on from.
-        every: Steps between two of them.
+        folder: Folder of the ``checkpoint-<step>`` folders; a run continues from the newest
+            complete one.
+        every: Steps between two checkpoints.
     """
 
     folder: Path
     every: int = 50
 
     def newest(self) -> Path | None:
-        """The newest complete checkpoint; torn ones are passed over with a warning."""
+        """Return the newest complete checkpoint; incomplete ones are skipped with a warning."""
         found = sorted(self.folder.glob("checkpoint-*"), key=lambda path: -_step(path))
         for path in found:
             if is_sealed(path):
                 return path
-            warnings.warn(f"{path} is torn: it is ignored", stacklevel=2)
+            warnings.warn(f"{path} is incomplete: it is ignored", stacklevel=2)
         return None
 
 
 class _Commit(TrainerCallback):
-    """Moves what Trainer has saved to its final name once it is whole and on the disk."""
+    """Renames a checkpoint to its final name when it is complete and on the disk."""
 
     def __init__(self, checkpoints: Checkpoints) -> None:
         self.checkpoints = checkpoints
@@ -73,14 +74,14 @@ class _Commit(TrainerCallback):
     ) -> None:
         assert self.trainer is not None
         wait = self.trainer.accelerator.wait_for_everyone
-        wait()  # every process has written its random state
+        wait()  # all processes have written their random state
         if state.is_world_process_zero:
             draft = Path(args.output_dir or "") / f"checkpoint-{state.global_step}"
             if tensors := getattr(self.trainer, "state_tensors", {}):
                 save_file(tensors, draft / _METHOD_STATE)
             seal(draft)
             final = self.checkpoints.folder / draft.name
-            shutil.rmtree(final, ignore_errors=True)  # a torn one
+            shutil.rmtree(final, ignore_errors=True)  # an incomplete one
             draft.rename(final)
             for path in self.checkpoints.folder.glob("checkpoint-*"):
                 if path != final:
@@ -89,7 +90,7 @@ class _Commit(TrainerCallback):
 
 
 class _Watch(TrainerCallback):
-    """Reports steps and losses, and ends a run that has diverged."""
+    """Reports steps and losses, and stops a run that has diverged."""
 
     def __init__(self, report: Callable[[TrainerState], None], guess: float) -> None:
         self.report = report
@@ -103,7 +104,7 @@ class _Watch(TrainerCallback):
         logs: Mapping[str, float] | None = None,
         **kwargs: Any,
     ) -> None:
-        # The last entry's "train_loss" is that of the run.
+        # "train_loss" of the last entry belongs to the whole run.
         for name in ("loss", "grad_norm", "train_loss"):
             value = (logs or {}).get(name, 0.0)
             if not math.isfinite(value):
@@ -136,34 +137,35 @@ def run(
     callbacks: Sequence[TrainerCallback] = (),
     retain_in_nats: bool = True,
 ) -> Log:
-    """Trains ``model`` in place on ``items`` in their order, once through.
+    """Train ``model`` in place on ``items``, once and in their order.
 
-    Epochs are part of the order, so that what a step sees follows from the arguments alone. Under
+    Epochs are part of the order, so that the arguments determine the items of each step. Under
     ``accelerate launch`` all processes call this with the same arguments.
 
     Args:
         make_trainer: ``transformers.Trainer``, or a subclass that overrides the loss.
-        model: Trained in place, on the GPU when there is one.
-        items: What ``collate`` understands; nothing is shuffled here.
+        model: Model that is trained in place, on the GPU if there is one.
+        items: Items for ``collate``; they are not shuffled.
         collate: Makes a batch from a list of items.
         settings: Fields of ``TrainingArguments`` that differ from its defaults.
         label: Name on the progress bar.
-        progress: Called with steps done and steps in all; None shows a bar with the losses.
-        checkpoints: Go on from the newest one, and write more. On the same host with the same
-            threads the weights end as those of a run that was never stopped.
-        callbacks: Further ones.
-        retain_in_nats: Whether a logged retain loss is one of tokens, which can be held against
-            that of uniform guessing.
+        progress: Called with the steps done and the total steps; None shows a progress bar with
+            the losses.
+        checkpoints: The run continues from the newest one and writes more. On the same host with
+            the same threads the final weights equal those of an uninterrupted run.
+        callbacks: Further callbacks.
+        retain_in_nats: Whether the logged retain loss is per token in nats, so that it can be
+            compared with that of uniform guessing.
 
     Returns:
-        The trainer's log, one entry a step and one of the run.
+        The trainer's log, one entry per step and one for the run.
 
     Raises:
-        FloatingPointError: when the loss or its gradient is no longer a finite number, or a retain
-            loss is worse than that of guessing uniformly.
+        FloatingPointError: If the loss or its gradient is not finite, or the retain loss is above
+            that of uniform guessing.
     """
     with contextlib.ExitStack() as stack:
-        stack.enter_context(no_progress_bars())  # those of saving
+        stack.enter_context(no_progress_bars())  # bars for saving
         hidden = progress is not None or not processes().is_main_process
         scratch = stack.enter_context(_drafts(checkpoints))
         bar = stack.enter_context(tqdm(desc=label, unit="step", disable=hidden))
@@ -194,7 +196,7 @@ def run(
             **{"report_to": [], **settings},
         )
         guess = math.log(model.config.get_text_config(decoder=True).vocab_size)
-        # Several GPUs are used by several processes: a batch must not depend on how many there are.
+        # One GPU per process: a batch must not depend on the number of GPUs.
         arguments._n_gpu = min(arguments.n_gpu, 1)
         commit = [] if checkpoints is None else [_Commit(checkpoints)]
         trainer = make_trainer(
@@ -203,14 +205,14 @@ def run(
             train_dataset=_Items(items),
             data_collator=collate,
             callbacks=[
-                *callbacks,  # first, so that what they add to the log is saved with the step
+                *callbacks,  # first, so that their entries in the log are saved with the step
                 _Watch(report, guess if retain_in_nats else math.inf),
                 *commit,
             ],
         )
         for callback in commit:
             callback.trainer = trainer
-        # With its own bar off, Trainer prints its log as lines.
+        # Without its own bar Trainer prints its log as lines.
         trainer.remove_callback(PrinterCallback)
         last = checkpoints and checkpoints.newest()
         if last and (last / _METHOD_STATE).exists():
@@ -223,12 +225,12 @@ def run(
 
 @contextlib.contextmanager
 def _drafts(checkpoints: Checkpoints | None) -> Iterator[Path]:
-    """A folder for what Trainer writes, on the file system of the checkpoints."""
+    """Yield a folder for Trainer's output, on the file system of the checkpoints."""
     if checkpoints is None:
         with tempfile.TemporaryDirectory() as scratch:
             yield Path(scratch)
         return
-    # One name for all processes of a run, and no other run has it: the caller holds a lock.
+    # All processes of a run share this name, and no other run has it: the caller holds a lock.
     drafts = checkpoints.folder / ".drafts"
     drafts.mkdir(parents=True, exist_ok=True)
     yield drafts

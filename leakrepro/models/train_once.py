@@ -1,4 +1,4 @@
-"""Trained models are made once: the folder's name and its recipe say from what."""
+"""Trained models, made once: the folder's name is a hash of the recipe."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Made(NamedTuple):
         model: The model.
         tokenizer: Its tokenizer.
         log: The training log.
-        files: Further text files, name to content.
+        files: Further text files, name -> content.
     """
 
     model: PreTrainedModel
@@ -40,7 +40,7 @@ class Made(NamedTuple):
 
 
 def find(name: str, recipe: Mapping[str, Any]) -> Path | None:
-    """The folder under ``LEAKREPRO_HOME/models`` of a finished model, or None."""
+    """Return the folder under ``LEAKREPRO_HOME/models`` of a finished model, or None."""
     key = keys.digest(recipe)
     path = _folder(name, key)
     return path if _holds(path, key) else None
@@ -55,23 +55,23 @@ def make_once(
     resume: bool = True,
     checkpoint_every: int = 50,
 ) -> Path:
-    """Returns the folder of the model that ``recipe`` describes, made now or before.
+    """Return the folder of the model of ``recipe``; make it if it does not exist.
 
-    A second process that asks for the same model waits for the first. The processes of one
-    ``accelerate launch`` make it together, and the first of them saves.
+    A second run of the same recipe waits for the first. The processes of one ``accelerate launch``
+    train together, and the first of them saves.
 
     Args:
         name: First part of the folder's name under ``LEAKREPRO_HOME/models``.
         recipe: Everything that the weights depend on, as JSON.
-        make: Trains, going on from the checkpoints that it is given.
-        output_dir: Another folder.
-        resume: Reuse a finished model of the same recipe, or the checkpoints of an unfinished one;
-            False makes it from the start.
+        make: Trains the model; it continues from the given checkpoints.
+        output_dir: Folder of the model; None for ``LEAKREPRO_HOME/models``.
+        resume: Whether to reuse a finished model of the same recipe, or the checkpoints of an
+            unfinished one. False trains from the start.
         checkpoint_every: Steps between two checkpoints.
 
     Raises:
-        ValueError: when ``output_dir`` holds a model of another recipe, or something else.
-        StoreError: for a model that is not there, in a run that only reads what is stored.
+        ValueError: If ``output_dir`` holds the model of another recipe, or other files.
+        StoreError: If the model does not exist and the run may only read what is stored.
     """
     key = keys.digest(recipe)
     path = _folder(name, key) if output_dir is None else Path(output_dir)
@@ -81,8 +81,7 @@ def make_once(
     provenance.require_stored(f"the model {path}")
     if path.exists() and _key(path) != key and (not path.is_dir() or any(path.iterdir())):
         raise ValueError(
-            f"{path} holds something else than this recipe's model; name another folder or "
-            "remove it"
+            f"{path} does not hold the model of this recipe; name another folder or remove it"
         )
     everyone = processes()
     work = path.with_name(f".{path.name}-{key[:12]}.checkpoints")
@@ -92,7 +91,7 @@ def make_once(
                 if not resume or not leftover.name.startswith("checkpoint-"):
                     shutil.rmtree(leftover, ignore_errors=True)
         everyone.wait_for_everyone()
-        if not (resume and _holds(path, key)):  # not made by another while this one waited
+        if not (resume and _holds(path, key)):  # another run may have made it while this one waited
             made = make(Checkpoints(work, checkpoint_every))
             if everyone.is_main_process:
                 content = {"key": key, "name": name, **recipe}
@@ -110,11 +109,11 @@ def make_once(
 
 @contextlib.contextmanager
 def _alone(folder: Path, everyone: PartialState) -> Iterator[None]:
-    """Keeps other runs of the same recipe out; the processes of this run enter together."""
+    """Lock out other runs of the same recipe; the processes of this run enter together."""
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder) if everyone.is_main_process else contextlib.nullcontext():
         everyone.wait_for_everyone()
-        folder.mkdir(parents=True, exist_ok=True)  # whoever held it may have removed it
+        folder.mkdir(parents=True, exist_ok=True)  # the previous holder may have removed it
         yield
 
 

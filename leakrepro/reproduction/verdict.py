@@ -16,7 +16,7 @@ from leakrepro.report.published import metric_name, published_trajectories
 from leakrepro.report.spread import published_spread
 
 Word = Literal["agrees", "differs", "nothing published", "other models", "failed"]
-_THEIR_N = 200  # samples a prompt
+_THEIR_N = 200  # samples per prompt
 _CONFIDENCE = 0.99
 _NUMBERS = ("ours", "published", "stderr", "noise", "precision")
 _COLUMNS = ["model", "what", *_NUMBERS, "checkpoint"]

@@ -143,7 +143,7 @@ def test_a_template_that_loses_the_border_is_refused(template: str) -> None:
 def test_a_tokenizer_without_template_is_refused() -> None:
     tokenizer = make_tokenizer()
     tokenizer.chat_template = None
-    with pytest.raises(ValueError, match="has no chat template; set"):
+    with pytest.raises(ValueError, match="does not have a chat template; set"):
         chat.prompt_ids(tokenizer, make_prompts(1)[0].messages)
 
 

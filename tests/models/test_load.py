@@ -39,12 +39,12 @@ def test_a_local_model_is_found(tiny_llama: Path) -> None:
 def test_what_is_no_model_is_refused_with_what_was_looked_for(
     tmp_path: Path, tiny_llama: Path
 ) -> None:
-    with pytest.raises(FileNotFoundError, match=r"has no config\.json"):
+    with pytest.raises(FileNotFoundError, match=r"does not have a config\.json"):
         locate(tmp_path)
     for missing in (tmp_path / "nowhere", Path("nowhere"), f"{tmp_path}/nowhere", "./nowhere"):
         with pytest.raises(FileNotFoundError, match="nowhere: there is no such folder"):
             locate(missing)
-    with pytest.raises(ValueError, match="has no revision"):
+    with pytest.raises(ValueError, match="does not have a revision"):
         locate(tiny_llama, revision="main")
 
 
@@ -172,7 +172,7 @@ def test_the_chat_template_is_part_of_the_tokenizer(copy: Path, tiny_llama: Path
     tokenizer.save_pretrained(copy)
     assert tokenizer_fingerprint(copy) != before
     assert fingerprint(copy) == fingerprint(tiny_llama)
-    with pytest.raises(FileNotFoundError, match="no tokenizer files"):
+    with pytest.raises(FileNotFoundError, match="does not have tokenizer files"):
         tokenizer_fingerprint(copy.parent)
 
 

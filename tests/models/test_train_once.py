@@ -1,4 +1,4 @@
-"""Models are made once, never in the place of something else, and again when torn."""
+"""Models are made once, never over other files, and again if they are incomplete."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_resume_off_makes_it_again(maker: Maker, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["cut weights", "no tokenizer", "no marker"])
-def test_a_torn_folder_is_made_again(maker: Maker, damage: str) -> None:
+def test_an_incomplete_folder_is_made_again(maker: Maker, damage: str) -> None:
     path = make_once("NPO", {}, maker)
     before = load.fingerprint(path)
     weights = path / "model.safetensors"
@@ -101,7 +101,7 @@ def test_something_else_is_never_replaced(
         (target / ("notes.txt" if kind == "folder" else "recipe.json")).write_text("mine")
     maker.calls = 0
     before = {p: p.read_bytes() for p in (target, *tmp_path.glob("target/*")) if p.is_file()}
-    with pytest.raises(ValueError, match="target holds something else"):
+    with pytest.raises(ValueError, match="target does not hold the model of this recipe"):
         make_once("NPO", {"lr": 2}, maker, output_dir=target, resume=resume)
     assert maker.calls == 0
     assert before == {p: p.read_bytes() for p in before}

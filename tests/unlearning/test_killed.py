@@ -82,7 +82,7 @@ def test_rule_killed_at_a_random_moment(small_original: Path, tmp_path: Path, se
     assert finish(tmp_path / "killed", "rule", small_original) == undisturbed
 
 
-def test_torn_checkpoints_are_passed_over(
+def test_incomplete_checkpoints_are_skipped(
     small_original: Path,
     small_world: Benchmark,
     tmp_path: Path,
@@ -115,20 +115,20 @@ def test_torn_checkpoints_are_passed_over(
     (last,) = work.glob("checkpoint-*")
     assert last.name == "checkpoint-8"
     assert is_sealed(last)
-    torn = work / "checkpoint-9"
-    torn.mkdir()
-    (torn / "optimizer.pt").write_bytes(b"half")
+    incomplete = work / "checkpoint-9"
+    incomplete.mkdir()
+    (incomplete / "optimizer.pt").write_bytes(b"half")
     steps: list[int] = []
-    with pytest.warns(UserWarning, match="checkpoint-9 is torn: it is ignored"):
+    with pytest.warns(UserWarning, match="checkpoint-9 is incomplete: it is ignored"):
         path = run(lambda step, total: steps.append(step))
     assert steps == list(range(9, 25))
     assert load.fingerprint(path) == whole
-    # One that is torn and the only one: from the start.
+    # If the only checkpoint is incomplete, training starts again.
     (path / MARKER).unlink()
     work.mkdir()
     last.mkdir()
     steps.clear()
-    with pytest.warns(UserWarning, match="checkpoint-8 is torn"):
+    with pytest.warns(UserWarning, match="checkpoint-8 is incomplete"):
         run(lambda step, total: steps.append(step))
     assert steps == list(range(1, 25))
     assert load.fingerprint(path) == whole

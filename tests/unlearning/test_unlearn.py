@@ -147,7 +147,7 @@ def test_it_is_done_once_and_the_same_each_time(
             lr.unlearn(small_original, world, method, changed)
     with pytest.raises(Trained):
         lr.unlearn(small_original, small_world, "NPO", chosen, resume=False)
-    with pytest.raises(ValueError, match="mine holds something else"):
+    with pytest.raises(ValueError, match="mine does not hold the model of this recipe"):
         lr.unlearn(small_original, small_world, "GradDiff", output_dir=tmp_path / "mine")
     # The same weights under another name are the same start.
     (tmp_path / "alias").symlink_to(small_original)
@@ -242,7 +242,9 @@ def test_unknown_method_and_options_of_another(
     with pytest.raises(FileNotFoundError, match=r"no model at .*nowhere"):
         lr.unlearn(tmp_path / "nowhere", small_world, "NPO")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"empty is not a model: it has no config\.json"):
+    with pytest.raises(
+        FileNotFoundError, match=r"empty is not a model: it does not have a config\.json"
+    ):
         lr.unlearn(tmp_path / "empty", small_world, "NPO")
     assert not (tmp_path / "home").exists()
 
@@ -437,15 +439,15 @@ def test_a_tokenizer_of_another_model_is_refused(
         lr.unlearn(mixed, small_world, "NPO", options("NPO"))
 
 
-def test_a_torn_model_is_refused(
+def test_an_incomplete_model_is_refused(
     small_original: Path, small_world: Benchmark, tmp_path: Path
 ) -> None:
-    torn = tmp_path / "torn"
-    shutil.copytree(small_original, torn)
-    weights = torn / "model.safetensors"
+    copy = tmp_path / "copy"
+    shutil.copytree(small_original, copy)
+    weights = copy / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-10])
-    with pytest.raises(ValueError, match=r"torn is torn: files that complete\.json lists"):
-        lr.unlearn(torn, small_world, "NPO")
+    with pytest.raises(ValueError, match=r"copy is incomplete: files in complete\.json"):
+        lr.unlearn(copy, small_world, "NPO")
 
 
 def test_too_little_memory_is_told_before_loading(
