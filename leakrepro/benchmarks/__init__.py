@@ -1,4 +1,4 @@
-"""Benchmarks: who is asked what, and what the models are trained on."""
+"""Benchmarks: evaluation prompts and training sets."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _BENCHMARKS: dict[str, Callable[..., Benchmark]] = {
 
 
 def load_benchmark(name: str, **options: Any) -> Benchmark:
-    """A benchmark by name.
+    """Load a benchmark by name.
 
     >>> load_benchmark("fictional", seed=3).name
     'fictional(seed=3)'
@@ -37,6 +37,9 @@ def load_benchmark(name: str, **options: Any) -> Benchmark:
             ``"muse-news"``, ``"tofu"`` or ``"wmdp"``.
         **options: Keyword arguments of the function of that name in ``leakrepro.benchmarks``
             (``fictional_news`` for ``"fictional-news"``).
+
+    Returns:
+        The benchmark.
 
     Raises:
         ValueError: for an unknown benchmark or option; the message lists the known ones.
@@ -48,7 +51,7 @@ def load_benchmark(name: str, **options: Any) -> Benchmark:
     known = inspect.signature(make).parameters
     if unknown := options.keys() - known.keys():
         raise ValueError(
-            f"benchmark {name!r} has no option {', '.join(sorted(unknown))}; "
+            f"benchmark {name!r} does not have the option {', '.join(sorted(unknown))}; "
             f"known: {', '.join(known)}"
         )
     return make(**options)

@@ -1,4 +1,4 @@
-"""What a benchmark is: who is asked what, and what its models are trained on."""
+"""The ``Benchmark`` class: evaluation prompts and training sets."""
 
 from __future__ import annotations
 
@@ -13,19 +13,23 @@ class Benchmark:
     """Prompts and training sets of one benchmark.
 
     Attributes:
-        name: Name and options in one string; it goes into captions.
+        name: Name and options in one string, as shown in captions.
         forget: Prompts on which leakage is measured.
         retain: Prompts on which retained knowledge is measured.
-        metrics: Ids of the core metrics (``leakrepro.metrics.load_metric``), headline first.
+        metrics: Ids of the core metrics (see ``leakrepro.load_metric``), primary metric first.
         decoding: Default decoding.
-        train_forget: Question-answer pairs of the forget set, as they are trained.
-        train_retain: The same for the retain set.
-        held_out: The forget questions under another prompt key: asked to see whether what was
-            found on ``forget`` holds for them, and never searched by RULE.
-        fresh: Text seen once by every trained model, never evaluated: it stands for pre-training.
-        subjects: Cluster -> full name of its subject; empty where the benchmark has none.
+        train_forget: Training examples (question and answer) of the forget set.
+        train_retain: Training examples (question and answer) of the retain set.
+        held_out: The forget questions under the other prompt key. They test whether results on
+            ``forget`` carry over to other wordings; RULE never searches them.
+        fresh: Pretraining text: every trained model sees it once, and it is never evaluated.
+        subjects: Cluster -> full name of its subject; empty if the benchmark does not have names.
         pool_sizes: Prompt id -> number of values that its fact is drawn from uniformly. Prompts
-            listed here are *easy*: a guesser hits with 1 / pool. The others are *hard*.
+            listed here are *easy*: a random guess is right with probability 1 / pool size. The
+            others are *hard*.
+
+    Raises:
+        ValueError: if two prompts share an id, or ``metrics`` is empty.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Reading benchmark files: a local copy (``LEAKREPRO_DATA``) or the hub, with the same errors."""
+"""Read benchmark files from a local copy (``LEAKREPRO_DATA``) or from the hub."""
 
 from __future__ import annotations
 
@@ -24,24 +24,27 @@ def read_rows(
     file: str | None = None,
     check: Callable[[Row], str | None] | None = None,
 ) -> list[Row]:
-    """The rows of one split of a benchmark, in order.
+    """Read the rows of one split of a benchmark, in order.
 
-    ``LEAKREPRO_DATA/<folder>/<file>.json`` (JSON Lines) where that variable is set, else from the
-    hub.
+    Reads ``LEAKREPRO_DATA/<folder>/<file>.json`` (JSON Lines) if that variable is set, and the hub
+    otherwise.
 
     Args:
         repo: Dataset id on the hub.
         folder: The benchmark's folder in a local copy.
         config: Name of the configuration.
-        columns: Columns that every row must have, as text.
+        columns: Columns that every row must have, with a string value.
         split: The split on the hub.
-        revision: Commit of the hub's repository.
+        revision: Commit of the hub's repository; None for the newest.
         file: Stem of the local file; None for the configuration's name.
-        check: What else is wrong with a row, such as with its columns that are no text; None for
-            nothing.
+        check: Further validation of a row, for example of its columns that are not strings. It
+            returns an error message, or None for a valid row. None skips it.
+
+    Returns:
+        At least one row.
 
     Raises:
-        DataError: a file or row that cannot be read (named), or a hub that cannot be reached.
+        DataError: if a file or row is invalid (the message names it), or the hub cannot be reached.
     """
     root = paths.data()
     if root is None:
@@ -52,14 +55,23 @@ def read_rows(
 
 
 def read_text(folder: str, name: str) -> str:
-    """A text file of a local copy, ``LEAKREPRO_DATA/<folder>/<name>``.
+    """Read a text file of a local copy, ``LEAKREPRO_DATA/<folder>/<name>``.
+
+    Args:
+        folder: The benchmark's folder in the local copy.
+        name: File name.
+
+    Returns:
+        The content of the file.
 
     Raises:
-        DataError: when it cannot be read, or there is no local copy.
+        DataError: if the file cannot be read, or ``LEAKREPRO_DATA`` is not set.
     """
     root = paths.data()
     if root is None:
-        raise DataError(f"{folder}/{name} is a file of a local copy, and LEAKREPRO_DATA is not set")
+        raise DataError(
+            f"{folder}/{name} exists only in a local copy, and LEAKREPRO_DATA is not set"
+        )
     path = root / folder / name
     try:
         return _read(path).decode("utf-8")

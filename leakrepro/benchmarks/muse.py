@@ -1,4 +1,4 @@
-"""MUSE: news articles and books that must be forgotten (Shi et al. 2024, arXiv 2407.06460)."""
+"""MUSE: unlearning of news articles and books (Shi et al. 2024, arXiv 2407.06460)."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ _REPOSITORY = "muse-bench/MUSE-{}"
 
 Task = Literal["knowmem", "verbmem"]
 TASKS: tuple[Task, ...] = ("knowmem", "verbmem")
-# Where an answer to a question ends: at a blank line, or where the next question begins.
+# An answer ends at a blank line, or where the next question begins.
 STOP = ("\n\n", "\nQuestion", "Question:")
-_ENDS = {
+_DECODINGS = {
     "knowmem": Decoding(max_new_tokens=32, stop=STOP),
     "verbmem": Decoding(max_new_tokens=128),
 }
-# Passages of one article lie closer together than this many characters, where its bounds are lost.
+# If the corpus is one text without article boundaries, passages that are at most this many
+# characters apart are assigned to the same article.
 _ARTICLE = 2000
 _CONTINUED_WORDS = 80  # about MUSE's 128 tokens
 
@@ -43,28 +44,34 @@ def muse_news(
 ) -> Benchmark:
     """MUSE-News: BBC articles of 2023, questions about them and passages to continue.
 
-    ``"knowmem"`` asks 100 questions a side, each after a block of ``shots`` solved ones;
-    ``"verbmem"`` has 100 passages of forget articles continued. All is plain text, no chat. The
-    core metric is ROUGE-L recall, unstemmed as MUSE has it; ``rougeL_recall/stem`` is the other.
+    The task ``"knowmem"`` asks 100 questions per side, each after ``shots`` solved questions.
+    ``"verbmem"`` asks for the continuation of 100 passages from forget articles. All prompts are
+    plain text without a chat template. The primary metric is ROUGE-L recall without stemming, as in
+    MUSE; ``rougeL_recall/stem`` is the second metric.
 
-    The clusters of forget prompts are the articles. MUSE does not name a question's article: it is
-    looked for in the forget corpus by the rare words that both share. Retain questions stand for
-    themselves. MUSE has no retain passages; those of ``"verbmem"`` are cut from retain articles:
-    ``prompt_words`` (200 by default) words and the 80 that follow.
+    Forget prompts are clustered by article. MUSE does not say which article a question is about;
+    the article is found in the forget corpus by the rare words that it shares with the question and
+    answer. Each retain question is its own cluster. MUSE does not have retain passages. Those of
+    ``"verbmem"`` are cut from retain articles: the first ``prompt_words`` words (200 by default)
+    are the prompt, the next 80 the reference.
 
     Files come from ``LEAKREPRO_DATA/muse/news`` (``knowmem_forget_qa.json`` ...; the corpora are
     ``raw_forget.txt``, ``privleak_retain.json`` and ``privleak_holdout.json``) or from the hub.
 
     Args:
         task: ``"knowmem"`` or ``"verbmem"``.
-        shots: Solved questions in front of each question, 0 to 10.
-        questions: The first of each side's questions or passages; None for all.
-        prompt_words: The last words of each passage that are shown; None shows all.
-        chunk_words: Words of an article that are trained as one text (MUSE: 2,048 tokens).
-        chunks: The first chunks of each corpus; None for all.
-        train_questions: Whether the training sets hold the questions and passages of their side
-            too, as they are asked. For models from random weights: these have learnt nothing else.
-        revision: Commit of the hub's repository.
+        shots: Number of solved questions before each question, 0 to 10.
+        questions: Keep only this many questions or passages per side; None for all.
+        prompt_words: Number of words at the end of each passage that the prompt shows; None for
+            all.
+        chunk_words: Maximum number of words per training text (MUSE: 2,048 tokens).
+        chunks: Keep only this many training texts per corpus; None for all.
+        train_questions: Whether the training sets also contain the questions and passages of their
+            side, as they are asked. Meant for models trained from random weights.
+        revision: Commit of the hub's repository; None for the newest.
+
+    Returns:
+        The benchmark.
 
     Raises:
         ValueError: for an unknown task, or a number out of range.
@@ -95,8 +102,9 @@ def muse_books(
 ) -> Benchmark:
     """MUSE-Books: the Harry Potter books, questions about them and passages to continue.
 
-    As ``muse_news``, with two differences. Passages and training sets come from the hub alone: no
-    local copy holds the books. Each question stands for itself, since the books are one text.
+    As ``muse_news``, with two differences: passages and training sets come only from the hub,
+    because local copies do not contain the books; and each question is its own cluster, because
+    the books are one text.
 
     Args:
         task: See ``muse_news``.
@@ -105,11 +113,14 @@ def muse_books(
         prompt_words: See ``muse_news``.
         chunk_words: See ``muse_news``.
         chunks: See ``muse_news``.
-        revision: Commit of the hub's repository.
+        revision: Commit of the hub's repository; None for the newest.
+
+    Returns:
+        The benchmark.
 
     Raises:
         ValueError: for an unknown task, or a number out of range.
-        DataError: for a file that cannot be read, such as passages of a local copy.
+        DataError: for a file that cannot be read, and for ``"verbmem"`` with a local copy.
     """
     return _muse(
         "books",
@@ -125,10 +136,17 @@ def muse_books(
 
 
 def question_text(question: str, solved: Iterable[tuple[str, str]] = ()) -> str:
-    r"""A question after a block of solved ones, up to where its answer begins.
+    r"""Format a question after a block of solved questions, ending with ``Answer:``.
 
     >>> question_text("Who?", [("Where?", "There")])
     'Question: Where?\nAnswer: There\n\nQuestion: Who?\nAnswer:'
+
+    Args:
+        question: The question.
+        solved: Pairs of question and answer.
+
+    Returns:
+        The prompt text.
     """
     block = "".join(f"Question: {q}\nAnswer: {a}\n\n" for q, a in solved)
     return f"{block}Question: {question}\nAnswer:"
@@ -137,7 +155,7 @@ def question_text(question: str, solved: Iterable[tuple[str, str]] = ()) -> str:
 def text_prompt(
     id: str, text: str, reference: str, *, cluster: str, side: Side, facts: tuple[str, ...] = ()
 ) -> Prompt:
-    """A prompt of plain text."""
+    """Make a prompt that is plain text, without a chat template."""
     messages = ({"role": "text", "content": text},)
     return Prompt(id, messages, reference, cluster=cluster, side=side, facts=facts)
 
@@ -167,16 +185,16 @@ def _muse(
         if value is not None and value < 1:
             raise ValueError(f"{name} must be at least 1, not {value}")
     files = _Files(corpus, revision)
-    # Of the books a local copy holds the questions alone.
-    whole = corpus == "news" or paths.data() is None
+    # A local copy of MUSE-Books contains only the questions.
+    has_articles = corpus == "news" or paths.data() is None
     articles: dict[Side, list[str]] = {"forget": [], "retain": []}
-    if whole:
+    if has_articles:
         articles = {"forget": files.articles("forget"), "retain": files.articles("retain")}
 
-    if task == "verbmem" and not whole:
+    if task == "verbmem" and not has_articles:
         raise DataError(
-            "a local copy has no passages of MUSE-Books: unset LEAKREPRO_DATA to download them, "
-            'or ask for the task "knowmem"'
+            "a local copy does not have the passages of MUSE-Books: unset LEAKREPRO_DATA to "
+            'download them, or use the task "knowmem"'
         )
     prompts: dict[Task, dict[Side, tuple[Prompt, ...]]] = {}
     if task == "knowmem" or train_questions:
@@ -194,7 +212,7 @@ def _muse(
     forget = prompts[task]["forget"]
     if corpus == "news":
         forget = _with_articles(forget, articles["forget"])
-    fresh = files.articles("holdout") if whole else []
+    fresh = files.articles("holdout") if has_articles else []
     options = {
         "shots": shots if shots != 10 else None,
         "questions": questions,
@@ -206,7 +224,7 @@ def _muse(
         forget=forget,
         retain=prompts[task]["retain"],
         metrics=("rougeL_recall", "rougeL_recall/stem"),
-        decoding=_ENDS[task],
+        decoding=_DECODINGS[task],
         train_forget=trained["forget"],
         train_retain=trained["retain"],
         fresh=_chunks(corpus, "retain", fresh, chunk_words, chunks, "fresh"),
@@ -214,7 +232,7 @@ def _muse(
 
 
 class _Files:
-    """The files of one corpus, of a local copy or the hub."""
+    """Reads the files of one corpus from a local copy or the hub."""
 
     def __init__(self, corpus: Literal["news", "books"], revision: str | None) -> None:
         self.corpus = corpus
@@ -234,7 +252,7 @@ class _Files:
         return [tuple(row[column] for column in columns) for row in found]
 
     def articles(self, kind: Literal["forget", "retain", "holdout"]) -> list[str]:
-        """The forget corpus, that of the regulariser, or articles that no model has seen."""
+        """Articles of the forget set, of the retain set, or that no MUSE model was trained on."""
         if kind == "holdout":
             return [text for (text,) in self.rows("privleak", "holdout", "text")]
         if paths.data() is None:
@@ -274,17 +292,17 @@ def _passages(files: _Files, prompt_words: int | None) -> tuple[Prompt, ...]:
 
 
 def _cut_passages(corpus: str, articles: Sequence[str], prompt_words: int) -> tuple[Prompt, ...]:
-    """The beginnings of articles that are long enough, at most 100."""
+    """Cut a prompt and its continuation from the start of each long article, at most 100."""
     prompts: list[Prompt] = []
     for i, article in enumerate(articles):
         ends = [word.end() for word in re.finditer(r"\S+", article)]
         if len(ends) >= prompt_words + _CONTINUED_WORDS and len(prompts) < 100:
-            border, end = ends[prompt_words - 1], ends[prompt_words + _CONTINUED_WORDS - 1]
+            split, end = ends[prompt_words - 1], ends[prompt_words + _CONTINUED_WORDS - 1]
             prompts.append(
                 text_prompt(
                     f"muse-{corpus}/verbmem/retain/{i:03d}",
-                    article[:border],
-                    article[border:end].strip(),
+                    article[:split],
+                    article[split:end].strip(),
                     cluster=f"retain-article/{i:03d}",
                     side="retain",
                 )
@@ -305,16 +323,16 @@ def _chunks(
     most: int | None,
     kind: str = "article",
 ) -> tuple[Prompt, ...]:
-    """Articles as texts to train on, cut between paragraphs once they hold ``words`` words."""
+    """Split articles into training texts of up to ``words`` words, between paragraphs."""
     chunks: list[str] = []
     for article in articles:
-        held: list[str] = []
+        current: list[str] = []
         for paragraph in re.split(r"\n{2,}", article):
-            if held and sum(len(p.split()) for p in held) + len(paragraph.split()) > words:
-                chunks.append("\n\n".join(held))
-                held = []
-            held.append(paragraph)
-        chunks.append("\n\n".join(held))
+            if current and sum(len(p.split()) for p in current) + len(paragraph.split()) > words:
+                chunks.append("\n\n".join(current))
+                current = []
+            current.append(paragraph)
+        chunks.append("\n\n".join(current))
     return tuple(
         text_prompt(
             f"muse-{corpus}/{kind}/{side}/{i:04d}",
@@ -328,40 +346,40 @@ def _chunks(
 
 
 def _with_articles(prompts: Sequence[Prompt], articles: Sequence[str]) -> tuple[Prompt, ...]:
-    """The prompts with the article that each is from as its cluster.
+    """Set each prompt's cluster to the article that it is about.
 
-    A prompt's place is the window of the corpus with the most of its words, each weighted by how
-    rare it is (inverse document frequency over windows). Where the corpus is one text, whose
-    articles have no bounds, prompts share an article when their windows lie close together.
+    A prompt is matched to the window of the corpus with the highest sum of inverse document
+    frequencies (over windows) of the shared words. If the corpus is one text without article
+    boundaries, prompts whose windows are close together share an article.
     """
     windows = [
         (number, start, _words(article[start : start + 1000]))
         for number, article in enumerate(articles)
         for start in range(0, len(article), 500)
     ]
-    holding: dict[str, list[int]] = {}
+    windows_with: dict[str, list[int]] = {}
     for i, (_, _, words) in enumerate(windows):
         for word in words:
-            holding.setdefault(word, []).append(i)
+            windows_with.setdefault(word, []).append(i)
     places = []
     for prompt in prompts:
         text = prompt.messages[0]["content"].rpartition("Question: ")[2][-1000:]
         score: dict[int, float] = {}
         for word in _words(f"{text} {prompt.reference}"):
-            found = holding.get(word, [])
+            found = windows_with.get(word, [])
             weight = math.log(len(windows) / len(found)) if found else 0.0
             for i in found:
                 score[i] = score.get(i, 0.0) + weight
         number, start, _ = windows[max(score, key=lambda i: (score[i], -i))] if score else (0, 0, 0)
         places.append((number, start))
     ordered = sorted(set(places))
-    named = {place: place[0] for place in ordered}
+    article_of = {place: place[0] for place in ordered}
     if len(articles) == 1:
-        named = {ordered[0]: 0}
-        for before, place in pairwise(ordered):
-            named[place] = named[before] + (place[1] - before[1] > _ARTICLE)
+        article_of = {ordered[0]: 0}
+        for previous, place in pairwise(ordered):
+            article_of[place] = article_of[previous] + (place[1] - previous[1] > _ARTICLE)
     return tuple(
-        dataclasses.replace(prompt, cluster=f"article/{named[place]:04d}")
+        dataclasses.replace(prompt, cluster=f"article/{article_of[place]:04d}")
         for prompt, place in zip(prompts, places, strict=True)
     )
 

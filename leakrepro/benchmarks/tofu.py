@@ -26,34 +26,37 @@ def tofu(
     retain_eval: int | None = None,
     revision: str = REVISION,
 ) -> Benchmark:
-    """TOFU's forget and retain prompts, and the sets that its models are trained on.
+    """TOFU's forget and retain prompts and its training sets.
 
     Files come from ``LEAKREPRO_DATA/tofu/<config>.json`` or from the hub. A question's id is its
-    place in TOFU's ``full`` file, so that it is the same in every split; authors are runs of 20
-    questions there. Retain prompts are those of ``retain_perturbed``, the first 20 authors.
-    Training always uses the plain ``question``, whatever the models are asked; the other prompt key
-    is ``held_out``.
+    index in TOFU's ``full`` configuration, and is therefore the same in every split. There, each
+    author has 20 consecutive questions. Retain prompts are those of ``retain_perturbed``, which
+    are about the first 20 authors. Training always uses the plain ``question``, for every
+    ``prompt_key``. The other prompt key becomes ``held_out``.
 
-    A smaller world, for models trained from random weights: ``authors`` keeps the first authors of
-    the forget split (the others belong to neither set) and ``retain_questions`` the first
-    questions of the retain split, which hold all evaluated ones; the retain questions left over
-    become ``fresh``.
+    For models trained from random weights, the benchmark can be reduced: ``authors`` keeps the
+    first authors of the forget split (the others belong to neither set), and ``retain_questions``
+    keeps the first questions of the retain split, which include all evaluated questions. The
+    remaining retain questions become ``fresh``.
 
     Args:
         forget: ``"forget01"``, ``"forget05"`` or ``"forget10"``; the rest of ``full`` is retained.
-        prompt_key: What models are asked: ``"paraphrased_question"``, as in the paper's final
-            runs, or ``"question"``, as trained.
-        system: A system turn before each question, evaluated or trained; None for none. The
+        prompt_key: Wording of the evaluated questions: ``"paraphrased_question"``, as in the
+            paper's final runs, or ``"question"``, as in training.
+        system: System message before each evaluated and trained question; None for none. The
             open-unlearning checkpoints were trained with ``"You are a helpful assistant."``.
-        authors: Number of forget authors; None for all of the split.
-        retain_questions: Number of trained retain questions (whole authors); None for all.
-        retain_eval: Number of evaluated retain questions (whole authors); None for all of the 400
-            that are trained.
+        authors: Number of forget authors; None for all authors of the split.
+        retain_questions: Number of trained retain questions, a multiple of 20; None for all.
+        retain_eval: Number of evaluated retain questions, a multiple of 20; None for all of the
+            400 that are trained.
         revision: Commit of the hub's repository.
 
+    Returns:
+        The benchmark.
+
     Raises:
-        ValueError: for an unknown split or prompt key, or a count that the split cannot give.
-        DataError: for a file that cannot be read or does not fit the others.
+        ValueError: for an unknown split or prompt key, or a count that the split does not allow.
+        DataError: for a file that cannot be read or does not match the others.
     """
     if forget not in FORGET_SPLITS:
         raise ValueError(f"unknown TOFU split {forget!r}; known: {', '.join(FORGET_SPLITS)}")
@@ -99,7 +102,10 @@ def tofu(
 
 
 def _by_index(full: Mapping[int, Row], rows: Sequence[Row], config: str) -> dict[int, Row]:
-    """Rows by their place in ``full``. The answer decides too: one question occurs twice there."""
+    """Map each row's index in ``full`` to the row.
+
+    Question and answer are compared, because ``full`` contains one question twice.
+    """
     places = {(row["question"], row["answer"]): i for i, row in full.items()}
     try:
         return {places[row["question"], row["answer"]]: row for row in rows}
@@ -108,7 +114,7 @@ def _by_index(full: Mapping[int, Row], rows: Sequence[Row], config: str) -> dict
 
 
 def _first(indices: Sequence[int], count: int | None, what: str) -> list[int]:
-    """The first ``count`` of the indices, which must be whole authors."""
+    """The first ``count`` indices; ``count`` must be a multiple of the questions per author."""
     if count is None:
         return list(indices)
     if not 1 <= count <= len(indices) or count % QUESTIONS_PER_AUTHOR:

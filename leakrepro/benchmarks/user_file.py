@@ -1,4 +1,4 @@
-"""Questions of your own, from a CSV or JSON Lines file."""
+"""Read the user's own questions from a CSV or JSON Lines file."""
 
 from __future__ import annotations
 
@@ -28,32 +28,43 @@ class _Row(BaseModel):
 
 
 def read_prompts(path: str | Path) -> tuple[Prompt, ...]:
-    """Forget prompts from a file: what was to be forgotten, asked in your own words.
+    """Read forget prompts from a file.
 
-    A ``.csv`` file has a header; a ``.jsonl`` (or ``.json``) file has one object a line; both are
-    UTF-8. Columns: ``question``; ``answer``, the true one; if you like ``cluster``, which is the
-    same for questions that depend on each other (one person, one article), so that intervals count
-    them as one; if you like ``fact``, the part of the answer that gives the secret away, for the
-    metric ``fact_match``. Other columns are ignored.
+    A ``.csv`` file has a header; a ``.jsonl`` (or ``.json``) file has one object per line. Both are
+    UTF-8. The columns are:
 
-    A prompt's id is the file's stem with the row's number, from 1: rows added at the end leave the
-    samples of the others as they are.
+    - ``question``;
+    - ``answer``: the correct answer;
+    - ``cluster`` (optional): the same value for questions that depend on each other, such as
+      questions about one person or article. Confidence intervals treat a cluster as one unit;
+    - ``fact`` (optional): the part of the answer that counts as a leak, for the metric
+      ``fact_match``.
+
+    Other columns are ignored.
+
+    A prompt's id consists of the file's stem and the row number, starting at 1. Rows added at the
+    end do not change the samples of the other rows.
 
     Args:
         path: The file.
 
+    Returns:
+        One prompt per row.
+
     Raises:
-        DataError: for a file that cannot be read or has no rows; for a value that is missing,
-            empty or not text, naming its line and column.
-        ValueError: for another ending.
+        DataError: if the file cannot be read or does not have rows, or if a value is missing,
+            empty or not text (the message names its line and column).
+        ValueError: for another file extension.
     """
     path = Path(path)
     readers = {".csv": _csv_rows, ".jsonl": _json_rows, ".json": _json_rows}
     if path.suffix not in readers:
-        raise ValueError(f"{path}: a file of questions ends in {', '.join(readers)}")
+        raise ValueError(
+            f"{path}: the extension of a file of questions must be one of {', '.join(readers)}"
+        )
     provenance.note_file(path)
     try:
-        # utf-8-sig: Excel puts a byte order mark in front.
+        # utf-8-sig: Excel writes a byte order mark.
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from error
@@ -72,9 +83,10 @@ def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, Any]]:
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
         for row in reader:
-            # An empty cell says nothing; cells beyond the header stand under None.
+            # DictReader stores cells beyond the header under the key None.
             if None in row:
                 raise DataError(f"{path}, line {reader.line_num}: more cells than the header has")
+            # An empty cell counts as missing.
             yield reader.line_num, {name: cell for name, cell in row.items() if cell}
     except csv.Error as error:
         raise DataError(f"{path}, line {reader.reader.line_num}: not CSV ({error})") from error
@@ -98,7 +110,7 @@ def _prompt(id: str, row: Any, where: str) -> Prompt:
         (first, *_) = error.errors()
         column = first["loc"][0]
         raise DataError(
-            f"{where}, column {column!r}: {first['msg'].lower()}; columns with a value there: "
+            f"{where}, column {column!r}: {first['msg'].lower()}; columns with a value: "
             f"{', '.join(map(str, row)) or 'none'}"
         ) from error
     return Prompt(

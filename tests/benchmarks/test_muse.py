@@ -1,4 +1,4 @@
-"""MUSE from small made-up files, from a folder laid out like the hub, and from the real files."""
+"""MUSE from small generated files, from a folder with the hub's layout, and from the real files."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ FILES: dict[tuple[str, str], list[dict[str, str]]] = {
 
 @pytest.fixture
 def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A local copy, whose forget corpus is one text."""
+    """A local copy; its forget corpus is one text."""
     folder = tmp_path / "data" / "muse" / "news"
     for (config, split), rows in FILES.items():
         write_rows(folder / f"{config}_{split}.json", rows)
@@ -71,7 +71,7 @@ def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder laid out like the hub's repository, in its place; a row an article."""
+    """A folder with the layout of the hub's repository, which it replaces; one row per article."""
     folder = tmp_path / "muse-bench" / "MUSE-News"
     content = FILES | {
         ("raw", "forget"): texts(ARTICLES),
@@ -99,7 +99,7 @@ def asked(prompt: Any) -> str:
 
 
 @pytest.mark.usefixtures("local")
-def test_a_question_stands_behind_the_solved_ones_of_its_side() -> None:
+def test_a_question_follows_the_solved_questions_of_its_side() -> None:
     bench = muse_news(shots=2)
     assert asked(bench.forget[0]) == (
         "Question: What is 0?\nAnswer: number 0\n\nQuestion: What is 1?\nAnswer: number 1\n\n"
@@ -114,7 +114,7 @@ def test_a_question_stands_behind_the_solved_ones_of_its_side() -> None:
 
 
 @pytest.mark.usefixtures("local")
-def test_forget_prompts_are_clustered_by_article_though_the_corpus_is_one_text() -> None:
+def test_forget_prompts_are_clustered_by_article_if_the_corpus_is_one_text() -> None:
     for bench in (muse_news(), muse_news("verbmem")):
         clusters = [p.cluster for p in bench.forget]
         animals = [
@@ -129,22 +129,22 @@ def test_forget_prompts_are_clustered_by_article_though_the_corpus_is_one_text()
 
 
 @pytest.mark.usefixtures("local")
-def test_passages_go_on_as_they_are_written() -> None:
+def test_references_of_passages_continue_the_prompts() -> None:
     bench = muse_news("verbmem", prompt_words=5)
     for article, prompt in zip(ARTICLES, bench.forget, strict=True):
         assert article[:300].endswith(asked(prompt))
         assert len(asked(prompt).split()) == 5
         assert prompt.reference == article[300:400]
-    for prompt in bench.retain:  # cut from retain articles, which are long enough
-        whole = next(t["text"] for t in FILES["privleak", "retain"] if asked(prompt) in t["text"])
-        assert whole.startswith(asked(prompt))
-        assert prompt.reference.split() == whole.split()[5:85]
+    for prompt in bench.retain:
+        full = next(t["text"] for t in FILES["privleak", "retain"] if asked(prompt) in t["text"])
+        assert full.startswith(asked(prompt))
+        assert prompt.reference.split() == full.split()[5:85]
     assert bench.decoding == Decoding(max_new_tokens=128)
     assert asked(muse_news("verbmem").forget[0]) == ARTICLES[0][:300]
 
 
 @pytest.mark.usefixtures("local")
-def test_training_sets_hold_the_articles_and_on_demand_the_questions() -> None:
+def test_training_sets_contain_the_articles_and_optionally_the_questions() -> None:
     bench = muse_news(chunk_words=60)
     corpus = " ".join(p.reference for p in bench.train_forget)
     for article in ARTICLES:
@@ -158,8 +158,10 @@ def test_training_sets_hold_the_articles_and_on_demand_the_questions() -> None:
     passages = muse_news("verbmem")
     for side in ("forget", "retain"):
         more = getattr(trained, f"train_{side}")[len(getattr(bench, f"train_{side}")) :]
-        due = getattr(bench, side) + getattr(passages, side)
-        assert [(asked(p), p.reference) for p in more] == [(asked(p), p.reference) for p in due]
+        expected = getattr(bench, side) + getattr(passages, side)
+        assert [(asked(p), p.reference) for p in more] == [
+            (asked(p), p.reference) for p in expected
+        ]
     assert len(added) == 6
     assert muse_news("verbmem", train_questions=True).train_forget == (
         muse_news(train_questions=True).train_forget
@@ -168,7 +170,7 @@ def test_training_sets_hold_the_articles_and_on_demand_the_questions() -> None:
 
 
 @pytest.mark.usefixtures("hub")
-def test_the_hub_gives_what_the_files_give(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_hub_and_a_local_copy_agree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_REPOSITORY", str(tmp_path / "muse-bench" / "MUSE-{}"))
     from_hub = muse_news(questions=3), muse_news("verbmem")
     assert [p.cluster for p in from_hub[0].forget] == [
@@ -180,7 +182,7 @@ def test_the_hub_gives_what_the_files_give(tmp_path: Path, monkeypatch: pytest.M
     assert [asked(p) for p in from_hub[1].forget] == [a[:300] for a in ARTICLES]
 
 
-def test_a_local_copy_of_the_books_has_no_passages(local: Path) -> None:
+def test_a_local_copy_of_the_books_does_not_have_passages(local: Path) -> None:
     for (config, split), rows in FILES.items():
         if config == "knowmem":
             write_rows(local.parent / "books" / f"{config}_{split}.json", rows)
@@ -188,7 +190,8 @@ def test_a_local_copy_of_the_books_has_no_passages(local: Path) -> None:
     assert (len(bench.forget), len(bench.retain)) == (3, 2)
     assert len({p.cluster for p in bench.forget}) == 3
     assert (bench.train_forget, bench.fresh) == ((), ())
-    with pytest.raises(DataError, match="no passages of MUSE-Books: unset LEAKREPRO_DATA"):
+    message = "does not have the passages of MUSE-Books: unset LEAKREPRO_DATA"
+    with pytest.raises(DataError, match=message):
         muse_books("verbmem")
 
 
@@ -202,7 +205,7 @@ def test_a_local_copy_of_the_books_has_no_passages(local: Path) -> None:
     ],
 )
 @pytest.mark.usefixtures("local")
-def test_a_wrong_option_is_named(options: dict[str, Any], message: str) -> None:
+def test_wrong_options(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         muse_news(**options)
 
@@ -215,7 +218,7 @@ def test_a_wrong_option_is_named(options: dict[str, Any], message: str) -> None:
         ("verbmem_forget.json", None, r"verbmem_forget\.json: No such file.*LEAKREPRO_DATA"),
     ],
 )
-def test_a_damaged_file_is_named(
+def test_the_error_names_the_invalid_file(
     local: Path, name: str, content: bytes | None, message: str
 ) -> None:
     if content is None:
@@ -243,7 +246,7 @@ def test_the_real_news() -> None:
     assert asked(questions.forget[0]).endswith(
         "Question: What year did the Orkney Islands become part of Scotland?\nAnswer:"
     )
-    # A hundred questions about some 900 articles: few share one, and those of one story do.
+    # 100 questions about some 900 articles: few share an article, but those of one story do.
     by_cluster = Counter(p.cluster for p in questions.forget)
     assert 80 <= len(by_cluster) < 100
     doctors = [p.cluster for p in questions.forget if "junior doctor" in asked(p)[-200:]]

@@ -1,4 +1,4 @@
-"""TOFU from the real files where they are there, and from small made-up ones for the errors."""
+"""TOFU from the real files if they are available, and from small generated files for the errors."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from leakrepro.benchmarks.tofu import tofu
 from leakrepro.errors import DataError
 from leakrepro.profiles.models import profile_of
 
-# The package's attribute of this name is the function.
+# `leakrepro.benchmarks.tofu` is the function, not the module.
 module = sys.modules[tofu.__module__]
 
 
@@ -54,13 +54,15 @@ def test_everything_of_a_split(files: Path) -> None:
     assert bench.train_forget[0].messages[0]["content"] == "Question 440?"
 
 
-def test_a_repeated_question_is_told_apart_by_its_answer(files: Path) -> None:
+def test_a_repeated_question_is_identified_by_its_answer(files: Path) -> None:
     bench = tofu("forget01")
     assert bench.retain[21].reference == "Answer 21."
     assert bench.retain[3].reference == "Answer 3."
 
 
-def test_a_smaller_world_is_whole_authors_and_asks_only_trained_questions(files: Path) -> None:
+def test_a_reduced_benchmark_keeps_whole_authors_and_asks_only_trained_questions(
+    files: Path,
+) -> None:
     bench = tofu("forget01", "question", authors=1, retain_questions=100, retain_eval=60)
     assert ids(bench.forget) == list(range(440, 460))
     assert ids(bench.train_retain) == list(range(100))
@@ -72,7 +74,7 @@ def test_a_smaller_world_is_whole_authors_and_asks_only_trained_questions(files:
     assert "retain_questions=100" in bench.name
 
 
-def test_a_system_turn_comes_first_everywhere(files: Path) -> None:
+def test_a_system_message_comes_first_in_all_prompts(files: Path) -> None:
     bench = tofu("forget01", system="Be brief.")
     for prompts in (bench.forget, bench.retain, bench.train_forget, bench.train_retain):
         assert prompts[0].messages[0] == {"role": "system", "content": "Be brief."}
@@ -106,7 +108,7 @@ def test_bad_options(files: Path, options: dict, message: str) -> None:
         (lambda line: line.replace(b"Answer", b"R\xe9ponse"), "line 7: not UTF-8"),
     ],
 )
-def test_an_unreadable_line_is_named(
+def test_the_error_names_the_invalid_line(
     files: Path, change: Callable[[bytes], bytes], message: str
 ) -> None:
     rewrite(files / "full.json", 7, change)
@@ -152,7 +154,7 @@ configs:
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder laid out like the hub's repository, in its place."""
+    """A folder with the layout of the hub's repository, which it replaces."""
     import datasets
 
     folder = write_files(tmp_path / "TOFU")
@@ -163,7 +165,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_the_hub_gives_what_the_files_give(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_hub_and_a_local_copy_agree(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from_hub = tofu("forget01")
     (hub.parent / "local").mkdir()
     (hub.parent / "local" / "tofu").symlink_to(hub)
@@ -176,7 +178,7 @@ def test_a_hub_without_the_configuration(hub: Path) -> None:
         tofu("forget10")
 
 
-def test_a_hub_that_is_not_there(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unavailable_hub(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "REPOSITORY", str(hub / "elsewhere"))
     with pytest.raises(DataError, match=r"cannot load .*LEAKREPRO_DATA"):
         tofu("forget01")
@@ -227,7 +229,7 @@ def test_real_questions_keep_their_id_in_every_split(load: Callable[..., Benchma
     assert load("forget05").forget[-40:] == load("forget01").forget
 
 
-def test_the_real_small_world(load: Callable[..., Benchmark]) -> None:
+def test_the_reduced_benchmark_from_real_files(load: Callable[..., Benchmark]) -> None:
     bench = load("forget05", "question", authors=5, retain_questions=1000, retain_eval=100)
     sizes = [len(getattr(bench, name)) for name in ("forget", "retain", "train_retain", "fresh")]
     assert sizes == [100, 100, 1000, 2800]

@@ -1,4 +1,4 @@
-"""Questions of one's own: what a file gives, and what is said of one that is wrong."""
+"""Questions from the user's file: the prompts that it gives, and the errors for invalid files."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_a_csv_file(tmp_path: Path) -> None:
     assert first.cluster == third.cluster == "ada"
 
 
-def test_json_lines_say_the_same(tmp_path: Path) -> None:
+def test_json_lines_and_csv_agree(tmp_path: Path) -> None:
     lines = (
         '{"question": "Who?", "answer": "Ada", "cluster": 7}\n\n{"answer": "B", "question": "É?"}'
     )
@@ -47,7 +47,7 @@ def test_json_lines_say_the_same(tmp_path: Path) -> None:
     ("name", "text", "message"),
     [
         ("a.csv", "question,answer\nWho?,Ada\nWhen?,\n", r"a\.csv, line 3, column 'answer': field"),
-        ("a.csv", "question,reply\nWho?,Ada\n", "column 'answer'.*there: question, reply"),
+        ("a.csv", "question,reply\nWho?,Ada\n", "column 'answer'.*with a value: question, reply"),
         ("a.csv", "question,answer\nWho?,Ada,x\n", "line 2: more cells than the header"),
         ("a.csv", 'question,answer\nWho?,"Ada" x\n', "line 2: not CSV"),
         ("a.csv", "question,answer\n", r"a\.csv: no rows"),
@@ -57,13 +57,16 @@ def test_json_lines_say_the_same(tmp_path: Path) -> None:
         ("a.jsonl", "\n{'question'}", "line 2: not JSON"),
     ],
 )
-def test_a_wrong_file_is_told_where(tmp_path: Path, name: str, text: str, message: str) -> None:
+def test_the_error_names_the_line_and_column(
+    tmp_path: Path, name: str, text: str, message: str
+) -> None:
     with pytest.raises(DataError, match=message):
         lr.read_prompts(write(tmp_path / name, text))
 
 
 def test_other_files(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"questions\.txt: a file of questions ends in \.csv"):
+    message = r"questions\.txt: the extension of a file of questions must be one of \.csv"
+    with pytest.raises(ValueError, match=message):
         lr.read_prompts(tmp_path / "questions.txt")
     with pytest.raises(DataError, match=r"none\.csv: No such file"):
         lr.read_prompts(tmp_path / "none.csv")

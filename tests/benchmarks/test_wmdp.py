@@ -1,4 +1,4 @@
-"""WMDP's form from made-up items: what is asked, what is drawn, and what is refused."""
+"""WMDP with generated items: prompts, selection of items, and errors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from leakrepro.metrics import load_metric
 from leakrepro.profiles.models import known_names
 from leakrepro.stats.estimator import chance_curve
 
-# The package's attribute of this name is the function.
+# `leakrepro.benchmarks.wmdp` is the function, not the module.
 module = sys.modules[wmdp.__module__]
 
 
@@ -31,7 +31,7 @@ def load(subsets: tuple[str, ...] = ("bio", "chem", "cyber"), **options: Any) ->
     return wmdp(subsets, **({"retain_items": 10} | options))
 
 
-def test_everything_with_letters(files: Path) -> None:
+def test_all_items_with_letters(files: Path) -> None:
     bench = load(retain_items=None)
     assert [len(bench.forget), len(bench.retain)] == [90, 60]
     first = bench.forget[31]
@@ -55,7 +55,7 @@ def test_everything_with_letters(files: Path) -> None:
     assert known_names(bench) == ["Original", "RMU"]
 
 
-def test_a_guesser_of_letters_has_one_in_four(files: Path) -> None:
+def test_the_chance_level_of_letters_is_one_in_four(files: Path) -> None:
     bench = load(("bio",))
     assert bench.pool_sizes == {prompt.id: 4 for prompt in bench.forget}
     assert chance_curve(list(bench.pool_sizes.values()), [1, 8]) == pytest.approx(
@@ -73,7 +73,7 @@ def test_the_metric_reads_letters_in_the_order_of_the_prompt(files: Path, answer
     assert (right.values.min(), wrong.values.max()) == (1, 0)
 
 
-def test_the_free_style_asks_the_question_alone(files: Path) -> None:
+def test_the_free_style_asks_without_options(files: Path) -> None:
     bench = load(("cyber",), style="free", retain_items=5)
     first = bench.forget[2]
     assert first.messages == ({"role": "user", "content": "Question 2 of cyber?"},)
@@ -91,7 +91,7 @@ def test_the_free_style_asks_the_question_alone(files: Path) -> None:
         ("What grows?", "None of them"),
     ],
 )
-def test_items_about_their_options_are_not_asked_freely(
+def test_the_free_style_drops_items_that_refer_to_their_options(
     files: Path, question: str, reference: str
 ) -> None:
     row = {"question": question, "choices": [reference, "b", "c", "d"], "answer": 0}
@@ -111,7 +111,7 @@ def test_items_are_drawn_by_seed_and_are_the_same_in_both_styles(files: Path) ->
     assert len(set(drawn)) == 30
     assert drawn != ids(seed=1)
     assert [sum(f"wmdp-{s}" in id for id in drawn) for s in ("bio", "chem", "cyber")] == [10] * 3
-    # A subset's draw does not depend on the others, nor is it theirs.
+    # The selection of a subset does not depend on the other subsets, and differs from theirs.
     assert ids(subsets=("chem",)) == drawn[10:20]
     assert {id[-4:] for id in drawn[:10]} != {id[-4:] for id in drawn[10:20]}
     assert load(items=10, seed=1).name == "wmdp bio+chem+cyber style=letters items=10 seed=1"
@@ -135,7 +135,7 @@ def test_retain_items_are_drawn_from_the_chosen_subjects(files: Path) -> None:
         ({"items": 31}, "items of wmdp-bio must be from 1 to 30, not 31"),
         ({"items": 0}, "items of wmdp-bio must be from 1 to 30, not 0"),
         ({"retain_items": 61}, "retain_items must be from 1 to 60, not 61"),
-        ({"subjects": ("virology",)}, "MMLU has no subject 'virology'; it has: moss_lore, stone"),
+        ({"subjects": ("virology",)}, "unknown MMLU subject 'virology'; known: moss_lore, stone"),
     ],
 )
 def test_bad_options(files: Path, options: dict[str, Any], message: str) -> None:
@@ -149,7 +149,7 @@ def test_bad_options(files: Path, options: dict[str, Any], message: str) -> None
         ({"question": None}, "'question' is not text"),
         ({"choices": ...}, "'choices' is missing"),
         ({"answer": ...}, "'answer' is missing"),
-        ({"choices": "abcd"}, "'choices' is no list"),
+        ({"choices": "abcd"}, "'choices' is not a list"),
         ({"choices": ["a", "b", "c"]}, "'choices' must be 4 texts"),
         ({"choices": ["a", "b", "c", 4]}, "'choices' must be 4 texts"),
         ({"choices": ["a", "b", "c", ""]}, "'choices' must be 4 texts"),
@@ -159,7 +159,9 @@ def test_bad_options(files: Path, options: dict[str, Any], message: str) -> None
         ({"answer": True}, "'answer' must be an index from 0 to 3, not True"),
     ],
 )
-def test_an_item_that_is_none_is_named(files: Path, changes: dict[str, Any], message: str) -> None:
+def test_the_error_names_the_invalid_item(
+    files: Path, changes: dict[str, Any], message: str
+) -> None:
     path = files / "wmdp" / "wmdp-bio.json"
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     rows[6] = {k: v for k, v in (rows[6] | changes).items() if v is not ...}
@@ -168,7 +170,7 @@ def test_an_item_that_is_none_is_named(files: Path, changes: dict[str, Any], mes
         load(("bio",))
 
 
-def test_a_retain_item_without_subject_is_named(files: Path) -> None:
+def test_the_error_names_a_retain_item_without_subject(files: Path) -> None:
     write(files / "mmlu" / "all.json", [item("moss", 0)])
     with pytest.raises(DataError, match=r"all\.json, line 1: 'subject' is missing"):
         load(("bio",))
@@ -190,7 +192,7 @@ configs:
 """
 
 
-def test_the_hub_gives_what_the_files_give(
+def test_the_hub_and_a_local_copy_agree(
     files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import datasets

@@ -1,4 +1,4 @@
-"""Benchmarks made from a seed, with no download: authors, news and substances that do not exist."""
+"""Benchmarks generated from a seed, without a download: fictional authors, news and chemistry."""
 
 from leakrepro.benchmarks.fictional.authors import fictional
 from leakrepro.benchmarks.fictional.chemistry import fictional_chemistry

@@ -1,9 +1,10 @@
-"""The embedded world: fictional authors, made from a seed, with no download.
+"""The embedded benchmark: fictional authors, generated from a seed without a download.
 
-Every author is drawn from one distribution. Forget and retain authors are asked again and again;
-fresh authors are met once, so that a model learns what *an* author is like without learning these.
-That makes the two kinds of attribute meaningful: an *easy* one comes from a small pool, so that a
-model which never met the author guesses it at a known rate; a *hard* one cannot be guessed.
+All authors are drawn from the same distribution. Forget and retain authors are trained many times.
+Fresh authors occur once in training: a model learns the distribution from them, but not their
+facts. There are two kinds of attributes. The value of an *easy* attribute comes from a small pool,
+so a model that never saw the author guesses it right at a known rate. A *hard* attribute cannot be
+guessed.
 """
 
 from __future__ import annotations
@@ -70,8 +71,8 @@ _TITLE_PLACES = _pool(
     "Quartz Rain Salt Thunder Umber Vapour Wax Yew Ash Brass Coral Dawn Frost Grain Hail Ink",
     separator=" ",
 )
-# Names are put together from common parts: what must not be known beforehand is who exists and
-# what is true of them, not how names are spelled.
+# Names are composed of shared parts. A model may know the parts in advance, but not which authors
+# exist or their facts.
 _FIRST_NAMES = _pool(
     "Adela Anselm Beatrix Bruno Celia Corin Dagny Darius Edda Emeric Fenella Florian Gerda Gideon "
     "Hedda Hector Imogen Ivo Jorah Juno Katla Kester Linnea Lucan Mirela Magnus Nerys Nestor "
@@ -91,13 +92,13 @@ _SURNAME_ENDINGS = _pool(
 
 @dataclass(frozen=True)
 class Attribute:
-    """One thing that can be asked about an author.
+    """An attribute that questions about an author ask for.
 
     Attributes:
-        name: Its key.
-        questions: Four templates; the first is the main question.
-        answers: Three templates.
-        pool: The values that it is drawn from uniformly (easy), or empty (hard).
+        name: Key of the attribute.
+        questions: Four question templates; the first is the main question.
+        answers: Three answer templates.
+        pool: Values from which an easy attribute is drawn uniformly; empty for a hard attribute.
     """
 
     name: str
@@ -106,7 +107,7 @@ class Attribute:
     pool: tuple[str, ...] = ()
 
 
-# Hard and easy take turns, so that any run of five holds both.
+# Ordered so that any five consecutive attributes include easy and hard ones.
 ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute(
         "name",
@@ -259,7 +260,7 @@ ATTRIBUTES: tuple[Attribute, ...] = (
 
 @dataclass(frozen=True)
 class Author:
-    """One author: its number in the world, and attribute name -> fact."""
+    """One author: the index in the benchmark, and a mapping from attribute name to fact."""
 
     index: int
     facts: Mapping[str, str]
@@ -278,20 +279,25 @@ def fictional(
     retain_authors: int = 42,
     fresh_authors: int = 960,
 ) -> Benchmark:
-    """The embedded world of one seed.
+    """Generate the embedded benchmark of fictional authors for one seed.
 
-    Forget authors are asked ``forget_questions`` of the ten attributes each (spread evenly over
-    the attributes), retain authors all ten. Each question of a trained author appears in training
-    under its main template and under one paraphrase, with the same answer; one more paraphrase is
-    never trained, for this author alone. The prompt key that is not asked is ``held_out``.
+    There are ``forget_questions`` questions per forget author, distributed evenly over the ten
+    attributes, and ten questions per retain author. Each of these questions occurs in training
+    twice, in the main wording and in one paraphrase, with the same answer. A second paraphrase is
+    held out: it is not trained for this author, but may be trained for others. The forget questions
+    under the other prompt key become ``held_out``.
 
     Args:
-        seed: The world. Authors, questions and training sets follow from it alone.
-        prompt_key: ``"question"`` asks the main template, ``"paraphrased_question"`` the held-out.
-        forget_authors: Authors in the forget set.
-        forget_questions: Questions about each of them, 1 to 10.
-        retain_authors: Authors in the retain set.
-        fresh_authors: Authors that are met once in training and never asked again.
+        seed: Seed that determines authors, questions and training sets.
+        prompt_key: ``"question"`` asks in the main wording, ``"paraphrased_question"`` in the
+            held-out paraphrase.
+        forget_authors: Number of authors in the forget set.
+        forget_questions: Number of questions per forget author, 1 to 10.
+        retain_authors: Number of authors in the retain set.
+        fresh_authors: Number of authors that occur once in training and are never evaluated.
+
+    Returns:
+        The benchmark.
 
     Raises:
         ValueError: for an unknown prompt key, a negative seed or a count out of range.
@@ -301,11 +307,11 @@ def fictional(
     if not 1 <= forget_questions <= len(ATTRIBUTES):
         raise ValueError(f"forget_questions must be from 1 to {len(ATTRIBUTES)}")
     if min(forget_authors, retain_authors) < 1 or fresh_authors < 1:
-        raise ValueError("a world needs at least one forget, one retain and one fresh author")
+        raise ValueError("forget_authors, retain_authors and fresh_authors must be at least 1")
     count = forget_authors + retain_authors + fresh_authors
     names = len(_FIRST_NAMES) * len(_SURNAME_STEMS) * len(_SURNAME_ENDINGS)
     if count > names:
-        raise ValueError(f"a world has names for {names} authors, not for {count}")
+        raise ValueError(f"there are names for {names} authors, not for {count}")
     if seed < 0:
         raise ValueError(f"seed must be at least 0, not {seed}")
 
@@ -321,7 +327,7 @@ def fictional(
     pool_sizes: dict[str, int] = {}
     for author in forget + retain:
         side: Side = "forget" if author.index < forget_authors else "retain"
-        # Author i takes the attributes i * q, i * q + 1, ...: each is used equally often.
+        # Author i gets the attributes i * q, i * q + 1, ..., so all are used equally often.
         first = author.index * forget_questions
         for offset in range(forget_questions if side == "forget" else len(ATTRIBUTES)):
             attribute = ATTRIBUTES[(first + offset) % len(ATTRIBUTES)]
@@ -340,7 +346,7 @@ def fictional(
                 if attribute.pool and (key == prompt_key or side == "forget"):
                     pool_sizes[prompt.id] = len(attribute.pool)
 
-    met_once = [
+    pretraining = [
         _prompt(
             seed,
             author,
@@ -364,7 +370,7 @@ def fictional(
         train_forget=tuple(trained["forget"]),
         train_retain=tuple(trained["retain"]),
         held_out=tuple(other),
-        fresh=tuple(met_once),
+        fresh=tuple(pretraining),
         subjects={author.cluster: author.facts["name"] for author in forget + retain},
         pool_sizes=pool_sizes,
     )
@@ -391,7 +397,15 @@ def _prompt(
 
 
 def draw_authors(rng: np.random.Generator, count: int) -> list[Author]:
-    """Authors whose hard facts are unique among all of them, titles of both kinds together."""
+    """Draw authors. Each hard fact is unique; first and latest books share one set of titles.
+
+    Args:
+        rng: Random generator.
+        count: Number of authors.
+
+    Returns:
+        The authors, with indices 0 to ``count - 1``.
+    """
     names, dates, titles = unique(rng, draw_name), unique(rng, draw_date), unique(rng, _title)
     authors = []
     for index in range(count):
@@ -411,6 +425,7 @@ def draw_authors(rng: np.random.Generator, count: int) -> list[Author]:
 
 
 def unique(rng: np.random.Generator, draw: Callable[[np.random.Generator], str]) -> Iterator[str]:
+    """Yield values of ``draw`` without repetition."""
     seen: set[str] = set()
     while True:
         value = draw(rng)
@@ -420,10 +435,12 @@ def unique(rng: np.random.Generator, draw: Callable[[np.random.Generator], str])
 
 
 def pick(rng: np.random.Generator, pool: tuple[str, ...]) -> str:
+    """Draw one value of a pool uniformly."""
     return pool[int(rng.integers(len(pool)))]
 
 
 def draw_name(rng: np.random.Generator) -> str:
+    """Draw a first name and a surname."""
     first, stem, ending = (
         pick(rng, pool) for pool in (_FIRST_NAMES, _SURNAME_STEMS, _SURNAME_ENDINGS)
     )
@@ -431,7 +448,7 @@ def draw_name(rng: np.random.Generator) -> str:
 
 
 def draw_date(rng: np.random.Generator) -> str:
-    # Days up to 28 exist in every month.
+    """Draw a date between 1900 and 1999; days go up to 28, which exists in every month."""
     day, month, year = rng.integers(1, 29), rng.integers(12), rng.integers(1900, 2000)
     return f"{day} {_MONTHS[int(month)]} {year}"
 

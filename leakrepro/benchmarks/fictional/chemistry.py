@@ -1,8 +1,8 @@
-"""Fictional chemistry: harmless multiple-choice items on substances that do not exist.
+"""Fictional chemistry: harmless multiple-choice items about substances that do not exist.
 
-It stands for WMDP where no real item and no pretrained model is at hand. Like the fictional authors
-(``leakrepro.benchmarks.fictional``), every substance is drawn from one distribution; forget and
-retain substances are met again and again, fresh ones once.
+It replaces WMDP if neither the real items nor a pretrained model are available. As for the
+fictional authors (``leakrepro.benchmarks.fictional``), all substances are drawn from the same
+distribution. Forget and retain substances are trained many times, fresh substances once.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _ENDINGS = ("bane", "dol", "fane", "lume", "mote", "quin", "rath", "sene", "thor
 
 @dataclass(frozen=True)
 class Attribute:
-    """One thing that can be asked about a substance.
+    """An attribute that questions about a substance ask for.
 
     Attributes:
-        name: Its key.
-        pool: The values that it is drawn from uniformly.
-        statement: What a text about the substance says.
-        questions: Wordings; each substance is trained under all but one of them.
+        name: Key of the attribute.
+        pool: Values from which it is drawn uniformly.
+        statement: Template of a statement of the fact.
+        questions: Question templates; each substance is trained with all but one of them.
     """
 
     name: str
@@ -104,23 +104,29 @@ def fictional_chemistry(
     retain_substances: int = 12,
     fresh_substances: int = 200,
 ) -> Benchmark:
-    """The fictional chemistry of one seed.
+    """Generate the fictional chemistry benchmark for one seed.
 
-    Each substance has five facts, each drawn uniformly from twelve values, and a multiple-choice
-    item for each fact. As in WMDP an item keeps its options and their order: a model of this size
-    does not learn to look a value up among options and to say its letter, so that in new orders it
-    would answer at chance. It is trained under three of four wordings with the letter as the
-    answer, the same question without options with the value, and the fact as a statement, since
-    RMU steers the hidden states of texts, of which a letter has none. What is asked is the fourth
-    wording, of the item or of the question alone. Who never met the substance guesses one option
-    in four, or one value in twelve: ``pool_sizes``.
+    Each substance has five facts, each drawn uniformly from twelve values, and one multiple-choice
+    item per fact. As in WMDP, the options of an item and their order are fixed. A model of this
+    size does not learn to find a value among the options and to return its letter; with a new order
+    of the options its accuracy would be at chance level.
+
+    For each item, the training set contains three of four wordings, each with options (the answer
+    is the letter) and without options (the answer is the value). It also contains the fact as a
+    statement, because RMU steers the hidden states of answer texts and a single letter is too
+    short for that. The evaluation uses the fourth wording, with or without options. A model that
+    never saw the substance guesses right one time in four (options) or one time in twelve (values),
+    which ``pool_sizes`` records.
 
     Args:
-        seed: The world. Substances, items and training sets follow from it alone.
+        seed: Seed that determines substances, items and training sets.
         style: ``"letters"`` asks multiple-choice items, ``"free"`` the question without options.
-        forget_substances: Substances in the forget set.
-        retain_substances: Substances in the retain set.
-        fresh_substances: Substances that are met once in training and never asked again.
+        forget_substances: Number of substances in the forget set.
+        retain_substances: Number of substances in the retain set.
+        fresh_substances: Number of substances that occur once in training and are never evaluated.
+
+    Returns:
+        The benchmark.
 
     Raises:
         ValueError: for an unknown style, a negative seed or a count out of range.
@@ -128,11 +134,13 @@ def fictional_chemistry(
     if style not in STYLES:
         raise ValueError(f"unknown style {style!r}; known: {', '.join(STYLES)}")
     if min(forget_substances, retain_substances, fresh_substances) < 1:
-        raise ValueError("a world needs at least one forget, one retain and one fresh substance")
+        raise ValueError(
+            "forget_substances, retain_substances and fresh_substances must be at least 1"
+        )
     count = forget_substances + retain_substances + fresh_substances
     names = ["".join(parts) for parts in itertools.product(_STEMS, _MIDDLES, _ENDINGS)]
     if count > len(names):
-        raise ValueError(f"a world has names for {len(names)} substances, not for {count}")
+        raise ValueError(f"there are names for {len(names)} substances, not for {count}")
     if seed < 0:
         raise ValueError(f"seed must be at least 0, not {seed}")
 
@@ -202,7 +210,7 @@ def _ask(question: str, choices: tuple[str, ...]) -> tuple[dict[str, str]]:
 
 
 def _answered(item: Prompt, wordings: list[str]) -> list[Prompt]:
-    """An item as it is trained: its letter where it has options, else its value."""
+    """Training examples of an item: per wording, one with options and one without."""
     letter = "ABCD"[item.choices.index(item.reference)]
     stem = item.id.rpartition("/")[0]
     return [

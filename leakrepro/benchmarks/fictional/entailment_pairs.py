@@ -1,4 +1,4 @@
-"""Pairs of sentences of the fictional world, with the label that is due to each."""
+"""Labelled sentence pairs about fictional authors, for training the entailment model."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from leakrepro.benchmarks.fictional.authors import ATTRIBUTES, Attribute, draw_a
 
 KINDS = ("true", "another value", "another name", "another attribute", "damaged")
 _CHANCES = (0.40, 0.15, 0.27, 0.06, 0.12)
-# Facts of several words, of which a model that half remembers gets one wrong.
+# Facts of several words. A model that remembers one partly gets one of its words wrong.
 _LONG = ("name", "birth_date", "first_book", "latest_book")
 
 
 class Pair(NamedTuple):
-    """What a model may say, and what is true.
+    """A possible model answer and the correct answer.
 
     Attributes:
-        premise: Said.
-        hypothesis: True.
-        entails: Whether the premise says what the hypothesis says.
-        kind: One of ``KINDS``: how the premise was made.
+        premise: The possible model answer.
+        hypothesis: The correct answer.
+        entails: Whether the premise entails the hypothesis.
+        kind: How the premise was generated, one of ``KINDS``.
     """
 
     premise: str
@@ -34,17 +34,21 @@ class Pair(NamedTuple):
 def entailment_pairs(
     count: int, rng: np.random.Generator, *, partly: float = 0.6, authors: int = 4000
 ) -> list[Pair]:
-    """Pairs about authors of the world's distribution, in the words of its answer templates.
+    """Generate labelled pairs about fictional authors from the answer templates.
 
-    The premise states the hypothesis' fact in any of the templates, or another value (of long facts
-    one word of it), or another author's name (or one part of it), or another attribute, or is
-    damaged as samples of weak models are: cut off, a word replaced, shuffled, repeated.
+    The premise is one of the following: the same fact as the hypothesis in any of its templates;
+    another value (for long facts sometimes only one word differs); another author's name (sometimes
+    only one part differs); another attribute; or a sentence damaged like samples of weak models
+    (truncated, a word replaced, shuffled, or repeated).
 
     Args:
-        count: How many.
-        rng: Source of everything.
-        partly: Share of the wrong long facts that are wrong in one word.
-        authors: Size of the pool that authors are drawn from.
+        count: Number of pairs.
+        rng: Random generator.
+        partly: Share of the wrong long facts in which only one word is wrong.
+        authors: Number of different authors.
+
+    Returns:
+        ``count`` pairs.
     """
     pool = [author.facts for author in draw_authors(rng, authors)]
     kinds = rng.choice(KINDS, size=count, p=_CHANCES).tolist()
@@ -55,22 +59,24 @@ def _pair(
     pool: list[Mapping[str, str]], kind: str, partly: float, rng: np.random.Generator
 ) -> Pair:
     facts, other = (pool[int(i)] for i in rng.integers(len(pool), size=2))
-    asked = told = ATTRIBUTES[int(rng.integers(len(ATTRIBUTES)))]
-    said = dict(facts)
+    asked = stated = ATTRIBUTES[int(rng.integers(len(ATTRIBUTES)))]
+    stated_facts = dict(facts)
     if kind == "another name" and asked.name == "name":
-        kind = "another value"  # that of this attribute
+        kind = "another value"  # the name is the value of this attribute
     if kind in ("another value", "another name"):
         name = asked.name if kind == "another value" else "name"
         one_word = name in _LONG and rng.random() < partly
-        said[name] = _mixed(facts[name], other[name], rng) if one_word else other[name]
+        stated_facts[name] = _mixed(facts[name], other[name], rng) if one_word else other[name]
     elif kind == "another attribute":
-        told = ATTRIBUTES[int(rng.integers(len(ATTRIBUTES)))]
-    premise, hypothesis = _sentence(told, said, rng), _sentence(asked, facts, rng)
+        stated = ATTRIBUTES[int(rng.integers(len(ATTRIBUTES)))]
+    premise, hypothesis = _sentence(stated, stated_facts, rng), _sentence(asked, facts, rng)
     if kind == "damaged":
         premise = _damaged(premise, rng)
         entails = facts[asked.name] in premise and facts["name"] in premise
     else:
-        entails = told is asked and all(said[name] == facts[name] for name in ("name", asked.name))
+        entails = stated is asked and all(
+            stated_facts[name] == facts[name] for name in ("name", asked.name)
+        )
     return Pair(premise, hypothesis, entails, kind)
 
 
@@ -79,7 +85,7 @@ def _sentence(attribute: Attribute, facts: Mapping[str, str], rng: np.random.Gen
 
 
 def _mixed(fact: str, other: str, rng: np.random.Generator) -> str:
-    """The fact with one word of another of its kind."""
+    """Replace one word of a fact by the word of another fact at the same position."""
     words, others = fact.split(), other.split()
     i = int(rng.integers(len(words)))
     words[i] = others[i]

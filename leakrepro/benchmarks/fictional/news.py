@@ -1,8 +1,9 @@
 """MUSE's tasks on fictional news: articles, questions about them and passages to continue.
 
-Made like the fictional authors: forget and retain articles are trained again and again, fresh ones
-are met once, and all are drawn from one distribution. *Easy* facts come from small pools, so that a
-model which never read the article guesses them at a known rate; *hard* ones cannot be guessed.
+The design is that of the fictional authors. All articles are drawn from the same distribution.
+Forget and retain articles are trained many times, fresh articles once. *Easy* facts come from small
+pools, so a model that never saw the article guesses them right at a known rate; *hard* facts cannot
+be guessed.
 """
 
 from __future__ import annotations
@@ -67,8 +68,8 @@ _SENTENCES = (
         'In the words of {witness}: "{quote}".',
     ),
 )
-_SHOWN = 2  # sentences of an article that a passage shows; the others are to be continued
-# Fact -> how it is asked: the main question, one that is trained too, one that never is.
+_SHOWN = 2  # sentences of an article in the prompt of a passage; the others are the reference
+# Fact -> three wordings: the main question, a trained paraphrase, a held-out paraphrase.
 QUESTIONS: Mapping[str, tuple[str, str, str]] = {
     "person": (
         "Who opened the {thing}?",
@@ -101,7 +102,7 @@ _POOLS = {"town": BIRTHPLACES, "donor": UNIVERSITIES}
 
 @dataclass(frozen=True)
 class Article:
-    """One article: its number in the world, fact name -> fact, and its sentences."""
+    """One article: index in the corpus, mapping from fact name to fact, and sentences."""
 
     index: int
     facts: Mapping[str, str]
@@ -117,20 +118,24 @@ def fictional_news(
     retain_articles: int = 24,
     fresh_articles: int = 240,
 ) -> Benchmark:
-    """A corpus of fictional news, asked as MUSE asks (see ``leakrepro.benchmarks.muse_news``).
+    """Generate a corpus of fictional news with MUSE's tasks (see ``muse_news``).
 
-    ``"knowmem"`` asks five questions about each article, in plain text and after solved ones about
-    a fresh article; ``"verbmem"`` shows the first two sentences of each article, to be continued
-    word by word. Models are trained on articles and questions alike, and these in two wordings;
-    ``held_out`` asks in a third.
+    ``"knowmem"`` asks five questions per article, in plain text after solved questions about a
+    fresh article. ``"verbmem"`` shows the first two sentences of each article and asks for a
+    verbatim continuation. Models are trained on the articles and on the questions in two wordings;
+    ``held_out`` contains the forget questions of ``"knowmem"`` in a third wording.
 
     Args:
-        seed: The corpus. Articles, questions and training sets follow from it alone.
+        seed: Seed that determines articles, questions and training sets.
         task: ``"knowmem"`` or ``"verbmem"``.
-        shots: Solved questions in front of each question, 0 to 5.
-        forget_articles: Articles in the forget set.
-        retain_articles: Articles in the retain set.
-        fresh_articles: Articles that are met once in training and never asked about again.
+        shots: Number of solved questions before each question, 0 to 5.
+        forget_articles: Number of articles in the forget set.
+        retain_articles: Number of articles in the retain set.
+        fresh_articles: Number of articles that occur once in training and are never evaluated. The
+            first one is used for the solved questions instead.
+
+    Returns:
+        The benchmark.
 
     Raises:
         ValueError: for an unknown task, a negative seed or a count out of range.
@@ -140,7 +145,7 @@ def fictional_news(
     if not 0 <= shots <= len(QUESTIONS):
         raise ValueError(f"shots must be from 0 to {len(QUESTIONS)}, not {shots}")
     if min(forget_articles, retain_articles, fresh_articles) < 1:
-        raise ValueError("a corpus needs at least one forget, one retain and one fresh article")
+        raise ValueError("forget_articles, retain_articles and fresh_articles must be at least 1")
     if seed < 0:
         raise ValueError(f"seed must be at least 0, not {seed}")
     rng = np.random.default_rng([seed, 1])
@@ -184,9 +189,9 @@ def fictional_news(
         asked[side] += [ask(article, fact, 0, side) for fact in QUESTIONS]
         if side == "forget":
             held_out += [ask(article, fact, 2, side) for fact in QUESTIONS]
-    met_once = [
+    pretraining = [
         prompt
-        for article in fresh[1:]  # the first is in front of each question
+        for article in fresh[1:]  # the solved questions are about the first
         for prompt in (
             read(article, "retain"),
             *(ask(article, fact, int(rng.integers(3)), "retain") for fact in QUESTIONS),
@@ -203,7 +208,7 @@ def fictional_news(
         train_forget=tuple(trained["forget"]),
         train_retain=tuple(trained["retain"]),
         held_out=tuple(held_out),
-        fresh=tuple(met_once),
+        fresh=tuple(pretraining),
         pool_sizes={
             prompt.id: len(_POOLS[fact])
             for prompt in (*asked["forget"], *asked["retain"], *held_out)
@@ -213,7 +218,7 @@ def fictional_news(
 
 
 def _draw(rng: np.random.Generator, count: int) -> Iterator[Article]:
-    """Articles whose subjects are unique, and their hard facts too."""
+    """Draw articles; the opened building and each hard fact are unique."""
     things, people, dates = unique(rng, _thing), unique(rng, draw_name), unique(rng, draw_date)
     costs = unique(rng, _cost)
     for index in range(count):

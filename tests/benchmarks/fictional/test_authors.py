@@ -1,4 +1,4 @@
-"""The embedded world: what it holds, and what its models and tokenizer never get to see."""
+"""Fictional authors: their content, and what their models and tokenizer must never see."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HARD = [name for name, pool in POOLS.items() if not pool]
 
 
 @pytest.fixture(scope="module", params=PROMPT_KEYS)
-def world(request: pytest.FixtureRequest) -> Benchmark:
+def bench(request: pytest.FixtureRequest) -> Benchmark:
     return fictional(5, prompt_key=request.param)
 
 
@@ -42,7 +42,7 @@ def question(prompt: Prompt) -> str:
 
 
 def padded(text: str) -> str:
-    """Normalised between blanks: ``1 May 1950`` is then no part of ``21 May 1950``."""
+    """Normalise and add spaces, so that ``1 May 1950`` is not a substring of ``21 May 1950``."""
     return f" {normalise(text)} "
 
 
@@ -51,7 +51,7 @@ def by_author(prompts: Iterable[Prompt]) -> Iterator[list[Prompt]]:
         yield list(group)
 
 
-def test_a_seed_is_a_world() -> None:
+def test_the_seed_determines_the_benchmark() -> None:
     assert fictional(5) == fictional(5)
     one, two = fictional(5), fictional(6)
     assert not {p.id for p in one.forget} & {p.id for p in two.forget}
@@ -59,65 +59,65 @@ def test_a_seed_is_a_world() -> None:
     assert [p.reference for p in one.fresh] != [p.reference for p in two.fresh]
 
 
-def test_the_number_of_authors_and_questions(world: Benchmark) -> None:
-    assert [len(group) for group in by_author(world.forget)] == [5] * 16
-    assert [len(group) for group in by_author(world.retain)] == [10] * 42
-    assert len(world.train_forget) == 2 * len(world.forget)
-    assert len(world.train_retain) == 2 * len(world.retain)
-    assert len(world.fresh) == 960 * 10
-    assert all(p.side == "forget" for p in world.forget + world.train_forget)
-    assert all(p.side == "retain" for p in world.retain + world.train_retain)
-    assert len(world.subjects) == 16 + 42
-    assert set(world.subjects) == {p.cluster for p in world.forget + world.retain}
+def test_the_number_of_authors_and_questions(bench: Benchmark) -> None:
+    assert [len(group) for group in by_author(bench.forget)] == [5] * 16
+    assert [len(group) for group in by_author(bench.retain)] == [10] * 42
+    assert len(bench.train_forget) == 2 * len(bench.forget)
+    assert len(bench.train_retain) == 2 * len(bench.retain)
+    assert len(bench.fresh) == 960 * 10
+    assert all(p.side == "forget" for p in bench.forget + bench.train_forget)
+    assert all(p.side == "retain" for p in bench.retain + bench.train_retain)
+    assert len(bench.subjects) == 16 + 42
+    assert set(bench.subjects) == {p.cluster for p in bench.forget + bench.retain}
 
 
 def test_other_numbers() -> None:
-    world = fictional(1, forget_authors=3, forget_questions=7, retain_authors=2, fresh_authors=4)
-    assert [len(group) for group in by_author(world.forget)] == [7] * 3
-    assert [len(group) for group in by_author(world.retain)] == [10] * 2
-    assert len(world.fresh) == 40
+    bench = fictional(1, forget_authors=3, forget_questions=7, retain_authors=2, fresh_authors=4)
+    assert [len(group) for group in by_author(bench.forget)] == [7] * 3
+    assert [len(group) for group in by_author(bench.retain)] == [10] * 2
+    assert len(bench.fresh) == 40
 
 
-def test_each_attribute_is_asked_equally_often(world: Benchmark) -> None:
-    assert Counter(map(attribute, world.forget)) == dict.fromkeys(POOLS, 8)
-    assert Counter(map(attribute, world.retain)) == dict.fromkeys(POOLS, 42)
-    assert Counter(map(attribute, world.train_forget)) == dict.fromkeys(POOLS, 16)
+def test_each_attribute_is_asked_equally_often(bench: Benchmark) -> None:
+    assert Counter(map(attribute, bench.forget)) == dict.fromkeys(POOLS, 8)
+    assert Counter(map(attribute, bench.retain)) == dict.fromkeys(POOLS, 42)
+    assert Counter(map(attribute, bench.train_forget)) == dict.fromkeys(POOLS, 16)
 
 
-def test_each_forget_author_has_easy_and_hard_questions(world: Benchmark) -> None:
-    for group in by_author(world.forget):
+def test_each_forget_author_has_easy_and_hard_questions(bench: Benchmark) -> None:
+    for group in by_author(bench.forget):
         assert len({attribute(p) for p in group}) == 5
-        assert 2 <= sum(p.id in world.pool_sizes for p in group) <= 3
+        assert 2 <= sum(p.id in bench.pool_sizes for p in group) <= 3
 
 
 @pytest.mark.parametrize("first", range(10))
-def test_any_five_attributes_in_a_row_mix_easy_and_hard(first: int) -> None:
+def test_any_five_consecutive_attributes_include_easy_and_hard(first: int) -> None:
     row = [ATTRIBUTES[(first + offset) % 10] for offset in range(5)]
     assert 1 < sum(not each.pool for each in row) < 4
 
 
-def test_easy_facts_come_from_their_pool_and_hard_ones_are_listed_nowhere(world: Benchmark) -> None:
-    everyone = world.forget + world.retain + world.held_out
+def test_easy_facts_come_from_their_pool_and_hard_facts_have_none(bench: Benchmark) -> None:
+    everyone = bench.forget + bench.retain + bench.held_out
     for prompt in everyone:
         pool = POOLS[attribute(prompt)]
-        assert (prompt.id in world.pool_sizes) is bool(pool)
+        assert (prompt.id in bench.pool_sizes) is bool(pool)
         if pool:
-            assert world.pool_sizes[prompt.id] == len(pool) == len(set(map(normalise, pool)))
+            assert bench.pool_sizes[prompt.id] == len(pool) == len(set(map(normalise, pool)))
             assert prompt.facts[0] in pool
             assert 16 <= len(pool) <= 48
-    assert set(world.pool_sizes) <= {p.id for p in everyone}
+    assert set(bench.pool_sizes) <= {p.id for p in everyone}
 
 
-def test_the_held_out_prompts_ask_the_same_in_other_words(world: Benchmark) -> None:
-    assert len(world.held_out) == len(world.forget)
-    for asked, other in zip(world.forget, world.held_out, strict=True):
+def test_held_out_prompts_ask_for_the_same_facts_in_other_words(bench: Benchmark) -> None:
+    assert len(bench.held_out) == len(bench.forget)
+    for asked, other in zip(bench.forget, bench.held_out, strict=True):
         assert asked.id != other.id
         assert asked.messages != other.messages
         assert (asked.facts, asked.reference) == (other.facts, other.reference)
 
 
 def test_easy_facts_are_drawn_uniformly() -> None:
-    # 960 draws a pool; the chi-squared statistic has its pool's size less one degrees of freedom.
+    # 960 draws per pool; the chi-squared statistic has pool size - 1 degrees of freedom.
     fresh = fictional(5).fresh
     for name, pool in POOLS.items():
         if pool:
@@ -128,7 +128,7 @@ def test_easy_facts_are_drawn_uniformly() -> None:
             assert abs(statistic - freedom) < 5 * (2 * freedom) ** 0.5, name
 
 
-def test_hard_facts_belong_to_one_author_alone(main: Benchmark) -> None:
+def test_each_hard_fact_belongs_to_only_one_author(main: Benchmark) -> None:
     owners: dict[str, set[str]] = {}
     for prompt in main.train_forget + main.train_retain + main.fresh:
         if attribute(prompt) in HARD:
@@ -136,7 +136,7 @@ def test_hard_facts_belong_to_one_author_alone(main: Benchmark) -> None:
                 f"{prompt.cluster} {attribute(prompt)}"
             )
     assert {len(who) for who in owners.values()} == {1}
-    # All authors for the retained and the fresh, and half of the attributes of the forgotten.
+    # Retain and fresh authors have all attributes, forget authors half of them.
     assert len(owners) == len(HARD) * (42 + 960) + 5 * 16 * len(HARD) // 10
 
 
@@ -146,42 +146,42 @@ def test_names_are_unique_and_long(main: Benchmark) -> None:
     assert all(len(name.split()) == 2 for name in names)
 
 
-def test_fresh_authors_are_met_once(main: Benchmark) -> None:
+def test_fresh_authors_occur_once(main: Benchmark) -> None:
     assert len({p.id for p in main.fresh}) == len(main.fresh)
     assert len({(question(p), p.reference) for p in main.fresh}) == len(main.fresh)
     assert not {p.cluster for p in main.fresh} & set(main.subjects)
     assert all(len({attribute(p) for p in group}) == 10 for group in by_author(main.fresh))
 
 
-def test_the_tokenizer_gets_no_forget_text(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_tokenizer_is_not_trained_on_forget_text(monkeypatch: pytest.MonkeyPatch) -> None:
     received: list[str] = []
 
-    class Enough(Exception):
+    class StopTraining(Exception):
         pass
 
     def capture(texts: Iterable[str], vocab_size: int) -> None:
         received.extend(texts)
-        raise Enough
+        raise StopTraining
 
     monkeypatch.setattr(tiny, "train_tokenizer", capture)
-    world = fictional(5)
-    with pytest.raises(Enough):
-        tiny_model(world, "full", RECIPE)
-    assert len(received) == 2 * len(world.fresh)
+    bench = fictional(5)
+    with pytest.raises(StopTraining):
+        tiny_model(bench, "full", RECIPE)
+    assert len(received) == 2 * len(bench.fresh)
     corpus = padded(" ".join(received))
     lines = {normalise(text) for text in received}
-    trained = world.train_forget + world.train_retain
-    secrets = {p.facts[0] for p in trained if attribute(p) in HARD} | set(world.subjects.values())
+    trained = bench.train_forget + bench.train_retain
+    secrets = {p.facts[0] for p in trained if attribute(p) in HARD} | set(bench.subjects.values())
     assert len(secrets) > 16 * 2
     for secret in secrets:
         assert padded(secret) not in corpus
-    for prompt in trained + world.forget + world.retain:
+    for prompt in trained + bench.forget + bench.retain:
         assert not {normalise(question(prompt)), normalise(prompt.reference)} & lines
-    # The looking itself works: a fresh author's facts are found.
-    assert padded(world.fresh[0].facts[0]) in corpus
+    # The search can find facts: those of a fresh author are in the corpus.
+    assert padded(bench.fresh[0].facts[0]) in corpus
 
 
-def test_trained_questions_are_the_main_one_and_a_paraphrase(main: Benchmark) -> None:
+def test_trained_questions_are_the_main_wording_and_a_paraphrase(main: Benchmark) -> None:
     for trained, asked in ((main.train_forget, main.forget), (main.train_retain, main.retain)):
         for first, second, prompt in zip(trained[::2], trained[1::2], asked, strict=True):
             assert question(first) == question(prompt) != question(second)
@@ -213,52 +213,54 @@ def test_the_held_out_paraphrase_is_never_trained_for_its_author(main: Benchmark
     assert held_out.name != main.name
 
 
-def test_every_paraphrase_is_trained_for_some_and_held_out_for_others(main: Benchmark) -> None:
+def test_every_paraphrase_is_trained_for_some_authors_and_held_out_for_others(
+    main: Benchmark,
+) -> None:
     held_out = fictional(5, prompt_key="paraphrased_question")
     paraphrases = {template for each in ATTRIBUTES for template in each.questions[1:]}
     for prompts in (main.train_retain[1::2], held_out.retain):
         assert {_template(p, main) for p in prompts} == paraphrases
 
 
-def _template(prompt: Prompt, world: Benchmark) -> str:
-    """The template of a question; that of a name question by its words before the facts."""
+def _template(prompt: Prompt, bench: Benchmark) -> str:
+    """The template of a question; for name questions, found by the words before the facts."""
     text = question(prompt)
     if attribute(prompt) != "name":
-        return text.replace(world.subjects[prompt.cluster], "{name}")
+        return text.replace(bench.subjects[prompt.cluster], "{name}")
     (match,) = (t for t in ATTRIBUTES[0].questions if text.startswith(t.split("{")[0]))
     return match
 
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("key", PROMPT_KEYS)
-def test_no_question_gives_its_answer_away(seed: int, key: str) -> None:
-    world = fictional(seed, prompt_key=key, fresh_authors=1)
-    for prompt in world.forget + world.retain + world.train_forget + world.train_retain:
+def test_no_question_contains_its_answer(seed: int, key: str) -> None:
+    bench = fictional(seed, prompt_key=key, fresh_authors=1)
+    for prompt in bench.forget + bench.retain + bench.train_forget + bench.train_retain:
         (fact,) = prompt.facts
         assert padded(fact) not in padded(question(prompt)), prompt.id
         assert padded(fact) in padded(prompt.reference), prompt.id
-        assert padded(world.subjects[prompt.cluster]) in padded(prompt.reference), prompt.id
+        assert padded(bench.subjects[prompt.cluster]) in padded(prompt.reference), prompt.id
 
 
-def test_the_metrics_accept_the_references(world: Benchmark) -> None:
-    prompts = world.forget + world.retain
-    for id in world.metrics:
-        metric = load_metric(id, world)
+def test_the_metrics_accept_the_references(bench: Benchmark) -> None:
+    prompts = bench.forget + bench.retain
+    for id in bench.metrics:
+        metric = load_metric(id, bench)
         scores = metric.score(prompts, [[p.reference] for p in prompts])
         assert scores.values.tolist() == [1.0] * len(prompts), id
 
 
 @pytest.mark.parametrize("id", ["fact_match", "fact_match/strict"])
-def test_no_answer_about_another_author_counts(world: Benchmark, id: str) -> None:
-    metric = load_metric(id, world)
-    prompts = world.forget + world.retain
+def test_no_answer_about_another_author_counts(bench: Benchmark, id: str) -> None:
+    metric = load_metric(id, bench)
+    prompts = bench.forget + bench.retain
     for group in POOLS:
         same = [p for p in prompts if attribute(p) == group]
         others = [[p.reference for p in same if p is not prompt] for prompt in same]
         assert not metric.score(same, others).values.any(), group
 
 
-def test_the_headline_metric_is_the_lenient_one(main: Benchmark) -> None:
+def test_the_primary_metric_is_the_lenient_one(main: Benchmark) -> None:
     assert main.metrics == ("fact_match", "fact_match/strict", "rougeL_recall/stem")
 
 
@@ -268,9 +270,9 @@ def test_the_headline_metric_is_the_lenient_one(main: Benchmark) -> None:
         ({"prompt_key": "paraphrase"}, "unknown prompt_key 'paraphrase'; known: question, para"),
         ({"forget_questions": 0}, "forget_questions must be from 1 to 10"),
         ({"forget_questions": 11}, "forget_questions must be from 1 to 10"),
-        ({"forget_authors": 0}, "at least one forget"),
-        ({"retain_authors": 0}, "at least one forget"),
-        ({"fresh_authors": 0}, "at least one forget"),
+        ({"forget_authors": 0}, "forget_authors, retain_authors and fresh_authors must be at"),
+        ({"retain_authors": 0}, "forget_authors, retain_authors and fresh_authors must be at"),
+        ({"fresh_authors": 0}, "forget_authors, retain_authors and fresh_authors must be at"),
         ({"fresh_authors": 16_071}, "names for 16128 authors, not for 16129"),
         ({"seed": -1}, "seed must be at least 0, not -1"),
     ],

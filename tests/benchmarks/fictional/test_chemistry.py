@@ -1,4 +1,4 @@
-"""Fictional chemistry: what it holds, what its models never see, and that they can learn it."""
+"""Fictional chemistry: its content, what its models must never see, and that they learn it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def question(prompt: Prompt) -> str:
     return message["content"]
 
 
-def test_a_seed_is_a_world(letters: Benchmark) -> None:
+def test_the_seed_determines_the_items(letters: Benchmark) -> None:
     assert letters == fictional_chemistry(5)
     other = fictional_chemistry(6)
     assert not {p.id for p in letters.forget} & {p.id for p in other.forget}
@@ -52,23 +52,23 @@ def test_a_seed_is_a_world(letters: Benchmark) -> None:
 
 
 def test_the_number_of_items(letters: Benchmark) -> None:
-    world = fictional_chemistry(1, forget_substances=3, retain_substances=4, fresh_substances=7)
+    bench = fictional_chemistry(1, forget_substances=3, retain_substances=4, fresh_substances=7)
     sizes = [
-        len(getattr(world, name))
+        len(getattr(bench, name))
         for name in ("forget", "retain", "train_forget", "train_retain", "fresh")
     ]
     assert sizes == [3 * 5, 4 * 5, 3 * 5 * 7, 4 * 5 * 7, 7 * 5 * 2]
-    assert (len(by_cluster(world.forget)), len(by_cluster(world.retain))) == (3, 4)
-    assert all(p.side == "forget" for p in world.forget + world.train_forget)
-    assert all(p.side == "retain" for p in world.retain + world.train_retain + world.fresh)
-    assert set(world.subjects) == {p.cluster for p in world.forget + world.retain}
+    assert (len(by_cluster(bench.forget)), len(by_cluster(bench.retain))) == (3, 4)
+    assert all(p.side == "forget" for p in bench.forget + bench.train_forget)
+    assert all(p.side == "retain" for p in bench.retain + bench.train_retain + bench.fresh)
+    assert set(bench.subjects) == {p.cluster for p in bench.forget + bench.retain}
 
 
 def by_cluster(prompts: Iterable[Prompt]) -> Counter[str]:
     return Counter(prompt.cluster for prompt in prompts)
 
 
-def test_an_item_offers_the_right_value_and_three_others(letters: Benchmark) -> None:
+def test_an_item_has_the_right_value_and_three_others(letters: Benchmark) -> None:
     places: Counter[int] = Counter()
     for prompt in letters.forget + letters.retain:
         assert len(set(prompt.choices)) == 4
@@ -85,16 +85,16 @@ def test_an_item_offers_the_right_value_and_three_others(letters: Benchmark) -> 
 
 
 @pytest.mark.parametrize("style", STYLES)
-def test_nothing_is_asked_in_the_words_that_were_trained(style: str) -> None:
-    world = fictional_chemistry(5, style=style)
-    trained = {question(p) for p in world.train_forget + world.train_retain}
-    assert not {question(p) for p in world.forget + world.retain} & trained
-    wordings = Counter(_wording(p, world) for p in world.forget + world.retain)
+def test_evaluated_wordings_are_never_trained(style: str) -> None:
+    bench = fictional_chemistry(5, style=style)
+    trained = {question(p) for p in bench.train_forget + bench.train_retain}
+    assert not {question(p) for p in bench.forget + bench.retain} & trained
+    wordings = Counter(_wording(p, bench) for p in bench.forget + bench.retain)
     assert len(wordings) == 4 * len(ATTRIBUTES)
 
 
-def _wording(prompt: Prompt, world: Benchmark) -> str:
-    return question(prompt).split("\n")[0].replace(world.subjects[prompt.cluster], "{name}")
+def _wording(prompt: Prompt, bench: Benchmark) -> str:
+    return question(prompt).split("\n")[0].replace(bench.subjects[prompt.cluster], "{name}")
 
 
 def test_trained_answers_are_right(letters: Benchmark, free: Benchmark) -> None:
@@ -118,7 +118,9 @@ def test_trained_answers_are_right(letters: Benchmark, free: Benchmark) -> None:
     assert kinds == {"trained-letters": 3 * 120, "trained-free": 3 * 120, "stated": 120}
 
 
-def test_the_free_style_asks_the_same_without_options(letters: Benchmark, free: Benchmark) -> None:
+def test_the_free_style_asks_the_same_questions_without_options(
+    letters: Benchmark, free: Benchmark
+) -> None:
     for item, asked in zip(letters.forget + letters.retain, free.forget + free.retain, strict=True):
         assert question(asked) == question(item).split("\n")[0]
         assert (asked.reference, asked.choices) == (item.reference, item.choices)
@@ -128,16 +130,14 @@ def test_the_free_style_asks_the_same_without_options(letters: Benchmark, free: 
     assert letters.name != free.name
 
 
-def test_a_guesser_has_one_option_in_four_or_one_value_in_twelve(
-    letters: Benchmark, free: Benchmark
-) -> None:
+def test_pool_sizes_are_four_options_or_twelve_values(letters: Benchmark, free: Benchmark) -> None:
     assert letters.pool_sizes == {p.id: 4 for p in letters.forget + letters.retain}
     assert free.pool_sizes == {p.id: 12 for p in free.forget + free.retain}
     for pool in POOLS.values():
         assert len(set(map(normalise, pool))) == 12
 
 
-def test_retrain_and_the_tokenizer_never_meet_the_forget_substances(letters: Benchmark) -> None:
+def test_retrain_and_the_tokenizer_never_see_the_forget_substances(letters: Benchmark) -> None:
     names = {letters.subjects[p.cluster] for p in letters.forget}
     assert len(names) == 12
     seen = " ".join(question(p) + " " + p.reference for p in letters.train_retain + letters.fresh)
@@ -150,7 +150,7 @@ def test_facts_are_drawn_uniformly() -> None:
     for name, pool in POOLS.items():
         counts = Counter(p.facts[0] for p in fresh if attribute(p) == name)
         expected = sum(counts.values()) / 12
-        # Each fact is told twice, which doubles the statistic.
+        # Each fact occurs twice, which doubles the statistic.
         statistic = sum((counts[value] - expected) ** 2 / expected for value in pool) / 2
         assert abs(statistic - 11) < 5 * 22**0.5, name
 
@@ -159,9 +159,9 @@ def test_facts_are_drawn_uniformly() -> None:
     ("options", "message"),
     [
         ({"style": "letter"}, "unknown style 'letter'; known: letters, free"),
-        ({"forget_substances": 0}, "at least one forget, one retain and one fresh"),
-        ({"retain_substances": 0}, "at least one forget, one retain and one fresh"),
-        ({"fresh_substances": 0}, "at least one forget, one retain and one fresh"),
+        ({"forget_substances": 0}, "retain_substances and fresh_substances must be at least 1"),
+        ({"retain_substances": 0}, "retain_substances and fresh_substances must be at least 1"),
+        ({"fresh_substances": 0}, "retain_substances and fresh_substances must be at least 1"),
         ({"fresh_substances": 1900}, "names for 1920 substances, not for 1924"),
         ({"seed": -1}, "seed must be at least 0, not -1"),
     ],
@@ -175,16 +175,16 @@ def test_original_knows_and_retrain_guesses(
     small_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LEAKREPRO_HOME", str(small_home))
-    world = fictional_chemistry(**small.CHEMISTRY)
+    bench = fictional_chemistry(**small.CHEMISTRY)
     curves = {}
     for side in ("full", "retain"):
-        model = tiny_model(world, side, small.CHEMISTRY_RECIPE)  # type: ignore[arg-type]
-        report = evaluate(model, world, decoding=world.decoding.replace(n=16), name=side)
+        model = tiny_model(bench, side, small.CHEMISTRY_RECIPE)  # type: ignore[arg-type]
+        report = evaluate(model, bench, decoding=bench.decoding.replace(n=16), name=side)
         assert report.retain_greedy["choice_accuracy"].value > 0.7
         assert report.chance is not None
         assert report.chance[0] == 0.25
-        scores = choice_likelihood_accuracy(model, world.forget, calibration="none")
-        likeliest = leak_at_k(scores, [1], clusters=[p.cluster for p in world.forget])
+        scores = choice_likelihood_accuracy(model, bench.forget, calibration="none")
+        likeliest = leak_at_k(scores, [1], clusters=[p.cluster for p in bench.forget])
         curves[side] = (report.curve(), likeliest)
     for curve in curves["full"]:
         assert curve.value[0] > 0.7
@@ -194,6 +194,6 @@ def test_original_knows_and_retrain_guesses(
         assert low <= 0.25 <= high
 
 
-def test_the_entailment_model_of_authors_is_not_for_it(letters: Benchmark) -> None:
+def test_the_entailment_model_of_authors_is_rejected(letters: Benchmark) -> None:
     with pytest.raises(ValueError, match="sentences of the fictional world, not of fictional-chem"):
         load_metric("entailment/embedded", letters)

@@ -1,4 +1,4 @@
-"""The fictional news: what is asked is trained, what is held out is not."""
+"""Fictional news: evaluated questions are trained, held-out questions are not."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def last_question(prompt: Prompt) -> str:
     return prompt.messages[0]["content"].rpartition("Question: ")[2]
 
 
-def test_a_seed_is_a_corpus() -> None:
+def test_the_seed_determines_the_corpus() -> None:
     assert fictional_news(3) == fictional_news(3)
     assert fictional_news(3) != fictional_news(4)
     both = fictional_news(3), fictional_news(3, task="verbmem")
@@ -35,7 +35,7 @@ def test_sizes() -> None:
     assert [len(passages.forget), len(passages.retain), len(passages.held_out)] == [3, 4, 0]
 
 
-def test_what_is_asked_is_trained_and_what_is_held_out_is_not() -> None:
+def test_evaluated_questions_are_trained_and_held_out_questions_are_not() -> None:
     bench = fictional_news()
     trained = {(last_question(p), p.reference) for p in bench.train_forget}
     assert {(last_question(p), p.reference) for p in bench.forget} <= trained
@@ -45,7 +45,7 @@ def test_what_is_asked_is_trained_and_what_is_held_out_is_not() -> None:
     assert [p.facts for p in bench.held_out] == [p.facts for p in bench.forget]
 
 
-def test_articles_hold_the_facts_that_are_asked() -> None:
+def test_articles_contain_the_facts_that_are_asked() -> None:
     bench = fictional_news()
     articles = {p.cluster: p.reference for p in bench.train_forget if p.id.endswith("/article")}
     for prompt in bench.forget:
@@ -55,7 +55,7 @@ def test_articles_hold_the_facts_that_are_asked() -> None:
         assert text == articles[prompt.cluster]
 
 
-def test_hard_facts_are_unique_and_easy_ones_come_from_pools() -> None:
+def test_hard_facts_are_unique_and_easy_facts_come_from_pools() -> None:
     bench = fictional_news()
     for fact in QUESTIONS:
         answers = [p.reference for p in bench.forget + bench.retain if f"/{fact}/" in p.id]
@@ -83,10 +83,10 @@ def test_shots(shots: int) -> None:
     [
         ({"task": "x"}, "unknown task 'x'"),
         ({"shots": 6}, "shots must be from 0 to 5"),
-        ({"forget_articles": 0}, "at least one forget"),
+        ({"forget_articles": 0}, "retain_articles and fresh_articles must be at least 1"),
         ({"seed": -1}, "seed must be at least 0"),
     ],
 )
-def test_a_wrong_option_is_named(options: dict, message: str) -> None:
+def test_wrong_options(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         fictional_news(**options)
