@@ -37,7 +37,7 @@ def hidden_leaks(
     threshold: float = 1.0,
     count: int = 6,
     seed: int = 0,
-    beside: Mapping[str, Samples] | None = None,
+    compared: Mapping[str, Samples] | None = None,
     texts: bool = True,
 ) -> pd.DataFrame:
     """Choose prompts whose greedy answer is clean while at least one sample leaks.
@@ -50,21 +50,21 @@ def hidden_leaks(
         threshold: An answer leaks if its score is at least this, in (0, 1].
         count: Maximum number of rows.
         seed: Seed of the choice.
-        beside: Model -> its greedy answers to the same prompts, shown for comparison.
+        compared: Model -> its greedy answers to the same prompts, shown for comparison.
         texts: Whether to include the columns with questions and answers.
 
     Returns:
         One row per prompt. Columns: id, cluster, question, reference, greedy (answer), sample (the
         first that leaks), draw (its number, from 1), leaks (number of leaking samples), of (number
-        of samples), and per model in ``beside`` its greedy answer in "<model>, greedy".
+        of samples), and per model in ``compared`` its greedy answer in "<model>, greedy".
 
     Raises:
         ValueError: when the answers are to different prompts, the scores are of different answers,
             or ``threshold`` is outside (0, 1].
     """
-    beside = beside or {}
+    compared = compared or {}
     samples, scores, greedy = answers.samples, answers.scores, answers.greedy
-    for name, each in {"greedy": greedy, **beside}.items():
+    for name, each in {"greedy": greedy, **compared}.items():
         if [p.id for p in each.prompts] != [p.id for p in samples.prompts]:
             raise ValueError(f"the answers {name!r} and the samples are to different prompts")
     _check_counts(samples, scores)
@@ -83,10 +83,10 @@ def hidden_leaks(
                 "draw": first + 1,
                 "leaks": int(leaking[i].sum()),
                 "of": leaking[i].size,
-                **{f"{name}{_GREEDY}": each.texts[i][0] for name, each in beside.items()},
+                **{f"{name}{_GREEDY}": each.texts[i][0] for name, each in compared.items()},
             }
         )
-    others = [f"{name}{_GREEDY}" for name in beside]
+    others = [f"{name}{_GREEDY}" for name in compared]
     return _frame(rows, ["greedy", "sample", "draw", "leaks", "of", *others], texts)
 
 

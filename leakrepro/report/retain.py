@@ -21,7 +21,7 @@ _SCORE = "retain score"
 def retain_table(
     scores: Mapping[str, Mapping[Decoding, Scores]],
     clusters: Sequence[Hashable],
-    yardstick: str = "Original",
+    baseline: str = "Original",
 ) -> pd.DataFrame:
     """Compute the retain score of each model and its difference from a baseline.
 
@@ -31,11 +31,11 @@ def retain_table(
     Args:
         scores: Model -> decoding -> scores of the answers to the retain prompts.
         clusters: Cluster label of each prompt.
-        yardstick: Name of the baseline model with which the others are compared.
+        baseline: Name of the baseline model with which the others are compared.
 
     Returns:
         One row per model and decoding. Columns: model, decoding, temperature, top_p, samples (per
-        prompt), retain score and less <yardstick> (the difference; missing for the baseline and
+        prompt), retain score and less <baseline> (the difference; missing for the baseline and
         if the baseline is not in ``scores``), each with its interval in columns that end in " low"
         and " high", stderr (of the difference, over clusters), prompts, clusters.
 
@@ -60,10 +60,10 @@ def retain_table(
                 "samples": curve.n_samples,
             }
             add_estimate(row, _SCORE, curve, 1)
-            less = f"less {yardstick}"
+            less = f"less {baseline}"
             row |= dict.fromkeys((less, less + LOW, less + HIGH, "stderr"), float("nan"))
-            if yardstick in scores and model != yardstick:
-                other = scores[yardstick][decoding]
+            if baseline in scores and model != baseline:
+                other = scores[baseline][decoding]
                 change = compare_leak(kept[decoding], other, 1, clusters=clusters)
                 row[less] = float(change.value[0])
                 row[less + LOW], row[less + HIGH] = float(change.low[0]), float(change.high[0])
@@ -85,7 +85,7 @@ def retain_wide(table: pd.DataFrame) -> pd.DataFrame:
     return wide.reset_index().rename_axis(columns=None)
 
 
-def retain_figure(table: pd.DataFrame, metric: str, yardstick: str = "Original") -> Figure:
+def retain_figure(table: pd.DataFrame, metric: str, baseline: str = "Original") -> Figure:
     """Draw the retain score under each decoding setting.
 
     The baseline is a horizontal line with its interval; every other model is a marker with its
@@ -94,18 +94,18 @@ def retain_figure(table: pd.DataFrame, metric: str, yardstick: str = "Original")
     Args:
         table: Table from ``retain_table``.
         metric: Id of the core metric, for the axis label.
-        yardstick: Name of the baseline model, if it is in the table.
+        baseline: Name of the baseline model, if it is in the table.
     """
     decodings = list(table["decoding"].unique())
     styles = line_styles(list(table["model"].unique()))
-    others = [model for model in styles if model != yardstick]
+    others = [model for model in styles if model != baseline]
     with style():
         figure, axes = plt.subplots(figsize=(7.2, 3.2))
         place = np.arange(len(decodings))
         for model, line in styles.items():
             rows = table[table["model"] == model].set_index("decoding").loc[decodings]
             value, low, high = (rows[_SCORE + suffix].to_numpy(float) for suffix in ("", LOW, HIGH))
-            if model == yardstick:
+            if model == baseline:
                 axes.bar(place, high - low, 0.84, bottom=low, color="0.88", zorder=1)
                 axes.hlines(
                     value, place - 0.42, place + 0.42, color=line.colour, label=model, zorder=2

@@ -176,7 +176,7 @@ def test_a_model_is_trained_once(
         tiny_model(dataclasses.replace(small_world, fresh=small_world.fresh[1:]), "full", RECIPE)
 
 
-def test_the_recipe_is_kept_beside_the_weights(small_original: Path) -> None:
+def test_the_recipe_is_saved_with_the_weights(small_original: Path) -> None:
     recipe = json.loads((small_original / "recipe.json").read_text())
     assert recipe["name"] == "Original"
     assert recipe["recipe"] == dataclasses.asdict(RECIPE)

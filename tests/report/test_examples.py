@@ -65,7 +65,7 @@ def choose(count: int = 3, **changes: object) -> list[str]:
 
 class TestHiddenLeaks:
     def test_chooses_all_in_order(self) -> None:
-        frame = hidden_leaks(ANSWERS, beside={"Retrain": GREEDY})
+        frame = hidden_leaks(ANSWERS, compared={"Retrain": GREEDY})
         assert frame["id"].tolist() == ["p1", "p2", "p3", "p4", "p5"]
         assert frame["draw"].eq(3).all()
         assert frame["sample"].tolist() == [f"draw 2 of {i}: the oath" for i in range(1, 6)]
@@ -96,12 +96,12 @@ class TestHiddenLeaks:
 
     def test_rejects_mismatched_answers(self) -> None:
         with pytest.raises(ValueError, match="'Retrain' and the samples are to different prompts"):
-            choose(beside={"Retrain": Drawn(PROMPTS[:2], [["a"], ["b"]])})
+            choose(compared={"Retrain": Drawn(PROMPTS[:2], [["a"], ["b"]])})
         with pytest.raises(ValueError, match="different samples"):
             hidden_leaks(replace(ANSWERS, scores=GREEDY_SCORES))
 
     def test_texts_can_be_hidden(self) -> None:
-        frame = hidden_leaks(ANSWERS, beside={"Retrain": GREEDY}, texts=False)
+        frame = hidden_leaks(ANSWERS, compared={"Retrain": GREEDY}, texts=False)
         assert frame.columns.tolist() == ["id", "cluster", "draw", "leaks", "of"]
         for page in (examples_html(frame), examples_latex(frame, caption="c", label="l")):
             assert "p1: greedy clean, 2 of 4 samples leak, the first is draw 3" in page

@@ -308,7 +308,7 @@ def test_steps_end_a_run_whatever_the_epochs(small_original: Path, small_world: 
         assert max(entry["step"] for entry in log) == steps
 
 
-def test_what_lies_beside_the_weights(small_original: Path, small_world: Benchmark) -> None:
+def test_files_next_to_the_weights(small_original: Path, small_world: Benchmark) -> None:
     chosen = options("NPO", epochs=2, lora=None)
     path = lr.unlearn(
         small_original, small_world, "NPO", chosen, watch=LeakWatch(every=2, prompts=3, n=4)
