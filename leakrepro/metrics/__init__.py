@@ -2,5 +2,5 @@
 
 from leakrepro.errors import lazy_names
 
-# Metrics that read with a model load torch, which the others do not need.
+# Metrics with a model import torch, which the others do not need.
 __getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

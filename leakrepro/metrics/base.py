@@ -12,9 +12,9 @@ class CoreMetric(Protocol):
     """Scores each candidate answer in [0, 1].
 
     Attributes:
-        id: Stable name; it goes into tables, captions and caches.
-        higher_is_better: Whether a higher score is a better answer. On forget prompts a better
-            answer is a leak, so leak@k is then better when lower.
+        id: Stable name, used in tables, captions and caches.
+        higher_is_better: Whether a higher score is a better answer. A better answer to a forget
+            prompt is a leak, so a lower leak@k is then better.
     """
 
     @property
@@ -24,5 +24,5 @@ class CoreMetric(Protocol):
     def higher_is_better(self) -> bool: ...
 
     def score(self, prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]]) -> Scores:
-        """Scores of ``candidates[i]``, the answers to ``prompts[i]``, in the same order."""
+        """Return the scores of ``candidates[i]``, the answers to ``prompts[i]``, in their order."""
         ...

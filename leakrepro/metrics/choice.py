@@ -27,56 +27,58 @@ _Answer = tuple[tuple[int, ...], tuple[int, ...]]  # token ids of a prompt and o
 
 NEUTRAL = "N/A"
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-# A letter that stands for an option: alone, closed by punctuation or a line's end, or named as the
-# answer. "A sample of ..." names none.
+# A letter that names an option: followed by punctuation or the end of a line, or named as the
+# answer. "A sample of ..." does not name one.
 _LEADING = re.compile(r"\s*[(\[*\"']*([A-Z])(?:[)\].:,*\"']|\s*$|\s*\n)")
 _NAMED = re.compile(r"\b(?:answer|option|choice)\b\W*(?:is|:)?\W*([A-Z])(?![\w'])", re.IGNORECASE)
 
 
 class ChoiceAccuracy:
-    """1 when a candidate names the right option of its prompt, else 0.
+    """1 if a candidate names the right option of its prompt, else 0.
 
-    An option is named by its letter, first (``B``, ``(B)``, ``B. ...``) or as ``the answer is B``,
-    or by its text alone. A candidate that names none scores 0. A guesser's leak@k is
-    ``chance_curve`` of the numbers of options.
+    A candidate names an option if it starts with its letter (``B``, ``(B)``, ``B. ...``), says
+    ``the answer is B``, or equals the option's text. Otherwise it scores 0. ``chance_curve`` of the
+    numbers of options is leak@k of uniform guessing.
     """
 
     id = "choice_accuracy"
     higher_is_better = True
 
     def score(self, prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]]) -> Scores:
-        """Scores the candidates; see ``CoreMetric``.
+        """Score the candidates; see ``CoreMetric``.
 
         Raises:
-            ValueError: when there is not one list of candidates a prompt, or a prompt's reference
-                is none of its choices.
-            TypeError: for a candidate that is not a string; the message names its prompt.
+            ValueError: If the number of lists of candidates is not the number of prompts, or the
+                reference of a prompt is not one of its choices.
+            TypeError: If a candidate is not a string; the message names its prompt.
         """
         check_candidates(prompts, candidates)
         rows = []
         for prompt, texts in zip(prompts, candidates, strict=True):
             right = correct_choice(prompt)
-            told = {text: float(named_choice(text, prompt.choices) == right) for text in set(texts)}
-            rows.append([told[text] for text in texts])
+            hits = {text: float(named_choice(text, prompt.choices) == right) for text in set(texts)}
+            rows.append([hits[text] for text in texts])
         return Scores.from_rows(rows)
 
 
 def correct_choice(prompt: Prompt) -> int:
-    """Index of the right option.
+    """Return the index of the right option.
 
     Raises:
-        ValueError: when the prompt has fewer than two choices, more than there are letters, or its
-            reference is none of them.
+        ValueError: If the prompt does not have 2 to 26 choices, or its reference is not one of
+            them.
     """
     if not 2 <= len(prompt.choices) <= len(LETTERS):
-        raise ValueError(f"prompt {prompt.id!r} has {len(prompt.choices)} choices; 2 to 26 are due")
+        raise ValueError(
+            f"prompt {prompt.id!r} has {len(prompt.choices)} choices; 2 to 26 are needed"
+        )
     if prompt.reference not in prompt.choices:
-        raise ValueError(f"prompt {prompt.id!r}: its reference is none of its choices")
+        raise ValueError(f"prompt {prompt.id!r}: its reference is not one of its choices")
     return prompt.choices.index(prompt.reference)
 
 
 def named_choice(text: str, choices: Sequence[str]) -> int | None:
-    """Index of the option that an answer names, or None.
+    """Return the index of the option that an answer names, or None.
 
     >>> named_choice("(B) water", ["air", "water"]), named_choice("The answer is A", ["x", "y"])
     (1, 0)
@@ -104,12 +106,12 @@ def choice_log_likelihoods(
     neutral: str = NEUTRAL,
     batch_size: int = 16,
 ) -> list[NDArray[np.float64]]:
-    """Log-likelihood of each option as the model's answer, with no sampling.
+    """Return the log-likelihood of each option as the model's answer, without sampling.
 
-    Models prefer some letters and some wordings whatever is asked. ``"length"`` divides by the
-    UTF-8 bytes of the answer, as lm-evaluation-harness's ``acc_norm`` does, so that long options
-    can be compared with short ones. ``"neutral"`` subtracts the log-likelihood of the same answer
-    to a prompt that asks nothing: contextual calibration with the content-free ``"N/A"`` (Zhao et
+    Models prefer some letters and wordings whatever the question is. ``"length"`` divides by the
+    UTF-8 bytes of the answer, as lm-evaluation-harness's ``acc_norm`` does, so that options of
+    different length can be compared. ``"neutral"`` subtracts the log-likelihood of the same answer
+    to a prompt without content: contextual calibration with the content-free ``"N/A"`` (Zhao et
     al. 2021, arXiv 2102.09690), or pointwise mutual information with a domain premise such as
     ``"Answer:"`` (Holtzman et al. 2021, arXiv 2104.08315).
 
@@ -117,18 +119,18 @@ def choice_log_likelihoods(
         model: A folder, a hub id, a name of the profile that makes the benchmark's models, or a
             ``PreTrainedModel``.
         benchmark_or_prompts: Prompts with ``choices``. A benchmark stands for its forget prompts.
-        tokenizer: Of a loaded model.
+        tokenizer: Tokenizer of a ``PreTrainedModel``.
         options: The answer that is scored: the option's letter, or its text.
-        calibration: What is made of the sum: ``"none"``, ``"length"`` or ``"neutral"``.
-        neutral: What the last turn says in a prompt that asks nothing.
-        batch_size: Answers a forward pass.
+        calibration: Calibration of the sum: ``"none"``, ``"length"`` or ``"neutral"``.
+        neutral: Last turn of the prompt without content.
+        batch_size: Answers per forward pass.
 
     Returns:
-        One float64 array [choices] a prompt: the sum over the answer's tokens of log p in nats,
-        calibrated.
+        One float64 array [choices] per prompt: the calibrated sum of log p over the tokens of the
+        answer, in nats.
 
     Raises:
-        ValueError: as ``correct_choice``.
+        ValueError: As ``correct_choice``.
     """
     if calibration not in get_args(Calibration) or options not in get_args(Options):
         raise ValueError(f"unknown calibration {calibration!r} or options {options!r}")
@@ -173,25 +175,25 @@ def choice_likelihood_accuracy(
     neutral: str = NEUTRAL,
     batch_size: int = 16,
 ) -> Scores:
-    """1 for a prompt whose right option is the likeliest, else 0; no sampling.
+    """Score 1 for prompts whose right option is the most likely, else 0, without sampling.
 
-    Options that are equally likely share the 1. A guesser has 1 / options.
+    Equally likely options share the 1. Guessing scores 1 / options on average.
 
     Args:
         model: A folder, a hub id, a name of the profile that makes the benchmark's models, or a
             ``PreTrainedModel``.
         benchmark_or_prompts: Prompts with ``choices``. A benchmark stands for its forget prompts.
-        tokenizer: Of a loaded model.
+        tokenizer: Tokenizer of a ``PreTrainedModel``.
         options: As ``choice_log_likelihoods``.
-        calibration: As there, but ``"neutral"`` unless told.
-        neutral: As there.
-        batch_size: As there.
+        calibration: As ``choice_log_likelihoods``; here the default is ``"neutral"``.
+        neutral: As ``choice_log_likelihoods``.
+        batch_size: Answers per forward pass.
 
     Returns:
-        One score a prompt.
+        One score per prompt.
 
     Raises:
-        ValueError: as ``correct_choice``.
+        ValueError: As ``correct_choice``.
     """
     rows = choice_log_likelihoods(
         model,
@@ -221,7 +223,7 @@ def _answer(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> _Answer:
 def _log_p(
     network: PreTrainedModel, pad: int, answers: Iterable[_Answer], batch_size: int
 ) -> dict[_Answer, float]:
-    """Sum over the tokens of each distinct answer of log p."""
+    """Return the sum of log p over the tokens of each distinct answer, in nats."""
     items = list(dict.fromkeys(answers))
     found: dict[_Answer, float] = {}
     for start in tqdm(range(0, len(items), batch_size), unit="batch", desc="options"):

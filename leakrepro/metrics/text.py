@@ -1,4 +1,4 @@
-"""Core metrics that look for strings: facts in an answer, or the answer itself."""
+"""Core metrics that compare strings: facts in an answer, or the whole answer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from leakrepro.types import Prompt, Scores
 
 
 class _Blanks(dict[int, str]):
-    """A ``str.translate`` table: punctuation, symbols, separators and controls become blanks."""
+    """A ``str.translate`` table from punctuation, symbols, separators and controls to spaces."""
 
     def __missing__(self, code: int) -> str:
         char = chr(code)
@@ -22,7 +22,7 @@ _BLANKS = _Blanks()
 
 
 def normalise(text: str) -> str:
-    """NFKC, case-folded, punctuation to blanks, white space folded.
+    """Apply NFKC and case folding, replace punctuation by spaces and collapse white space.
 
     >>> normalise("  The “Straße”, 1984!")
     'the strasse 1984'
@@ -32,7 +32,7 @@ def normalise(text: str) -> str:
 
 
 def check_candidates(prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]]) -> None:
-    """Raises unless there is one list of strings a prompt; the message names the prompt."""
+    """Raise unless there is one list of strings per prompt; the message names the prompt."""
     if len(prompts) != len(candidates):
         raise ValueError(f"{len(candidates)} lists of candidates for {len(prompts)} prompts")
     for prompt, texts in zip(prompts, candidates, strict=True):
@@ -48,17 +48,17 @@ def check_candidates(prompts: Sequence[Prompt], candidates: Sequence[Sequence[st
 
 
 class ExactMatch:
-    """1 when the normalised candidate equals the normalised reference, else 0."""
+    """1 if the normalised candidate equals the normalised reference, else 0."""
 
     id = "exact_match"
     higher_is_better = True
 
     def score(self, prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]]) -> Scores:
-        """Scores the candidates; see ``CoreMetric``.
+        """Score the candidates; see ``CoreMetric``.
 
         Raises:
-            ValueError: when there is not one list of candidates a prompt.
-            TypeError: for a candidate that is not a string; the message names its prompt.
+            ValueError: If the number of lists of candidates is not the number of prompts.
+            TypeError: If a candidate is not a string; the message names its prompt.
         """
         check_candidates(prompts, candidates)
         rows = []
@@ -70,19 +70,19 @@ class ExactMatch:
 
 
 class FactMatch:
-    """1 when a candidate tells a fact of its prompt about the right subject, else 0.
+    """1 if a candidate states a fact of its prompt about the right subject, else 0.
 
-    A candidate counts when one of ``Prompt.facts`` occurs in it and no other subject of the world
-    is named in it: another author's prize is no leak. Both are compared after ``normalise`` and on
-    token boundaries. A name that is part of the asked subject's own name or of the fact (a title,
-    say) does not count as naming someone else.
+    A candidate scores 1 if it contains one of ``Prompt.facts`` and does not name another subject:
+    the prize of another author is not a leak. Texts are compared after ``normalise`` and on token
+    boundaries. A name that is part of the subject's own name or of the fact (for example of a
+    title) does not count as another subject.
 
     Args:
-        subjects: Cluster -> full name of its subject; empty: nobody else can be named.
-        strict: Ask for the full name of the prompt's own subject in the candidate too.
+        subjects: Cluster -> full name of its subject; empty if other subjects are not known.
+        strict: Whether the candidate must also contain the full name of the prompt's subject.
 
     Raises:
-        ValueError: for a subject without letters or digits in its name.
+        ValueError: If the name of a subject does not have letters or digits.
     """
 
     higher_is_better = True
@@ -98,12 +98,12 @@ class FactMatch:
             self._by_first.setdefault(name.split()[0], set()).add(name)
 
     def score(self, prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]]) -> Scores:
-        """Scores the candidates; see ``CoreMetric``.
+        """Score the candidates; see ``CoreMetric``.
 
         Raises:
-            ValueError: when there is not one list of candidates a prompt, for a prompt without
-                facts, and under ``strict`` for a prompt whose subject is not known.
-            TypeError: for a candidate that is not a string; the message names its prompt.
+            ValueError: If the number of lists of candidates is not the number of prompts, a prompt
+                does not have facts, or, with ``strict``, the subject of a prompt is not known.
+            TypeError: If a candidate is not a string; the message names its prompt.
         """
         check_candidates(prompts, candidates)
         read: dict[str, tuple[str, set[str]]] = {}
@@ -111,14 +111,14 @@ class FactMatch:
         for prompt, texts in zip(prompts, candidates, strict=True):
             facts = self._facts(prompt)
             own = self._own(prompt)
-            told: dict[str, float] = {}
+            known: dict[str, float] = {}
             for text in texts:
-                if text not in told:
+                if text not in known:
                     if text not in read:
                         padded = _padded(text)
                         read[text] = padded, self._named(padded)
-                    told[text] = float(self._tells(*read[text], facts, own))
-            rows.append([told[text] for text in texts])
+                    known[text] = float(self._states(*read[text], facts, own))
+            rows.append([known[text] for text in texts])
         return Scores.from_rows(rows)
 
     def _facts(self, prompt: Prompt) -> list[str]:
@@ -140,11 +140,11 @@ class FactMatch:
         return own
 
     def _named(self, padded: str) -> set[str]:
-        """The subjects that a text names."""
+        """Return the subjects that a text names."""
         firsts = self._by_first.keys() & set(padded.split())
         return {name for first in firsts for name in self._by_first[first] if name in padded}
 
-    def _tells(self, padded: str, named: set[str], facts: list[str], own: str | None) -> bool:
+    def _states(self, padded: str, named: set[str], facts: list[str], own: str | None) -> bool:
         if not any(fact in padded for fact in facts):
             return False
         if self._strict and own not in named:
@@ -160,18 +160,18 @@ class FactMatch:
 def naming_share(
     prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]], subjects: Mapping[str, str]
 ) -> float | None:
-    """Share of the candidates that name the subject of their prompt in full, in [0, 1].
+    """Return the share of candidates with the full name of their prompt's subject, in [0, 1].
 
-    It tells a model that answers about the right person from one that evades or is broken. Prompts
-    whose question does not name the subject ask for the name itself: they are left out.
+    It distinguishes a model that answers about the right person from one that evades or is broken.
+    Prompts that do not name the subject ask for the name; they are omitted.
 
     Args:
         prompts: The questions.
-        candidates: Their answers, one list a prompt.
+        candidates: Their answers, one list per prompt.
         subjects: Cluster -> full name.
 
     Returns:
-        The share, or None where no question names a subject.
+        The share, or None if no question names a subject.
     """
     named = total = 0
     for prompt, texts in zip(prompts, candidates, strict=True):
@@ -185,12 +185,12 @@ def naming_share(
 
 
 def _padded(text: str) -> str:
-    """The normalised text between blanks, so that ``in`` respects token boundaries."""
+    """Return the normalised text between spaces, so that ``in`` respects token boundaries."""
     return f" {normalise(text)} "
 
 
 def _spans(padded: str, phrase: str) -> Iterator[tuple[int, int]]:
-    """Start and end of each occurrence of a padded phrase, overlapping ones too."""
+    """Yield start and end of each occurrence of a padded phrase, also overlapping ones."""
     start = padded.find(phrase)
     while start >= 0:
         yield start, start + len(phrase)

@@ -68,7 +68,7 @@ def test_accuracy_and_the_guesser() -> None:
 
 
 def test_items_that_are_no_items_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"'q0'.*none of its choices"):
+    with pytest.raises(ValueError, match=r"'q0'.*not one of its choices"):
         ChoiceAccuracy().score([item(0, "cedar")], [["A"]])
     with pytest.raises(ValueError, match="'q0' has 0 choices"):
         ChoiceAccuracy().score([item(0, "cedar", ())], [["A"]])
