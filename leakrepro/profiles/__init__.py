@@ -1,6 +1,6 @@
-"""Profiles: every number that a run depends on, and the models that they name."""
+"""Profiles: all settings of a run, and the models that they define."""
 
 import lazy_loader
 
-# On first use: reading a profile needs no torch.
+# Submodules are imported on first use, because reading a profile does not need torch.
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

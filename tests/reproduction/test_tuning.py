@@ -133,7 +133,7 @@ def test_a_study_is_tuned_by_its_name(path: Path) -> None:
     app = typer.Typer()
     app.command()(tuning.main)
     result = CliRunner().invoke(app, [str(path), "--study", "other"])
-    assert "profile 'small' has no study 'other'" in str(result.exception)
+    assert "profile 'small' does not have the study 'other'" in str(result.exception)
 
 
 def test_a_profile_without_tuning(path: Path) -> None:
