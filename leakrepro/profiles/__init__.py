@@ -1,6 +1,6 @@
-"""Profiles: every number that a run depends on, and the models that they name."""
+"""Profiles: all settings of a run, and the models that they define."""
 
 from leakrepro.errors import lazy_names
 
-# On first use: reading a profile needs no torch.
+# Submodules are imported on first use, because reading a profile does not need torch.
 __getattr__, __dir__, __all__ = lazy_names(__name__, __file__)

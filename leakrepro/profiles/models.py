@@ -1,4 +1,4 @@
-"""The models of a study by their names in the table, trained or downloaded on demand."""
+"""Resolve a profile's model names to local folders, training or downloading as needed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from leakrepro.sampling.engines.table import Engine
 from leakrepro.unlearning import UnlearnOptions, find_method, find_unlearned, unlearn
 from leakrepro.unlearning.rule import Added, RuleOptions
 
-# Benchmark -> the profile, and its study, that makes the benchmark's models.
+# Benchmark -> the profile and study that define the benchmark's models.
 MADE_BY: dict[str, tuple[str, str | None]] = {
     "fictional": ("embedded", None),
     "fictional-news": ("embedded", "muse-news"),
@@ -28,7 +28,7 @@ MADE_BY: dict[str, tuple[str, str | None]] = {
     "muse-books": ("paper", "muse-books"),
     "wmdp": ("paper", "wmdp"),
 }
-# The same for models that are trained from random weights on real text.
+# The same for models trained from random weights on real text.
 FROM_SCRATCH: dict[str, tuple[str, str | None]] = {
     "tofu": ("scratch-cpu", None),
     "muse-news": ("scratch-cpu", "muse-news"),
@@ -38,26 +38,30 @@ FROM_SCRATCH: dict[str, tuple[str, str | None]] = {
 def make_models(
     profile: Profile, benchmark: Benchmark, names: Sequence[str] | None = None
 ) -> dict[str, Path]:
-    """The folder of each model of a profile, trained, downloaded or reused.
+    """Train, download or reuse the models of a profile.
 
-    Models that do not build on each other are made side by side in ``profile.workers`` processes.
+    Models that do not depend on each other are trained in parallel, in ``profile.workers``
+    processes.
 
     Args:
-        profile: Which models, and how they are made.
-        benchmark: Trained on; usually ``load_benchmark(profile.benchmark, ...)``.
-        names: Only these of its models, in this order; None for all.
+        profile: The profile that defines the models.
+        benchmark: The benchmark to train on; usually ``load_benchmark(profile.benchmark, ...)``.
+        names: Names of the models to make, in this order; None for all.
+
+    Returns:
+        The folder of each model by name.
 
     Raises:
-        ValueError: for a recipe, method or option that does not exist.
+        ValueError: for an unknown recipe, method or option.
         FileNotFoundError: for a checkpoint that cannot be found.
-        FloatingPointError: when a training diverges.
+        FloatingPointError: if training diverges.
     """
     wanted_names = list(profile.models) if names is None else names
     specs = {n: profile.models[n] for n in wanted_names if n in profile.models}
     recipe = fill(TinyRecipe, profile.training, f"profile {profile.name!r}, training")
     unlearned = {name: spec for name, spec in specs.items() if isinstance(spec, Unlearned)}
     options = {name: method_options(profile, name) for name in unlearned}
-    # First: a missing checkpoint should not be found out after hours of training.
+    # Located first, so that a missing checkpoint is reported before hours of training.
     made = {
         name: load.locate(spec.hub, spec.revision)
         for name, spec in specs.items()
@@ -89,7 +93,13 @@ def make_models(
 
 
 def make_engine(profile: Profile) -> Engine:
-    """The sampling engine of a profile with its options; ``profile.backend`` holds it too.
+    """The sampling engine of a profile with its options, as in ``profile.backend``.
+
+    Args:
+        profile: The profile.
+
+    Returns:
+        The engine.
 
     Raises:
         ValueError: for an option that the engine does not have.
@@ -99,10 +109,16 @@ def make_engine(profile: Profile) -> Engine:
 
 
 def profile_of(benchmark: Benchmark) -> Profile | None:
-    """The profile that makes a benchmark's models, or None.
+    """The profile that defines a benchmark's models.
 
-    A benchmark whose questions are trained together with text that is seen once is one for models
-    from random weights.
+    A benchmark is meant for models trained from random weights if it has pretraining text
+    (``fresh``) and its training set contains all forget prompts.
+
+    Args:
+        benchmark: The benchmark.
+
+    Returns:
+        The profile, or None if there is no profile for the benchmark.
     """
     kind = re.split(r"[ (]", benchmark.name)[0]
     asked, trained = ({p.id for p in part} for part in (benchmark.forget, benchmark.train_forget))
@@ -112,17 +128,26 @@ def profile_of(benchmark: Benchmark) -> Profile | None:
 
 
 def known_names(benchmark: Benchmark) -> list[str]:
-    """Names of the models of the profile that makes a benchmark's models."""
+    """Model names of the profile that defines a benchmark's models; empty without a profile."""
     profile = profile_of(benchmark)
     return list(profile.models) if profile else []
 
 
 def make_named(name: str, benchmark: Benchmark) -> Path:
-    """The folder of a model of that profile, trained, downloaded or reused.
+    """Train, download or reuse a model of the profile that defines a benchmark's models.
+
+    Args:
+        name: A name from ``known_names(benchmark)``.
+        benchmark: The benchmark.
+
+    Returns:
+        The folder of the model.
 
     Raises:
-        KeyError: for a name that the profile does not have.
-        ValueError, FileNotFoundError, FloatingPointError: see ``make_models``.
+        KeyError: if the profile does not have a model of this name.
+        ValueError: for an unknown recipe, method or option.
+        FileNotFoundError: for a checkpoint that cannot be found.
+        FloatingPointError: if training diverges.
     """
     profile = profile_of(benchmark)
     if profile is None:
@@ -133,16 +158,19 @@ def make_named(name: str, benchmark: Benchmark) -> Path:
 def options_for(
     model: Any, benchmark: Benchmark, method: str, changes: Mapping[str, Any] | None = None
 ) -> tuple[UnlearnOptions, str]:
-    """Options of a method where none are given, and where they come from.
+    """Choose the options of an unlearning method if the user does not give them.
 
-    Those of the profile that makes the benchmark's models, where the model is one of its names and
-    the profile has the method; else the method's defaults.
+    They come from the profile that defines the benchmark's models, if ``model`` is one of its names
+    and the profile has options for the method. Otherwise they are the method's defaults.
 
     Args:
         model: As for ``leakrepro.unlearn``.
-        benchmark: Its benchmark.
-        method: A name of ``leakrepro.unlearning.METHODS``.
-        changes: Options that differ from these.
+        benchmark: The benchmark of the model.
+        method: A name in ``leakrepro.unlearning.METHODS``.
+        changes: Options that replace the chosen ones.
+
+    Returns:
+        The options, and a description of where they come from.
 
     Raises:
         ValueError: for an unknown method, and for an unknown or wrong option.
@@ -155,11 +183,19 @@ def options_for(
 
 
 def rule_options(profile: Profile, base: str, added: Added = "leaks") -> RuleOptions:
-    """The options of RULE around one base method as a profile gives them.
+    """The options of RULE around one base method, taken from a profile.
+
+    Args:
+        profile: The profile.
+        base: Name of the base method.
+        added: Which samples RULE adds to the forget set.
+
+    Returns:
+        The options.
 
     Raises:
-        ValueError: for a profile without the section ``rule``, a base that the profile does not
-            unlearn, and an unknown or wrong option.
+        ValueError: if the profile does not have the section ``rule`` or options for the base
+            method, and for an unknown or invalid option.
     """
     if profile.rule is None:
         raise ValueError(f"profile {profile.name!r} has no section `rule`")
@@ -175,13 +211,22 @@ def rule_options(profile: Profile, base: str, added: Added = "leaks") -> RuleOpt
 def rule_options_for(
     model: Any, benchmark: Benchmark, base: str, options: RuleOptions | None
 ) -> tuple[RuleOptions, str]:
-    """RULE's options, with what is not given filled in, and where the base method's come from.
+    """Fill in the options of RULE that the user does not give.
 
-    The profile that makes the benchmark's models fills in where the model is one of its names, the
-    defaults otherwise.
+    They come from the profile that defines the benchmark's models, if ``model`` is one of its names
+    and the profile has options for the base method. Otherwise they are the defaults.
+
+    Args:
+        model: As for ``leakrepro.rule``.
+        benchmark: The benchmark of the model.
+        base: Name of the base method.
+        options: The given options; None if there are none.
+
+    Returns:
+        The complete options, and a description of where those of the base method come from.
 
     Raises:
-        ValueError: for an unknown method, and for an unknown or wrong option of the profile.
+        ValueError: for an unknown method, and for an unknown or invalid option of the profile.
     """
     profile = profile_of(benchmark) if isinstance(model, str) else None
     if profile is None or model not in profile.models or base not in methods_of(profile):
@@ -203,7 +248,7 @@ def rule_options_for(
 
 
 def methods_of(profile: Profile) -> set[str]:
-    """Names for which a profile has options of an unlearning method."""
+    """Names of the unlearned models and RULE base methods for which a profile has options."""
     unlearned = {name for name, spec in profile.models.items() if isinstance(spec, Unlearned)}
     bases = profile.rule.bases if profile.rule else {}
     return unlearned | {name for name, base in bases.items() if base.options is not None}
@@ -212,7 +257,7 @@ def methods_of(profile: Profile) -> set[str]:
 def method_options(
     profile: Profile, name: str, changes: Mapping[str, Any] | None = None
 ) -> UnlearnOptions:
-    """The options of an unlearned model of a profile, or of a base method of its RULE.
+    """The options of an unlearned model of a profile, or of one of its RULE base methods.
 
     >>> from leakrepro.profiles import load_profile
     >>> method_options(load_profile("embedded"), "NPO", {"epochs": 3}).epochs
@@ -220,11 +265,14 @@ def method_options(
 
     Args:
         profile: The profile.
-        name: Of the model or method.
-        changes: Options that differ from the profile's.
+        name: Name of the model or base method.
+        changes: Options that replace the profile's.
+
+    Returns:
+        The options of the method.
 
     Raises:
-        ValueError: for a name that is neither, and for an unknown or wrong option.
+        ValueError: for an unknown name, and for an unknown or invalid option.
     """
     spec = profile.models.get(name)
     base = profile.rule.bases.get(name) if profile.rule else None
@@ -236,7 +284,7 @@ def method_options(
     else:
         known = [n for n, s in profile.models.items() if isinstance(s, Unlearned)]
         raise ValueError(
-            f"profile {profile.name!r} has no unlearning options for {name!r}; it has them for: "
+            f"profile {profile.name!r} does not have unlearning options for {name!r}; known: "
             f"{', '.join(known)}"
         )
     where = f"profile {profile.name!r}, options of {name}"
@@ -250,8 +298,8 @@ def _make(
     labels: dict[str, str],
     profile: Profile,
 ) -> dict[str, Path]:
-    """Folders by name; those that are not there yet are made side by side."""
-    # Looked for here first: a worker takes seconds to start.
+    """Return folders by name; missing models are made in parallel."""
+    # Existing models are found here, because starting a worker takes seconds.
     found = {name: find(*task) for name, task in tasks.items()}
     missing = [name for name, path in found.items() if path is None]
     if missing:

@@ -1,4 +1,4 @@
-"""Profiles: every number that a run depends on, in one YAML file (``leakrepro/profiles/``)."""
+"""Schema and loading of profiles: YAML files with all settings of a run."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 T = TypeVar("T", bound="DataclassInstance")
 
 
-# The decodings of the paper's grid but greedy, which every report holds anyway.
+# (temperature, top_p) of the paper's decoding grid. Greedy decoding is omitted, because every
+# report contains it.
 GRID = tuple((t, p) for t in (0.2, 0.8, 1.0) for p in (0.2, 0.8, 1.0))
 
 
@@ -42,20 +43,34 @@ class _Strict(BaseModel):
 
 
 class Trained(_Strict):
-    """A model trained from random weights: on everything, or without the forget set."""
+    """A model trained from random weights on forget and retain set, or only on the retain set.
+
+    Attributes:
+        train: ``"full"`` or ``"retain"``.
+    """
 
     train: Literal["full", "retain"]
 
 
 class Unlearned(_Strict):
-    """A method of ``leakrepro.unlearning`` applied to the model that is trained on everything."""
+    """The model trained on ``"full"``, unlearned by a method of ``leakrepro.unlearning``.
+
+    Attributes:
+        unlearn: Name of the method.
+        options: Options of the method.
+    """
 
     unlearn: str
     options: dict[str, Any] = {}
 
 
 class Hosted(_Strict):
-    """A checkpoint of the hub, or of a folder."""
+    """A checkpoint on the hub or in a local folder.
+
+    Attributes:
+        hub: Hub id or path.
+        revision: Commit of the hub's repository; None for the newest.
+    """
 
     hub: str
     revision: str | None = None
@@ -68,14 +83,16 @@ def _kind(spec: Any) -> str | None:
 
 
 class Tuning(_Strict):
-    """How the options of the unlearning methods were chosen, by ``leakrepro tune``.
+    """How the options of the unlearning methods are tuned (``leakrepro.reproduction.tuning``).
 
     Attributes:
-        worlds: Changes to ``benchmark_options``, one a tuning world; never a reported world.
+        worlds: Validation benchmarks: each entry is a change to ``benchmark_options``, usually the
+            seed. None of them may be reported.
         grids: Model name -> option -> values to try.
-        min_retain: Share of Original's greedy retain score that a choice must keep.
-        rule_grids: Base method -> option of its rounds -> values to try, for RULE.
-        max_retain_loss: What RULE may cost of the base method's retain score, greedy or sampled.
+        min_retain: Minimum retain score of a choice, as a share of Original's; greedy decoding.
+        rule_grids: Base method -> option of RULE's rounds -> values to try.
+        max_retain_loss: Maximum loss of retain score by RULE relative to the base method, for
+            greedy and sampled answers.
     """
 
     worlds: tuple[dict[str, Any], ...] = Field(min_length=1)
@@ -86,18 +103,19 @@ class Tuning(_Strict):
 
     def __str__(self) -> str:
         return (
-            f"Options of {', '.join(self.grids)} were chosen on other worlds "
-            f"({', '.join(map(str, self.worlds))}) by greedy answers alone: closest to Retrain's "
+            f"Options of {', '.join(self.grids)} were chosen on validation benchmarks "
+            f"({', '.join(map(str, self.worlds))}) by greedy answers only: closest to Retrain's "
             f"greedy leak with at least {self.min_retain:.0%} of Original's greedy retain score."
         )
 
 
 class Base(_Strict):
-    """A method that RULE wraps.
+    """An unlearning method that RULE wraps.
 
     Attributes:
-        options: Of the method; None: those of the profile's unlearned model of this name.
-        round: What changes of them in a round.
+        options: Options of the method; None for those of the profile's unlearned model of this
+            name.
+        round: Options that change in RULE's rounds.
     """
 
     options: dict[str, Any] | None = None
@@ -105,13 +123,14 @@ class Base(_Strict):
 
 
 class Rule(_Strict):
-    """RULE around some methods.
+    """Settings of RULE.
 
     Attributes:
-        rounds: Rounds after the base method.
-        options: Of ``leakrepro.unlearning.RuleOptions``, but ``base``, ``round`` and ``added``.
-        bases: Method -> its options in RULE.
-        controls: Names among ``bases`` that get both controls too.
+        rounds: Number of rounds after the base method.
+        options: Fields of ``leakrepro.unlearning.RuleOptions`` except ``base``, ``round`` and
+            ``added``.
+        bases: Base method -> its options in RULE.
+        controls: Base methods for which both controls are also run.
     """
 
     rounds: PositiveInt
@@ -122,7 +141,7 @@ class Rule(_Strict):
     @model_validator(mode="after")
     def _controls_fit(self) -> Rule:
         if unknown := [name for name in self.controls if name not in self.bases]:
-            raise ValueError(f"controls of {', '.join(unknown)}, which is none of the bases")
+            raise ValueError(f"controls of {', '.join(unknown)}, which is not one of the bases")
         return self
 
 
@@ -139,36 +158,38 @@ ModelSpec = Annotated[
 
 
 class Profile(_Strict):
-    """What one run of the notebooks is made of.
+    """The settings of one run of the notebooks.
 
     Attributes:
         name: The file's stem; results go to ``runs/<name>/``.
         benchmark: Name for ``leakrepro.load_benchmark``.
-        benchmark_options: Its options.
-        worlds: Changes to ``benchmark_options``, one a world that the RULE notebooks show.
-        models: Name in tables -> how to get it, in the order of the table.
-        rule: RULE around some of them, where the profile has it.
-        training: Recipe of models that are trained from random weights.
-        decoding: How forget prompts are sampled.
-        retain_n: Samples a retain prompt under the same decoding.
-        k: Values of k in tables; none above ``decoding.n``.
-        metrics: Ids of the core metrics, headline first; None for the benchmark's own.
-        core_metrics: Ids of those that notebook 06 sets side by side.
-        judge: Id of the LLM judge that notebook 06 asks too; None where there is none.
-        studied: Models that notebooks 05 to 09 look at, the last most closely; None for all.
-        grid: Pairs of temperature and top_p of notebook 05.
-        grid_n: Samples a forget prompt in each cell of the grid; None for ``decoding.n``.
-        seeds: Generation seeds of notebook 08.
+        benchmark_options: Options for ``leakrepro.load_benchmark``.
+        worlds: Changes to ``benchmark_options``, for example seeds. The RULE notebooks evaluate the
+            benchmark once per entry.
+        models: Name in tables -> definition of the model, in the order of the tables.
+        rule: Settings of RULE; None if the profile does not use it.
+        training: Fields of ``TinyRecipe``, for models trained from random weights.
+        decoding: Decoding of the forget prompts.
+        retain_n: Samples per retain prompt, with the same decoding.
+        k: Values of k in tables; at most ``decoding.n``.
+        metrics: Ids of the core metrics, primary metric first; None for the benchmark's.
+        core_metrics: Ids of the metrics that notebook 06 compares.
+        judge: Id of the LLM judge in notebook 06; None to run without a judge.
+        studied: Models in notebooks 05 to 09; the last one is examined in most detail. None for
+            all.
+        grid: Pairs of temperature and top_p in notebook 05.
+        grid_n: Samples per forget prompt in each cell of the grid; None for ``decoding.n``.
+        seeds: Number of generation seeds in notebook 08.
         engine: Sampling engine.
-        engine_options: Fields of its options.
+        engine_options: Fields of the engine's options.
         executor: Where sampling and scoring run.
-        workers: Sampling processes.
-        jobs: Notebooks that run at the same time.
-        threads: CPU threads a process for torch; None for torch's own choice.
-        studies: Name -> a study of another benchmark: the fields that differ. Of this profile it
-            inherits what says how to run and how often to sample, nothing else.
+        workers: Number of sampling processes.
+        jobs: Number of notebooks that run at the same time.
+        threads: CPU threads per process for torch; None for torch's default.
+        studies: Name -> settings for another benchmark. A study inherits only the settings of
+            execution, ``k``, ``retain_n`` and ``notebooks`` from its profile.
         notebooks: Stems of the notebooks that ``leakrepro reproduce`` runs.
-        tuning: How the options of the methods were chosen, where they were.
+        tuning: How the options of the methods are tuned; None if they are not.
     """
 
     name: str
@@ -200,7 +221,7 @@ class Profile(_Strict):
 
     @property
     def judges(self) -> tuple[str, ...]:
-        """The judge as a tuple, empty where there is none."""
+        """The judge as a tuple; empty without a judge."""
         return (self.judge,) if self.judge else ()
 
     @property
@@ -210,7 +231,7 @@ class Profile(_Strict):
         Raises:
             ValueError: for an option that the engine does not have.
         """
-        # Late: engines load torch, and reading a profile does not need it.
+        # Imported here, because engines import torch and reading a profile does not need it.
         from leakrepro.sampling.engines.table import ENGINES
 
         where = f"profile {self.name!r}, engine_options"
@@ -229,7 +250,7 @@ class Profile(_Strict):
         if max(self.k) > n:
             fitting = [k for k in self.k if k <= n]
             raise ValueError(
-                f"k = {max(self.k)} needs as many samples a prompt, but n is {n}: "
+                f"k = {max(self.k)} needs as many samples per prompt, but n is {n}: "
                 f"raise n or pass k={fitting}"
             )
         return self
@@ -251,32 +272,36 @@ def load_profile(
     bases: Sequence[str] | None = None,
     rounds: int | None = None,
 ) -> Profile:
-    """A profile of the package by name, or one of your own by its path, with some values changed.
+    """Load a packaged profile by name or a user's profile by path, and change some values.
 
-    Everything that is None keeps the profile's value, so that a notebook can hand over its
-    parameters as they are.
+    An argument that is None keeps the profile's value, so a notebook can pass its parameters
+    unchanged.
 
     >>> load_profile("paper", n=8, k=[1, 8], models=["Retrain"]).decoding.n
     8
 
     Args:
         name: ``"embedded"``, ``"scratch-cpu"``, ``"paper"`` ..., or a path that ends in ``.yaml``.
-        study: One of the profile's studies instead of the profile's own.
-        models: Names to keep, in this order.
-        n: Samples a forget prompt.
-        retain_n: Samples a retain prompt.
-        seed: Run seed of the sampler.
-        temperature: 0 is greedy, which needs ``n=1``.
-        top_p: Nucleus.
-        top_k: This many most likely tokens; ``"all"`` keeps all, since None means no change.
-        max_new_tokens: Longest answer.
+        study: Name of one of the profile's studies, to load it instead of the main settings.
+        models: Names of the models to keep, in this order.
+        n: Samples per forget prompt.
+        retain_n: Samples per retain prompt.
+        seed: Seed of the sampler.
+        temperature: Sampling temperature; 0 is greedy decoding, which needs ``n=1``.
+        top_p: Probability mass of nucleus sampling.
+        top_k: Number of most likely tokens to keep; ``"all"`` keeps all, because None means no
+            change.
+        max_new_tokens: Maximum number of tokens per answer.
         k: Values of k.
-        bases: Methods that RULE wraps, in this order; their controls go with them.
-        rounds: Rounds of RULE.
+        bases: Base methods of RULE to keep, in this order, with their controls.
+        rounds: Number of RULE's rounds.
+
+    Returns:
+        The profile.
 
     Raises:
         DataError: for a file that is missing or not YAML.
-        ValueError: for an unknown profile, study, model or base, or a value that does not fit.
+        ValueError: for an unknown profile, study, model or base method, or an invalid value.
     """
     content = _read(name)
     if study is not None:
@@ -319,24 +344,27 @@ def load_profile(
 
 
 def profile_names() -> list[str]:
-    """Names of the package's own profiles."""
+    """Names of the packaged profiles."""
     folder = resources.files("leakrepro") / "profiles"
     return sorted(Path(f.name).stem for f in folder.iterdir() if f.name.endswith(".yaml"))
 
 
 def fill(options: type[T], values: Mapping[str, Any], what: str) -> T:
-    """An options dataclass from plain values, as a profile or a command line gives them.
+    """Make an options dataclass from plain values of a profile or a command line.
 
     >>> fill(Decoding, {"n": 8}, "decoding").n
     8
 
     Args:
         options: The dataclass.
-        values: Its fields; those left out keep their defaults.
-        what: Where the values come from, for the error.
+        values: Field values; missing fields keep their defaults.
+        what: Where the values come from, for error messages.
+
+    Returns:
+        The instance.
 
     Raises:
-        ValueError: for an unknown field, a value of another type, or one that the class refuses.
+        ValueError: for an unknown field, a value of another type, or an invalid value.
     """
     known = [field.name for field in dataclasses.fields(options)]
     if unknown := values.keys() - set(known):
@@ -350,7 +378,13 @@ def fill(options: type[T], values: Mapping[str, Any], what: str) -> T:
 
 
 def parse_yaml(text: str) -> Any:
-    """YAML to plain values, with ``1e-5`` a number, as in YAML 1.2, and dates left as text.
+    """Parse YAML. ``1e-5`` is a number, as in YAML 1.2, and dates are strings.
+
+    Args:
+        text: YAML text.
+
+    Returns:
+        The parsed value.
 
     Raises:
         yaml.YAMLError: for text that is not YAML.
@@ -359,7 +393,7 @@ def parse_yaml(text: str) -> Any:
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML follows YAML 1.1, where a float needs a dot: 1e-5 would be a string."""
+    """PyYAML follows YAML 1.1, where a float needs a dot and 1e-5 is a string."""
 
 
 _Loader.add_implicit_resolver(
@@ -391,11 +425,11 @@ def _read(name: str | Path) -> dict[str, Any]:
         where = f", line {mark.line + 1}" if mark else ""
         raise DataError(f"{path}{where}: not YAML ({getattr(error, 'problem', error)})") from error
     if not isinstance(content, dict):
-        raise DataError(f"{path}: a profile is a mapping, not {type(content).__name__}")
+        raise DataError(f"{path}: a profile must be a mapping, not {type(content).__name__}")
     return {**content, "name": path.stem}
 
 
-# What a study takes from its profile.
+# Keys that a study inherits from its profile.
 _INHERITED = (
     "name",
     "k",
@@ -411,11 +445,11 @@ _INHERITED = (
 
 
 def _study(content: Mapping[str, Any], study: str) -> dict[str, Any]:
-    """A profile's content with one of its studies in place of its own."""
+    """The settings of one of a profile's studies, with the inherited keys."""
     studies = content.get("studies") or {}
     if study not in studies:
         raise ValueError(
-            f"profile {content['name']!r} has no study {study!r}; it has: "
+            f"profile {content['name']!r} does not have the study {study!r}; it has: "
             f"{', '.join(studies) or 'none'}"
         )
     inherited = {key: content[key] for key in _INHERITED if key in content}
@@ -425,7 +459,7 @@ def _study(content: Mapping[str, Any], study: str) -> dict[str, Any]:
 def _rule(
     content: Mapping[str, Any], bases: Sequence[str] | None, rounds: int | None
 ) -> dict[str, Any]:
-    """The section ``rule`` with fewer bases or other rounds."""
+    """The section ``rule``, reduced to some base methods or with another number of rounds."""
     rule = content.get("rule")
     if not isinstance(rule, Mapping):
         raise ValueError(f"profile {content['name']!r} has no section `rule`")
@@ -434,8 +468,8 @@ def _rule(
         known = rule.get("bases", {})
         if unknown := [base for base in bases if base not in known]:
             raise ValueError(
-                f"profile {content['name']!r} has no RULE around {', '.join(unknown)}; it has: "
-                f"{', '.join(known)}"
+                f"profile {content['name']!r} does not have RULE around {', '.join(unknown)}; "
+                f"it has: {', '.join(known)}"
             )
         rule["bases"] = {base: known[base] for base in bases}
         rule["controls"] = [base for base in rule.get("controls", ()) if base in bases]

@@ -180,7 +180,7 @@ def test_profiles_with_invalid_rule_sections(small_world: Benchmark) -> None:
         make_rules(plain, small_world, {})
     content = profile().model_dump()
     content["rule"]["controls"] = ["RMU"]
-    with pytest.raises(ValueError, match="controls of RMU, which is none of the bases"):
+    with pytest.raises(ValueError, match="controls of RMU, which is not one of the bases"):
         Profile.model_validate(content)
     content["rule"] |= {"controls": [], "bases": {"Original": {}}}
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""The models of a profile by name: made, found, reused, and refused in time."""
+"""The models of a profile by name: training, reuse, and early errors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import leakrepro as lr
 from leakrepro.benchmarks import Benchmark
 from leakrepro.models import load
 from leakrepro.models.resolve import resolve
-from leakrepro.profiles import models as subjects
+from leakrepro.profiles import models as profile_models
 from leakrepro.profiles.models import make_models
 from leakrepro.profiles.schema import Profile, load_profile
 from leakrepro.unlearning import GradDiffOptions
@@ -36,21 +36,21 @@ def profile(folder: Path, **changes: Any) -> Profile:
 
 @pytest.fixture
 def shared(small_home: Path, small_original: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The home where Original is already."""
+    """Use a home that already contains Original."""
     monkeypatch.setenv("LEAKREPRO_HOME", str(small_home))
     return small_original
 
 
 @pytest.fixture
 def untrained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fails the test when anything is trained."""
+    """Fail the test if a model is trained."""
     monkeypatch.setenv("LEAKREPRO_HOME", str(tmp_path / "home"))
 
     def fail(*args: Any, **kwargs: Any) -> None:
-        pytest.fail("something was trained")
+        pytest.fail("a model was trained")
 
-    monkeypatch.setattr(subjects, "tiny_model", fail)
-    monkeypatch.setattr(subjects, "unlearn", fail)
+    monkeypatch.setattr(profile_models, "tiny_model", fail)
+    monkeypatch.setattr(profile_models, "unlearn", fail)
 
 
 def test_all_kinds_of_model(
@@ -79,7 +79,7 @@ def test_all_kinds_of_model(
     assert again == made
 
 
-def test_an_unlearned_model_alone_brings_its_original(
+def test_an_unlearned_model_also_makes_its_original(
     shared: Path, small_world: Benchmark, tmp_path: Path
 ) -> None:
     models = {"NPO": {"unlearn": "NPO", "options": SHORT}}
@@ -88,7 +88,7 @@ def test_an_unlearned_model_alone_brings_its_original(
     assert f'"model": "{load.fingerprint(shared)}"' in (path / "recipe.json").read_text()
 
 
-def test_two_workers_make_the_same_models_as_one(
+def test_two_workers_and_one_make_the_same_models(
     small_world: Benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     training = dataclasses.asdict(dataclasses.replace(small.RECIPE, epochs=1))
@@ -127,7 +127,7 @@ def test_two_workers_make_the_same_models_as_one(
         ),
     ],
 )
-def test_a_wrong_value_is_found_before_anything_is_trained(
+def test_invalid_values_are_reported_before_training(
     small_world: Benchmark, tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
@@ -135,7 +135,7 @@ def test_a_wrong_value_is_found_before_anything_is_trained(
 
 
 @pytest.mark.usefixtures("untrained")
-def test_a_missing_checkpoint_is_found_before_anything_is_trained(
+def test_a_missing_checkpoint_is_reported_before_training(
     small_world: Benchmark, tmp_path: Path
 ) -> None:
     models = {"Original": {"train": "full"}, "Theirs": {"hub": str(tmp_path / "nowhere")}}
@@ -145,10 +145,10 @@ def test_a_missing_checkpoint_is_found_before_anything_is_trained(
 
 @pytest.fixture
 def named(small_world: Benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Benchmark:
-    """The small world with a profile of its own."""
+    """The small benchmark with its own profile."""
     models = {"Original": {"train": "full"}, "NPO": {"unlearn": "NPO", "options": SHORT}}
     profile(tmp_path, models=models)
-    monkeypatch.setitem(subjects.MADE_BY, "fictional", (str(tmp_path / "small.yaml"), None))
+    monkeypatch.setitem(profile_models.MADE_BY, "fictional", (str(tmp_path / "small.yaml"), None))
     return small_world
 
 
@@ -167,7 +167,7 @@ def test_a_folder_needs_no_profile(
 
 
 @pytest.mark.usefixtures("untrained")
-def test_what_is_no_model_lists_the_names(named: Benchmark, tmp_path: Path) -> None:
+def test_an_unknown_model_lists_the_known_names(named: Benchmark, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as failure:
         resolve(str(tmp_path / "Orignal"), named)
     message = str(failure.value)

@@ -1,4 +1,4 @@
-"""Profiles: the packaged ones are whole, and a wrong value is named."""
+"""Profiles: the packaged profiles are valid, and errors name the invalid value."""
 
 import ast
 from pathlib import Path
@@ -42,7 +42,7 @@ def write(folder: Path, **changes: object) -> Path:
 
 
 @pytest.mark.parametrize("name", profile_names())
-def test_packaged_profiles_are_whole(name: str) -> None:
+def test_packaged_profiles_load(name: str) -> None:
     profile = load_profile(name)
     assert profile.name == name
     assert "Original" in profile.models
@@ -51,14 +51,14 @@ def test_packaged_profiles_are_whole(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", profile_names())
-def test_packaged_values_fit_what_they_are_for(name: str) -> None:
+def test_packaged_values_are_valid_options(name: str) -> None:
     profile = load_profile(name)
     fill(TinyRecipe, profile.training, "training")
     for spec in profile.models.values():
         if isinstance(spec, Unlearned):
             fill(find_method(spec.unlearn).options, spec.options, spec.unlearn)
     for metric in (*(profile.metrics or ()), *profile.core_metrics):
-        # Those with a model would be downloaded.
+        # Metrics with a model would be downloaded.
         if metric.partition("/")[0] not in ("entailment", "cosine"):
             assert load_metric(metric).id == metric
     assert profile.judge is None or profile.judge.startswith("judge/")
@@ -83,14 +83,14 @@ def test_the_full_profile_has_the_settings_of_the_short_one() -> None:
     assert all(getattr(full, name) == getattr(short, name) for name in same)
     assert full.worlds[0] == short.benchmark_options
     assert short.tuning is not None
-    assert not [world for world in short.tuning.worlds if world in full.worlds]
+    assert not [options for options in short.tuning.worlds if options in full.worlds]
 
 
 @pytest.mark.parametrize(
     ("name", "study"),
     [("embedded", None), ("scratch-cpu", None), ("embedded", "muse-news"), ("embedded", "wmdp")],
 )
-def test_settings_are_those_that_the_trials_chose(name: str, study: str | None) -> None:
+def test_settings_match_the_recorded_tuning_trials(name: str, study: str | None) -> None:
     profile = load_profile(name, study=study)
     assert profile.tuning is not None
     trials = measured(f"tuning_{name}-{study}" if study else f"tuning_{name}")
@@ -108,7 +108,7 @@ def test_settings_are_those_that_the_trials_chose(name: str, study: str | None) 
 
 
 @pytest.mark.parametrize("name", profile_names())
-def test_packaged_rule_options_fit(name: str) -> None:
+def test_packaged_rule_options_are_valid(name: str) -> None:
     for study in (None, *load_profile(name).studies):
         profile = load_profile(name, study=study)
         for base in profile.rule.bases if profile.rule else ():
@@ -116,19 +116,19 @@ def test_packaged_rule_options_fit(name: str) -> None:
             assert type(options.base) is type(options.round) is find_method(base).options
 
 
-def test_rule_can_be_cut_down() -> None:
+def test_rule_can_be_reduced() -> None:
     profile = load_profile("embedded-full", bases=["RMU", "NPO"], rounds=1)
     assert profile.rule is not None
     assert list(profile.rule.bases) == ["RMU", "NPO"]
     assert profile.rule.controls == ("NPO", "RMU")
     assert profile.rule.rounds == 1
-    with pytest.raises(ValueError, match="has no RULE around IdkDPO; it has: NPO, SimNPO"):
+    with pytest.raises(ValueError, match="does not have RULE around IdkDPO; it has: NPO, SimNPO"):
         load_profile("embedded", bases=["IdkDPO"])
     with pytest.raises(ValueError, match="'scratch-cpu' has no section `rule`"):
         load_profile("scratch-cpu", rounds=1)
 
 
-def test_paper_is_the_headline_cell() -> None:
+def test_paper_has_the_main_decoding_settings() -> None:
     profile = load_profile("paper")
     assert profile.decoding == Decoding(1.0, 1.0, None, 200, 200, 0)
     assert len(profile.models) == 8
@@ -136,7 +136,7 @@ def test_paper_is_the_headline_cell() -> None:
     assert profile.benchmark_options["forget"] == "forget10"
 
 
-def test_a_file_of_ones_own(tmp_path: Path) -> None:
+def test_a_user_file(tmp_path: Path) -> None:
     profile = load_profile(write(tmp_path))
     assert profile.name == "small"
     assert profile.models == {
@@ -169,14 +169,14 @@ def test_overrides(tmp_path: Path) -> None:
     assert profile.k == (1, 8)
 
 
-def test_models_come_in_the_order_asked(tmp_path: Path) -> None:
+def test_models_are_in_the_requested_order(tmp_path: Path) -> None:
     assert list(load_profile(write(tmp_path), models=["NPO", "Original"]).models) == [
         "NPO",
         "Original",
     ]
 
 
-def test_zero_is_a_value_and_not_nothing(tmp_path: Path) -> None:
+def test_zero_differs_from_none(tmp_path: Path) -> None:
     greedy = load_profile(write(tmp_path), temperature=0, n=1, k=[1])
     assert greedy.decoding.is_greedy
     assert load_profile(write(tmp_path, decoding={"seed": 5, "n": 16}), seed=0).decoding.seed == 0
@@ -195,18 +195,18 @@ def test_zero_is_a_value_and_not_nothing(tmp_path: Path) -> None:
         ({"models": {"A": {"path": "x"}}}, "models.A: a model is one of {train"),
         ({"models": {"A": {"hub": "x", "rev": "y"}}}, "models.A.hub.rev: Extra inputs"),
         ({"models": {}}, "models: .*at least 1 item"),
-        ({"k": [1, 17]}, r"k = 17 needs as many samples a prompt, but n is 16.*k=\[1\]"),
+        ({"k": [1, 17]}, r"k = 17 needs as many samples per prompt, but n is 16.*k=\[1\]"),
         ({"k": [0]}, r"k\.0: .*greater than 0"),
         ({"retain_n": 0}, "retain_n: .*greater than 0"),
         ({"notebooks": []}, "notebooks: .*at least 1 item"),
     ],
 )
-def test_a_wrong_value_is_named(tmp_path: Path, changes: dict, message: str) -> None:
+def test_the_error_names_the_invalid_value(tmp_path: Path, changes: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         load_profile(write(tmp_path, **changes))
 
 
-def test_a_wrong_override_is_named(tmp_path: Path) -> None:
+def test_the_error_names_the_invalid_override(tmp_path: Path) -> None:
     path = write(tmp_path)
     with pytest.raises(ValueError, match="no model 'RMU'; it has: Original, NPO"):
         load_profile(path, models=["NPO", "RMU"])
@@ -221,9 +221,9 @@ def test_unreadable_profiles(tmp_path: Path) -> None:
         load_profile("embeded")
     with pytest.raises(DataError, match=r"none\.yaml: No such file"):
         load_profile(tmp_path / "none.yaml")
-    path = tmp_path / "torn.yaml"
+    path = tmp_path / "truncated.yaml"
     path.write_text("benchmark: tofu\nmodels: {Original\n")
-    with pytest.raises(DataError, match=r"torn\.yaml, line \d: not YAML"):
+    with pytest.raises(DataError, match=r"truncated\.yaml, line \d: not YAML"):
         load_profile(path)
     path.write_text("- tofu\n")
     with pytest.raises(DataError, match="a mapping, not list"):
@@ -242,7 +242,7 @@ def test_numbers_without_a_dot_are_numbers(text: str, value: float) -> None:
 
 
 @pytest.mark.parametrize("text", ["e5", "1e", "1e-5x", "all", "1.2.3", "2026-01-31"])
-def test_other_text_stays_text(text: str) -> None:
+def test_other_values_are_strings(text: str) -> None:
     assert parse_yaml(text) == text
 
 
@@ -264,7 +264,7 @@ STUDY = {
 }
 
 
-def test_a_study_inherits_how_to_run_and_nothing_else(tmp_path: Path) -> None:
+def test_a_study_inherits_only_execution_settings_and_sample_counts(tmp_path: Path) -> None:
     path = write(tmp_path, studies={"other": STUDY}, workers=2, metrics=["exact_match"])
     study = load_profile(path, study="other", n=8)
     assert (study.name, study.workers, study.retain_n) == ("small", 2, 4)
@@ -277,24 +277,24 @@ def test_a_study_inherits_how_to_run_and_nothing_else(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("studies", "message"),
     [
-        ({}, "no study 'other'; it has: none"),
-        ({"mine": STUDY}, "no study 'other'; it has: mine"),
+        ({}, "does not have the study 'other'; it has: none"),
+        ({"mine": STUDY}, "does not have the study 'other'; it has: mine"),
         ({"other": STUDY | {"k": [64]}}, "k = 64"),
         ({"other": STUDY | {"colour": 1}}, "colour"),
     ],
 )
-def test_a_wrong_study_is_named(tmp_path: Path, studies: dict, message: str) -> None:
+def test_invalid_studies(tmp_path: Path, studies: dict, message: str) -> None:
     path = write(tmp_path, studies=studies)
     with pytest.raises(ValueError, match=message):
         load_profile(path, study="other")
 
 
 @pytest.mark.parametrize("name", profile_names())
-def test_studies_of_packaged_profiles_are_whole(name: str) -> None:
+def test_studies_of_packaged_profiles_are_valid(name: str) -> None:
     for study in load_profile(name).studies:
         profile = load_profile(name, study=study)
         assert "Original" in profile.models
-        # Who publishes checkpoints of hazardous knowledge publishes none that never met it.
+        # WMDP's authors did not publish a model that never saw the hazardous knowledge.
         assert "Retrain" in profile.models or profile.benchmark == "wmdp"
         assert max(profile.k) <= profile.decoding.n
         fill(TinyRecipe, profile.training, "training")

@@ -267,7 +267,7 @@ def test_a_size_is_read_from_an_id() -> None:
         ({"profile": "embeded"}, "unknown profile 'embeded'"),
         ({"only": ["98"]}, "no notebook '98'"),
         ({"tokens_per_second": 0}, "tokens_per_second must be above 0"),
-        ({"parameters": {"n": 4}}, "k = 8 needs as many samples a prompt"),
+        ({"parameters": {"n": 4}}, "k = 8 needs as many samples per prompt"),
     ],
 )
 def test_a_wrong_request(hosted: Path, arguments: dict, message: str) -> None:

@@ -174,7 +174,7 @@ def test_a_kernel_that_dies_is_a_failure_with_its_cell(world: Path) -> None:
         ({"jobs": 0}, "jobs must be at least 1"),
         ({"parameters": {"m": 1}}, "no parameter 'm'; it has: profile, run, n, models, note"),
         ({"parameters": {"run": "x"}}, "'run' cannot be set"),
-        ({"parameters": {"n": 4}}, "k = 8 needs as many samples a prompt, but n is 4"),
+        ({"parameters": {"n": 4}}, "k = 8 needs as many samples per prompt, but n is 4"),
         ({"parameters": {"models": ["NPO"]}}, "no model 'NPO'; it has: Original, Retrain"),
         ({"parameters": {"seed": 1}}, "01_curves.ipynb has no parameter 'seed'"),
     ],

@@ -130,7 +130,7 @@ def test_every_setting_is_tried_in_every_world(
 def test_a_study_is_tuned_by_its_name(path: Path) -> None:
     result = CliRunner().invoke(app, ["tune", str(path), "--study", "other"])
     assert result.exit_code == 2
-    assert "profile 'small' has no study 'other'" in result.stderr
+    assert "profile 'small' does not have the study 'other'" in result.stderr
 
 
 def test_a_profile_without_tuning(path: Path) -> None:
