@@ -20,5 +20,5 @@ def find_engine(engine: str | Engine) -> Engine:
     if not isinstance(engine, str):
         return engine
     if engine not in ENGINES:
-        raise ValueError(f"unknown engine {engine!r}; known engines: {', '.join(ENGINES)}")
+        raise ValueError(f"unknown engine {engine!r}; known are {', '.join(ENGINES)}")
     return ENGINES[engine]()
