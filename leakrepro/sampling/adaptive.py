@@ -1,4 +1,4 @@
-"""Adaptive sampling: one store a round, each for the prompts that the plan still asks."""
+"""Adaptive sampling: one store per round, with the prompts that need more samples."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ _PLANS: Mapping[str, type[AdaptivePlan] | type[PilotPlan]] = {
 
 @dataclass(frozen=True)
 class Asked:
-    """What adaptive sampling is asked for.
+    """The inputs of an adaptive sampling run.
 
     Args:
         plan: The plan.
-        metric: What it decides by.
-        identity: Of the samples, as without a plan.
+        metric: The metric whose scores the plan uses.
+        identity: The identity that a store of these samples has without a plan.
         prompts: The prompts, in order.
-        made_with: Versions and host facts.
+        made_with: Versions and host facts, recorded in the manifests.
     """
 
     plan: Plan
@@ -53,7 +53,10 @@ class Asked:
     made_with: Mapping[str, Any]
 
     def to_json(self) -> dict[str, Any]:
-        """All that decides which samples are drawn; scores depend on references and facts too."""
+        """Returns all inputs that determine which samples are drawn.
+
+        References and facts are included, because the scores depend on them.
+        """
         identity = dataclasses.replace(
             self.identity, decoding=self.identity.decoding.replace(n=self.plan.cap)
         )
@@ -71,7 +74,14 @@ class Asked:
         return digest(self.to_json())
 
     def store(self, folder: Path, prompts: Sequence[Prompt], first: int, n: int) -> SampleStore:
-        """The store of samples ``first`` to ``n - 1`` of some of the prompts."""
+        """Returns a store for samples ``first`` to ``n - 1`` of each given prompt.
+
+        Args:
+            folder: The store's folder.
+            prompts: A subset of the prompts, in order.
+            first: Index of the first sample per prompt.
+            n: Index after the last sample per prompt.
+        """
         identity = dataclasses.replace(
             self.identity,
             prompts=prompts_hash(prompts),
@@ -81,41 +91,41 @@ class Asked:
         return SampleStore(folder, identity, tuple(prompts), self.made_with)
 
     def scores(self, store: SampleStore) -> list[NDArray[np.float64]]:
-        """Scores of a store's samples, one array a prompt."""
+        """Returns the scores of a store's samples, one array [samples] per prompt."""
         texts, n = store.read(["text"])["text"].to_pylist(), len(store.each)
         rows = [texts[i : i + n] for i in range(0, len(texts), n)]
         return list(self.metric.score(store.prompts, rows))
 
 
 def metric_of(metric: Metric | None, benchmark: Benchmark | None, backend: Backend) -> CoreMetric:
-    """The metric that a plan decides by.
+    """Returns the metric whose scores a plan uses, by default the benchmark's first.
 
     Raises:
-        ValueError: when neither a metric nor a benchmark was given.
+        ValueError: If neither a metric nor a benchmark is given.
     """
     if metric is None and benchmark is not None:
         metric = benchmark.metrics[0]
     if metric is None:
-        raise ValueError("a plan decides by a metric: pass metric=, or a benchmark")
+        raise ValueError("a plan needs a metric: pass metric= or a benchmark")
     return load_metric(metric, benchmark, backend)
 
 
 def draw(
     asked: Asked, folder: Path, fill: Callable[[SampleStore], int]
 ) -> tuple[tuple[SampleStore, ...], int]:
-    """Draws the rounds of a plan, or goes on with them.
+    """Draws the rounds of a plan. Finished rounds are reused.
 
     Args:
-        asked: What for.
-        folder: Of the rounds.
-        fill: Completes one store and returns the rows that it drew.
+        asked: The inputs of the run.
+        folder: The folder that contains the rounds.
+        fill: Completes a store and returns the number of samples drawn.
 
     Returns:
-        The stores of the rounds, without the pilot, and the number of samples drawn now.
+        The stores of the rounds without the pilot, and the number of samples drawn by this call.
 
     Raises:
-        StoreError: when the folder belongs to something else.
-        ValueError: for scores that do not fit the plan.
+        StoreError: If the folder belongs to another run.
+        ValueError: If the plan cannot use the scores.
     """
     with _claimed(asked, folder):
         if isinstance(asked.plan, PilotPlan):
@@ -124,10 +134,16 @@ def draw(
 
 
 def open_rounds(folder: Path) -> tuple[Plan, tuple[Prompt, ...], tuple[SampleStore, ...]]:
-    """A finished plan's folder: the plan, the prompts in order, and the stores.
+    """Opens the folder of a finished plan.
+
+    Args:
+        folder: The folder that contains the rounds.
+
+    Returns:
+        The plan, the prompts in order, and the stores of the rounds.
 
     Raises:
-        StoreError: when a round is missing or damaged.
+        StoreError: If the plan is unfinished, or if a round is missing or damaged.
     """
     provenance.note_file(folder / PLAN)
     try:
@@ -138,20 +154,20 @@ def open_rounds(folder: Path) -> tuple[Plan, tuple[Prompt, ...], tuple[SampleSto
         rounds = list(content["rounds"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(
-            f"{folder / PLAN} is damaged, or the plan unfinished ({error}): sample again to go on"
+            f"{folder / PLAN} is damaged or incomplete ({error}): sample again to complete the plan"
         ) from error
     stores = tuple(open_store(folder / name) for name in rounds)
     for store in stores:
         store.check()
     prompts = {prompt.id: prompt for store in stores for prompt in store.prompts}
     if prompts.keys() != order.keys():
-        raise StoreError(f"{folder} holds other prompts than its plan")
+        raise StoreError(f"the prompts in {folder} differ from the prompts of its plan")
     return plan, tuple(sorted(prompts.values(), key=lambda p: order[p.id])), stores
 
 
 @contextlib.contextmanager
 def _claimed(asked: Asked, folder: Path) -> Iterator[None]:
-    """Keeps other runs out of a folder that is this plan's or new."""
+    """Locks a folder that is new or belongs to this plan."""
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
         path = folder / PLAN
@@ -161,7 +177,7 @@ def _claimed(asked: Asked, folder: Path) -> Iterator[None]:
             if content != asked.to_json():
                 raise StoreError(f"{path} belongs to other samples; choose another folder")
         elif any(not file.name.startswith(".") for file in folder.iterdir()):
-            raise StoreError(f"{folder} holds something else than an adaptive plan's rounds")
+            raise StoreError(f"{folder} contains files that do not belong to an adaptive plan")
         else:
             _write(asked, folder, None)
         yield
@@ -186,7 +202,7 @@ def _draw_until_hits(
         for prompt, scores in zip(left, asked.scores(store), strict=True):
             if not np.isin(scores, (0.0, 1.0)).all():
                 raise ValueError(
-                    f"{asked.metric.id} gives scores other than 0 and 1, {prompt.id!r} first: an "
+                    f"{asked.metric.id} has scores other than 0 and 1, first for {prompt.id!r}: an "
                     "AdaptivePlan cannot count them; use a PilotPlan"
                 )
             hits[prompt.id] += int(scores.sum())
@@ -201,7 +217,7 @@ def _draw_until_hits(
 def _draw_after_pilot(
     asked: Asked, plan: PilotPlan, folder: Path, fill: Callable[[SampleStore], int]
 ) -> tuple[tuple[SampleStore, ...], int]:
-    # The pilot takes indices that no prompt reaches, and with them seeds of its own.
+    # The pilot uses sample indices from plan.cap on, so its seeds differ from those of the rounds.
     pilot = asked.store(folder / "pilot", asked.prompts, plan.cap, plan.cap + plan.pilot)
     drawn = fill(pilot)
     counts = plan.counts(asked.scores(pilot))

@@ -1,4 +1,4 @@
-"""A digest of every sample, kept beside the results that rest on it."""
+"""Digests of all samples, stored with the results that are computed from them."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from leakrepro.storage.atomic import write_atomically
 
 
 class ChangedSample(NamedTuple):
-    """A sample that is not what it was.
+    """A sample that differs from the one whose digest was stored.
 
     Attributes:
-        shard: Path of its shard.
-        prompt_id: Its prompt.
-        sample: Its index there.
+        shard: Path of the shard that holds the sample.
+        prompt_id: Id of the sample's prompt.
+        sample: Index of the sample within its prompt.
     """
 
     shard: Path
@@ -32,20 +32,25 @@ class ChangedSample(NamedTuple):
 
 
 def digest_file(folder: Path, store: SampleStore) -> Path:
-    """Where a results folder keeps the digests of a store: uint64 [samples], in its order."""
+    """Returns the path of a store's digests in a results folder.
+
+    The file is a NumPy array, uint64 [samples], in the order of the store.
+    """
     return folder / "digests" / f"{store.identity.key[:16]}.npy"
 
 
 def keep_digests(store: SampleStore, file: Path, drawn: Collection[int]) -> None:
-    """Keeps a store's digests; of samples that have one already, the first stays.
+    """Writes the digests of a store's samples.
+
+    A digest that the file already holds is not replaced, unless its shard is in ``drawn``.
 
     Args:
         store: A complete store.
-        file: From ``digest_file``.
-        drawn: Shards that were drawn in this run: theirs are kept anew.
+        file: Path from ``digest_file``.
+        drawn: Indices of the shards that this run drew. Their digests are computed again.
 
     Raises:
-        StoreError: when the store is damaged.
+        StoreError: If the store is damaged.
     """
     known = _load(file) if file.exists() else None
     if known is not None and known.size != len(store.prompts) * len(store.each):
@@ -55,8 +60,10 @@ def keep_digests(store: SampleStore, file: Path, drawn: Collection[int]) -> None
     parts, start = [], 0
     for index, table in enumerate(store.read_shards()):
         stop = start + table.num_rows
-        fresh = known is None or index in drawn
-        parts.append(row_digests(table) if fresh or known is None else known[start:stop])
+        if known is None or index in drawn:
+            parts.append(row_digests(table))
+        else:
+            parts.append(known[start:stop])
         start = stop
     buffer = io.BytesIO()
     np.save(buffer, np.concatenate(parts))
@@ -65,14 +72,15 @@ def keep_digests(store: SampleStore, file: Path, drawn: Collection[int]) -> None
 
 
 def changed_samples(store: SampleStore, file: Path) -> Iterator[ChangedSample]:
-    """The samples of a store that differ from those whose digests were kept.
+    """Yields the samples of a store that do not match their stored digests.
 
     Raises:
-        StoreError: when the store or the digests are damaged, or the digests are of other samples.
+        StoreError: If the store or the digest file is damaged, or if the digests belong to
+            another store.
     """
     known = _load(file)
     if known.size != len(store.prompts) * len(store.each):
-        raise StoreError(f"{file} holds digests of other samples than {store.path}")
+        raise StoreError(f"{file} does not hold the digests of {store.path}")
     start = 0
     for index, table in enumerate(store.read_shards()):
         now = row_digests(table)
@@ -83,7 +91,7 @@ def changed_samples(store: SampleStore, file: Path) -> Iterator[ChangedSample]:
 
 
 def row_digests(table: pa.Table) -> NDArray[np.uint64]:
-    """One digest a row, of all columns."""
+    """Returns one digest per row, computed from all columns."""
     rows = zip(*(table[name].to_pylist() for name in SCHEMA.names), strict=True)
     digests = (hashlib.blake2b(repr(row).encode(), digest_size=8).digest() for row in rows)
     return np.frombuffer(b"".join(digests), dtype="<u8")
@@ -93,5 +101,5 @@ def _load(file: Path) -> NDArray[np.uint64]:
     try:
         digests: NDArray[np.uint64] = np.load(file)
     except (OSError, ValueError, EOFError) as error:
-        raise StoreError(f"{file} holds no digests ({error})") from error
+        raise StoreError(f"{file} is not a digest file ({error})") from error
     return digests

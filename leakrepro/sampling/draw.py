@@ -1,4 +1,4 @@
-"""``sample``: prompts and a model in, a complete store of samples out."""
+"""``sample``: draws a model's answers to prompts into a store."""
 
 from __future__ import annotations
 
@@ -58,40 +58,44 @@ def sample(
     plan: Plan | None = None,
     metric: Metric | None = None,
 ) -> Samples:
-    """Draws ``decoding.n`` answers per prompt, or reads them when the same were drawn before.
+    """Draws ``decoding.n`` answers per prompt, or opens them if they are stored already.
 
-    The call can be interrupted at any time; the same call continues where it stopped.
+    The call can be interrupted at any time. The same call then continues where it stopped.
 
     Args:
-        model: A folder, a hub id (``"org/name@revision"`` pins it), a name of the profile that
-            makes the benchmark's models, or a ``PreTrainedModel``. Samples of a loaded model are
-            kept until the process ends, unless the model has an attribute ``fingerprint``; see
-            ``leakrepro.models.LoadedModel``.
-        benchmark_or_prompts: A benchmark stands for its forget prompts.
-        decoding: How to draw.
-        tokenizer: Of a loaded model.
-        backend: Where to draw; None for one process of the engine ``"hf"``. The samples are the
-            same for any number of workers as long as each has the same threads. On Ray the shards
-            of a lost worker are drawn again by another.
-        logits_processors: Transformers-style callables ``(input_ids, scores) -> scores`` with an
-            ``id``, applied in order before the temperature. The id must change with what they do.
-        store: The folder of this one store. None: a folder of the sample cache named by content.
-        plan: An ``AdaptivePlan`` or ``PilotPlan`` that leaves prompts with fewer samples;
-            ``decoding.n`` is then not used.
-        metric: Core metric, or its id, by which the plan decides; None for the benchmark's first.
+        model: A folder, a hub id (``"org/name@revision"`` pins the revision), a model name of the
+            profile that makes the benchmark's models, or a ``PreTrainedModel``. Samples of a
+            loaded model are deleted when the process ends, unless the model has an attribute
+            ``fingerprint``; see ``leakrepro.models.LoadedModel``.
+        benchmark_or_prompts: The prompts, or a benchmark whose forget prompts are used.
+        decoding: The decoding settings.
+        tokenizer: The tokenizer of a loaded model.
+        backend: Where the samples are drawn. None uses one process with the engine ``"hf"``. The
+            samples do not depend on the number of workers if the threads per worker are the same.
+            If Ray loses a worker, another worker draws its shards again.
+        logits_processors: Callables ``(input_ids, scores) -> scores`` as in transformers, with an
+            ``id`` that changes with their behaviour. They are applied in order before the
+            temperature.
+        store: The store's folder. None uses a folder of the sample cache, named by content.
+        plan: An ``AdaptivePlan`` or ``PilotPlan`` that decides the number of samples per prompt.
+            ``decoding.n`` is then ignored.
+        metric: The core metric, or its id, whose scores the plan uses. None uses the benchmark's
+            first metric.
 
     Returns:
         All samples.
 
     Raises:
-        ValueError: for an unknown engine, no prompts or doubled ids, a prompt that exceeds the
-            model's context, a tokenizer without chat template, a processor without id, a plan
-            without metric, or a loaded model on another engine or in several processes.
-        TypeError: for a loaded model without tokenizer.
-        FileNotFoundError: when the model is not found.
-        MissingExtra: when the engine or executor is not installed; the message gives the command.
-        StoreError: when the folder holds something else, is damaged, or the disk is full; and for
-            samples that are not there, in a run that only reads what is stored.
+        ValueError: If the engine is unknown, there are no prompts, prompt ids are not unique, a
+            prompt exceeds the model's context, the tokenizer does not have a chat template, a
+            logits processor does not have an id, a plan does not have a metric, or a loaded model
+            is used with another engine or several processes.
+        TypeError: If a loaded model is passed without a tokenizer.
+        FileNotFoundError: If the model is not found.
+        MissingExtra: If the engine or executor is not installed. The message contains the command
+            that installs it.
+        StoreError: If the folder belongs to another run or is damaged, if the disk is full, or if
+            samples are missing in a run that only reads stored results.
     """
     backend = backend or Backend()
     options = find_engine(backend.engine)
@@ -112,7 +116,7 @@ def sample(
         logits_processors=tuple(_processor_id(p) for p in logits_processors),
     )
     made_with = _made_with(options, backend.threads_per_worker())
-    home = paths.samples() if source.is_kept else _temporary_home()
+    parent = paths.samples() if source.is_kept else _temporary_folder()
 
     def fill(target: SampleStore) -> int:
         if target.is_complete():
@@ -127,31 +131,31 @@ def sample(
             ]
             return _fill(target, missing, tasks, backend, options.gpus)
 
-    # The model stays loaded from shard to shard and round to round, and no longer.
+    # The model stays loaded for all shards and rounds of this call.
     with contextlib.ExitStack() as stack:
         stack.callback(_sampler.release)
         if plan is None:
-            folder = Path(store) if store is not None else home / identity.key[:16]
+            folder = Path(store) if store is not None else parent / identity.key[:16]
             target = SampleStore(folder, identity, prompts, made_with)
             drawn = fill(target)
             return Samples(prompts, decoding, folder, identity.weights, (target,), drawn)
         core = adaptive.metric_of(metric, benchmark, backend)
         asked = adaptive.Asked(plan, core, identity, prompts, made_with)
-        folder = Path(store) if store is not None else home / asked.key[:16]
+        folder = Path(store) if store is not None else parent / asked.key[:16]
         stores, drawn = adaptive.draw(asked, folder, fill)
         most = decoding.replace(n=plan.cap)
         return Samples(prompts, most, folder, identity.weights, stores, drawn, plan)
 
 
 class _Source(NamedTuple):
-    """What is sampled, and what of it enters the store's key."""
+    """The model to sample and its parts of the store's key."""
 
     model: str | LoadedModel
     weights: str
     tokenizer: str
     dtype: str
     eos: tuple[int, ...]
-    is_kept: bool  # in the content-keyed store
+    is_kept: bool  # whether samples go into the sample cache
 
 
 def _open_source(model: Path | LoadedModel, options: Engine, backend: Backend) -> _Source:
@@ -181,8 +185,8 @@ def _open_source(model: Path | LoadedModel, options: Engine, backend: Backend) -
 
 
 @functools.cache
-def _temporary_home() -> Path:
-    """A folder that is removed when the process ends."""
+def _temporary_folder() -> Path:
+    """Returns a folder that is removed when the process ends."""
     folder = tempfile.TemporaryDirectory(prefix="leakrepro-samples-")
     atexit.register(folder.cleanup)
     return Path(folder.name)
@@ -195,7 +199,7 @@ def _fill(
     backend: Backend,
     gpus: int,
 ) -> int:
-    """Draws the missing shards, writing each as it is finished; returns the rows drawn."""
+    """Draws the missing shards, writes each when it is finished and returns the number of rows."""
     sizes = [sum(r.stop - r.start for r in store.plan[i]) for i in missing]
     total = len(store.prompts) * len(store.each)
     done = [0] * len(tasks)
@@ -205,7 +209,7 @@ def _fill(
         )
 
         def watch(task: int, rows: int, total: int) -> None:
-            rows = rows * sizes[task] // total  # some executors tell the end alone
+            rows = rows * sizes[task] // total  # some executors report only the end
             bar.update(rows - done[task])
             done[task] = rows
 
@@ -241,14 +245,14 @@ def _processor_id(processor: LogitsProcessor) -> str:
     identity = getattr(processor, "id", None)
     if not isinstance(identity, str) or not identity:
         raise ValueError(
-            f"logits processor {processor!r} needs an `id`, a string that changes with what it "
-            "does: it is part of the name under which samples are kept"
+            f"logits processor {processor!r} needs an `id`, a string that changes with its "
+            "behaviour: the id is part of the store's key"
         )
     return identity
 
 
 def _made_with(engine: Engine, threads: int) -> dict[str, Any]:
-    """Facts that may change samples by rounding; recorded and not part of the key."""
+    """Returns facts that may change samples by rounding. They are not part of the key."""
     packages = (*engine.packages, "tokenizers", "numpy", "pyarrow")
     device = resolve_device()
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
@@ -269,4 +273,4 @@ def _version(package: str) -> str:
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-        return importlib.metadata.version(f"{package}-cpu")  # vLLM's builds have several names
+        return importlib.metadata.version(f"{package}-cpu")  # the CPU build has another name

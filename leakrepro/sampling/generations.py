@@ -1,8 +1,9 @@
-"""The file format of the leak@k authors: ``generations_n200.json``, one prompt a line.
+"""The file format of the leak@k authors: ``generations_n200.json``, one prompt per line.
 
-A line is a JSON object with ``prompt``, ``ground_truth`` and ``responses``, a list of objects with
-``response`` and the scores that it was given: ``rougeL_recall``, ``exact_match``, ``ES``, ``CS``,
-``LLM_judge``. Existing results can be scored again, and ours read by the authors' scripts.
+A line is a JSON object with ``prompt``, ``ground_truth`` and ``responses``. ``responses`` is a list
+of objects with ``response`` and its scores: ``rougeL_recall``, ``exact_match``, ``ES``, ``CS``,
+``LLM_judge``. Import the authors' files to score them again. Export samples to use the authors'
+scripts.
 """
 
 from __future__ import annotations
@@ -36,25 +37,26 @@ def import_generations(
     benchmark: Benchmark | None = None,
     store: str | Path | None = None,
 ) -> Samples:
-    """Puts the samples of a file into a store, from which everything else reads.
+    """Imports the samples of a file into a store.
 
     Args:
-        file: In the authors' format.
-        decoding: How the samples were drawn, which the file does not say; its ``n`` and ``seed``
-            are not used. 200 copies of a greedy answer, as the authors keep them, become one.
-        benchmark: Whose prompts these are: a line belongs to the forget or retain prompt with its
-            ground truth whose question its prompt holds. None: every line is a prompt and a
-            cluster of its own.
-        store: The store's folder; None for one of the sample cache named by content.
+        file: A file in the authors' format.
+        decoding: How the samples were drawn. The file does not record it. ``n`` and ``seed`` are
+            ignored. The authors store 200 copies of a greedy answer; one of them is imported.
+        benchmark: The benchmark that contains the prompts. A line matches the prompt that has the
+            line's ground truth and whose question occurs in the line's prompt. If it is None,
+            each line becomes a prompt in its own cluster.
+        store: The store's folder. None uses a folder of the sample cache, named by content.
 
     Returns:
-        The samples. Seeds, token counts and log-probabilities are null, as the file lacks them.
+        The samples. Seeds, token counts and log-probabilities are null, because the file does not
+        contain them.
 
     Raises:
-        DataError: for a line that is not in the format, or has another number of responses than
-            the first; the message names it.
-        ValueError: for a line that is none of the benchmark's prompts, and for greedy answers to
-            one prompt that differ.
+        DataError: If a line is not in the format, or if its number of responses differs from the
+            first line's. The message names the line.
+        ValueError: If a line does not match exactly one prompt of the benchmark, or if greedy
+            answers to one prompt differ.
     """
     file = Path(file)
     rows = list(_read(file))
@@ -64,8 +66,8 @@ def import_generations(
         for number, row in enumerate(rows, 1):
             if len({each["response"] for each in row["responses"]}) > 1:
                 raise ValueError(
-                    f"{file}, line {number}: greedy answers to one prompt differ, so they are not "
-                    "greedy decoding's (batch effects, perhaps): import them as T > 0"
+                    f"{file}, line {number}: greedy answers to one prompt differ, perhaps because "
+                    "of batch effects: import them with a temperature above 0"
                 )
     prompts = _prompts(file, rows, benchmark)
     identity = Identity(
@@ -90,12 +92,17 @@ def import_generations(
 
 
 def generation_scores(file: str | Path) -> dict[str, Scores]:
-    """The scores that a file holds, by the authors' names, prompts in the file's order.
+    """Reads the scores in a file, with the prompts in the file's order.
 
-    A score that any response lacks is left out.
+    Args:
+        file: A file in the authors' format.
+
+    Returns:
+        Scores by the names of ``SCORE_NAMES``. A score is omitted if any response does not have it.
 
     Raises:
-        DataError: as ``import_generations``.
+        DataError: If a line is not in the format, or if its number of responses differs from the
+            first line's. The message names the line.
     """
     rows = list(_read(Path(file)))
     found = {}
@@ -116,23 +123,24 @@ def export_generations(
     """Writes samples in the authors' format.
 
     Args:
-        samples: What to write.
-        file: Where to.
-        scores: Name -> scores of these samples; the authors' names are ``SCORE_NAMES``.
-        copies: How often each answer is written: their scripts expect 200 answers of greedy
-            decoding too, which is one answer a prompt here.
+        samples: The samples to write.
+        file: Path of the file to write.
+        scores: Scores of these samples by name. The authors' names are ``SCORE_NAMES``.
+        copies: How often each answer is written. The authors' scripts expect 200 answers per
+            prompt for greedy decoding too, whereas a store has one.
 
     Returns:
-        The file.
+        The path of the file.
 
     Raises:
-        ValueError: for scores of other samples, and for copies of answers that were sampled.
+        ValueError: If the scores do not belong to the samples, or if ``copies`` is not 1 and
+            decoding is not greedy.
     """
     if copies != 1 and not samples.decoding.is_greedy:
-        raise ValueError("only greedy answers can be written several times: copies are no samples")
+        raise ValueError("only greedy answers can be written repeatedly: copies are not samples")
     for name, each in (scores or {}).items():
         if each.counts.tolist() != samples.counts:
-            raise ValueError(f"{name} are not scores of these samples: their numbers differ")
+            raise ValueError(f"{name} are not scores of these samples: the counts differ")
     lines = []
     for i, (prompt, texts) in enumerate(zip(samples.prompts, samples.texts, strict=True)):
         values = {name: each[i].tolist() for name, each in (scores or {}).items()}
@@ -153,13 +161,13 @@ def export_generations(
 
 
 def _read(file: Path) -> Iterator[dict[str, Any]]:
-    """The lines of a file, each with as many responses as the first."""
+    """Yields the lines of a file and checks that all have the same number of responses."""
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{file}: {error}") from error
     n = 0
-    # Not splitlines(), which also breaks at separators that JSON leaves in strings.
+    # Not splitlines(), which also splits at separators that JSON strings may contain.
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
@@ -173,13 +181,15 @@ def _read(file: Path) -> Iterator[dict[str, Any]]:
                 f"({error!r})"
             ) from error
         if not all(isinstance(string, str) for string in strings):
-            raise DataError(f"{file}, line {number}: a prompt, ground truth or response is no text")
+            raise DataError(
+                f"{file}, line {number}: a prompt, ground truth or response is not a string"
+            )
         n = n or len(row["responses"])
         if len(row["responses"]) != n or not n:
             raise DataError(f"{file}, line {number}: {len(row['responses'])} responses, not {n}")
         yield row
     if not n:
-        raise DataError(f"{file}: holds no prompts")
+        raise DataError(f"{file} does not contain prompts")
 
 
 def _prompts(

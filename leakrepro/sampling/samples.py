@@ -1,4 +1,4 @@
-"""Samples of one model, read from their store."""
+"""Samples of one model, with access to the stored answers."""
 
 from __future__ import annotations
 
@@ -23,16 +23,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Samples of one model, read from their store when they are asked for.
+    """Samples of one model. The answers are read from disk on first use.
 
     Attributes:
-        prompts: What was asked, in order.
-        decoding: How the answers were drawn; under an adaptive plan ``n`` is the most of a prompt.
+        prompts: The prompts, in order.
+        decoding: The decoding settings. Under an adaptive plan, ``n`` is the maximum number of
+            samples per prompt.
         path: The store's folder.
         weights_fingerprint: Hash of the model's weights.
-        stores: The store, or those of an adaptive plan's rounds.
-        drawn: Samples drawn by this call; 0 when all were there.
-        plan: The adaptive plan, where there was one; ``leak_at_k`` needs it.
+        stores: One store, or one store per round of an adaptive plan.
+        drawn: Number of samples that this call drew. It is 0 if all samples were stored already.
+        plan: The adaptive plan, or None. ``leak_at_k`` needs it.
     """
 
     prompts: tuple[Prompt, ...]
@@ -44,25 +45,30 @@ class Samples:
     plan: Plan | None = None
 
     def read(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """One row a sample, ordered by prompt and then by sample.
+        """Reads one row per sample, ordered by prompt and then by sample index.
 
         Args:
-            columns: Only these of ``leakrepro.sampling.store.SCHEMA``; None for all.
+            columns: Names of the columns of ``leakrepro.sampling.store.SCHEMA`` to read. None
+                reads all columns.
+
+        Returns:
+            A table with the requested columns.
 
         Raises:
-            StoreError: naming the file that is missing, damaged, or of another store.
+            StoreError: If a file is missing, damaged or belongs to another store. The message
+                names the file.
         """
         tables = [store.read(columns) for store in self.stores]
         if len(tables) == 1:
             return tables[0]
-        # Rounds are ordered by themselves; a stable sort by prompt keeps samples in order.
+        # Each round is sorted already, so a stable sort by prompt keeps the samples in order.
         place = {prompt.id: i for i, prompt in enumerate(self.prompts)}
         owner = [place[p.id] for store in self.stores for p in store.prompts for _ in store.each]
         return pa.concat_tables(tables).take(np.argsort(owner, kind="stable")).combine_chunks()
 
     @functools.cached_property
     def table(self) -> pa.Table:
-        """All columns, as ``read`` gives them."""
+        """All columns of all samples; see ``read``."""
         return self.read()
 
     def __repr__(self) -> str:
@@ -76,7 +82,7 @@ class Samples:
 
     @property
     def clusters(self) -> list[str]:
-        """The cluster of each prompt, as the statistics take them."""
+        """The cluster of each prompt, in the order of the prompts."""
         return [prompt.cluster for prompt in self.prompts]
 
     @functools.cached_property
@@ -90,32 +96,33 @@ class Samples:
 
     @functools.cached_property
     def tokens(self) -> int:
-        """Tokens generated in all."""
+        """Total number of generated tokens."""
         return int(np.sum(self.read(["n_tokens"])["n_tokens"].to_numpy()))
 
     @functools.cached_property
     def texts(self) -> list[list[str]]:
-        """The answers, one list a prompt."""
+        """The answers, one list per prompt."""
         texts = self.read(["text"])["text"].to_pylist()
         stops = np.cumsum([0, *self.counts]).tolist()
         return [texts[a:b] for a, b in itertools.pairwise(stops)]
 
     @functools.cached_property
     def finished(self) -> float:
-        """Share of the samples that ended by themselves before ``max_new_tokens``.
+        """Share of the samples that ended before ``max_new_tokens``.
 
-        nan for imported samples, whose files do not say.
+        It is nan for imported samples, because their files do not record it.
         """
         reasons: list[str | None] = self.read(["finish_reason"])["finish_reason"].to_pylist()
         return reasons.count("stop") / len(reasons) if None not in reasons else float("nan")
 
     def blocks(self, rows: int) -> Iterator[tuple[tuple[Prompt, ...], list[list[str]]]]:
-        """Prompts with their answers, about ``rows`` samples at a time, in order.
+        """Yields prompts with their answers in order, about ``rows`` samples at a time.
 
-        For stores that do not fit into memory as Python strings.
+        Use it for stores that do not fit into memory as Python strings. The samples of an
+        adaptive plan are one block.
 
         Raises:
-            StoreError: as ``read``.
+            StoreError: If a file is missing, damaged or belongs to another store.
         """
         if len(self.stores) > 1:
             yield self.prompts, self.texts
@@ -132,10 +139,10 @@ class Samples:
 
 
 def read_samples(path: str | Path) -> Samples:
-    """The samples of a complete store, with the prompts that its manifest records.
+    """Opens the samples of a complete store. The prompts are read from its manifest.
 
     Raises:
-        StoreError: when the folder is no store, or an unfinished or damaged one.
+        StoreError: If the folder is not a store, or if the store is incomplete or damaged.
     """
     path = Path(path)
     if (path / adaptive.PLAN).exists():

@@ -1,4 +1,4 @@
-"""Where the randomness of a sample comes from: its run seed, prompt and index, nothing else."""
+"""Seeds of samples, which depend only on the run seed, the prompt id and the sample's index."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ INDEX_BITS = 20
 
 
 def sample_seed(run_seed: int, prompt_id: str, index: int) -> int:
-    """The seed of one sample.
+    """Returns the seed of one sample.
 
-    ``((blake2b-64(run seed, prompt id) with its low 20 bits cleared) mod 2**63) + index``: a
-    prompt's seeds are consecutive, so that an engine which seeds its i-th child with ``seed + i``
-    draws the same numbers, and a larger n only adds samples.
+    The seed is ``((blake2b-64(run seed, prompt id) with its low 20 bits cleared) mod 2**63) +
+    index``. The seeds of a prompt are consecutive. An engine that seeds its i-th child with
+    ``seed + i`` therefore uses the same seeds, and a larger n only adds samples.
 
     Args:
-        run_seed: From 0 to 2**63 - 1.
+        run_seed: Seed of the run, from 0 to 2**63 - 1.
         prompt_id: The prompt's id.
-        index: The sample's number within its prompt, from 0 to 2**20 - 1.
+        index: Index of the sample within its prompt, from 0 to 2**20 - 1.
 
     Returns:
         A seed below 2**63.
 
     Raises:
-        ValueError: for a seed or index out of range.
+        ValueError: If the run seed or the index is out of range.
     """
     if not 0 <= run_seed < 1 << 63:
         raise ValueError(f"the run seed must be from 0 to 2**63 - 1, not {run_seed}")
@@ -40,9 +40,10 @@ def sample_seed(run_seed: int, prompt_id: str, index: int) -> int:
 
 
 def uniforms(seeds: Sequence[int], steps: int) -> NDArray[np.float64]:
-    """Uniform draws in [0, 1), shape [rows, steps]: row i is the Philox stream of ``seeds[i]``.
+    """Returns uniform random numbers in [0, 1), shape [rows, steps].
 
-    Draw t of a row belongs to its step t. It depends neither on ``steps`` nor on other rows.
+    Row i is the Philox stream of ``seeds[i]``. Number t of a row is used at decoding step t. It
+    depends neither on ``steps`` nor on other rows.
     """
     draws = np.empty((len(seeds), steps))
     for row, seed in zip(draws, seeds, strict=True):

@@ -1,4 +1,4 @@
-"""Samples on disk: a folder with ``manifest.json`` and Parquet shards that survive a kill."""
+"""Sample stores on disk: a folder with ``manifest.json`` and atomically written shards."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from leakrepro.types import Decoding, Prompt, check_prompts
 
 SCHEMA_VERSION = 2
 SHARD_ROWS = 2000
-_READERS = 4  # threads that read shards ahead
+_READERS = 4  # threads that prefetch shards
 MANIFEST = "manifest.json"
 SCHEMA = pa.schema(
     [
@@ -44,7 +44,7 @@ SCHEMA = pa.schema(
 
 
 class OtherVersions(UserWarning):
-    """An unfinished store goes on under other versions or on another host."""
+    """Warns that an unfinished store is continued with other versions or on another host."""
 
 
 class Request(NamedTuple):
@@ -57,20 +57,21 @@ class Request(NamedTuple):
 
 @dataclass(frozen=True)
 class Identity:
-    """All that changes the samples; its hash is the store's key.
+    """All inputs that determine the samples. Their hash is the store's key.
 
     Args:
-        weights: Fingerprint of the model.
-        tokenizer: Fingerprint of its tokenizer and chat template.
+        weights: Fingerprint of the model's weights.
+        tokenizer: Fingerprint of the tokenizer and its chat template.
         prompts: ``prompts_hash`` of the prompts.
-        decoding: How samples are drawn.
+        decoding: The decoding settings.
         engine: Name of the sampling engine.
-        engine_version: Grows when the same request gives other samples.
+        engine_version: Version of the engine. It increases whenever the same request would produce
+            different samples.
         dtype: Type of the weights while sampling.
         eos: Token ids that end an answer.
-        logits_processors: Their ids, in order.
-        first: Index of each prompt's first sample; the last is ``decoding.n - 1``. Above 0 in the
-            later rounds of an adaptive plan.
+        logits_processors: Ids of the logits processors, in order.
+        first: Index of each prompt's first sample; the last is ``decoding.n - 1``. It is above 0 in
+            the later rounds of an adaptive plan.
     """
 
     weights: str
@@ -93,19 +94,25 @@ class Identity:
 
 
 def prompts_hash(prompts: Sequence[Prompt]) -> str:
-    """Hash of ids and messages in order. References and facts do not change what is sampled."""
+    """Returns a hash of the prompts' ids and messages, in order.
+
+    References and facts are excluded, because they do not affect the samples.
+    """
     return digest([[prompt.id, [dict(m) for m in prompt.messages]] for prompt in prompts])
 
 
 def plan_shards(prompts: Sequence[Prompt], n: int, first: int = 0) -> list[list[Request]]:
-    """Which samples go into which shard: ``SHARD_ROWS`` consecutive rows each.
+    """Assigns samples to shards of ``SHARD_ROWS`` consecutive rows each.
 
-    It depends on nothing else, so that the same store has the same shards on every machine.
+    The result depends only on the arguments, so a store has the same shards on every machine.
 
     Args:
         prompts: The prompts, in order.
-        n: Each prompt's samples are those before this index ...
-        first: ... and from this one on.
+        n: Index after the last sample of each prompt.
+        first: Index of the first sample of each prompt.
+
+    Returns:
+        The requests of each shard.
     """
     each = n - first
     total = len(prompts) * each
@@ -127,13 +134,15 @@ def plan_shards(prompts: Sequence[Prompt], n: int, first: int = 0) -> list[list[
 
 @dataclass(frozen=True)
 class SampleStore:
-    """One model's samples of one list of prompts under one decoding.
+    """The samples of one model for one list of prompts and one decoding.
 
     Args:
         path: The folder; it may not exist yet.
-        identity: What was asked; a folder made for anything else is refused.
+        identity: The inputs that determine the samples. A folder with another identity is
+            rejected.
         prompts: The prompts, in order.
-        made_with: Versions and host facts, recorded when the store is begun, not part of the key.
+        made_with: Versions and host facts. They are recorded when the store is created and are not
+            part of the key.
     """
 
     path: Path
@@ -148,52 +157,52 @@ class SampleStore:
 
     @property
     def each(self) -> range:
-        """Indices of the samples of every prompt."""
+        """Indices of each prompt's samples."""
         return range(self.identity.first, self.identity.decoding.n)
 
     def shard_path(self, index: int) -> Path:
         return self.path / _shard_name(index)
 
     def missing(self) -> list[int]:
-        """Indices of the shards that are not there yet, in order."""
+        """Returns the indices of the shards that do not exist yet, in order."""
         there = set(os.listdir(self.path)) if self.path.is_dir() else set()
         return [i for i in range(len(self.plan)) if _shard_name(i) not in there]
 
     def is_complete(self) -> bool:
-        """Whether the manifest and all shards are there; ``read`` checks them."""
+        """Returns whether the manifest and all shards exist. ``read`` checks their content."""
         return (self.path / MANIFEST).exists() and not self.missing()
 
     def check(self) -> None:
-        """Opens the store for reading: checks manifest and names; shards are checked when read.
+        """Checks the manifest and the file names. ``read`` checks the shards.
 
         Raises:
-            StoreError: for a store of something else, a file that does not belong, and a shard
-                that is missing.
+            StoreError: If the store belongs to another run, if it contains other files, or if a
+                shard is missing.
         """
-        _ = self._is_ours
+        _ = self._manifest_matches
         self._check_names()
         if missing := self.missing():
             raise StoreError(
                 f"{self.shard_path(missing[0])} is missing: the store is unfinished, sample again "
-                "to go on"
+                "to complete it"
             )
         provenance.note_store(self.path)
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
-        """Begins or goes on with the store and keeps other writers out until the block ends.
+        """Creates or continues the store and locks it until the block ends.
 
-        A second process that asks for the same store waits here and then finds it filled.
+        A second process that opens the same store waits here and then finds it complete.
 
         Raises:
-            StoreError: when the folder belongs to something else or cannot be written.
+            StoreError: If the folder belongs to another run, or if it cannot be written.
         """
         with self._disk(), contextlib.ExitStack() as stack:
             self.path.mkdir(parents=True, exist_ok=True)
             stack.enter_context(locked(self.path))
             self._check_names()
             if (self.path / MANIFEST).exists():
-                _ = self._is_ours
+                _ = self._manifest_matches
             else:
                 write_atomically(self.path / MANIFEST, self._manifest())
             for leftover in self.path.glob(".*.tmp"):
@@ -206,11 +215,15 @@ class SampleStore:
                 provenance.note_store(self.path, missing)
 
     def write(self, index: int, table: pa.Table) -> None:
-        """Writes one shard; inside ``writing`` only.
+        """Writes one shard. Call it only inside ``writing``.
+
+        Args:
+            index: Index of the shard.
+            table: The shard's rows, with the columns of ``SCHEMA``.
 
         Raises:
-            StoreError: when the disk is full or the folder not writable. The shards before it
-                are safe.
+            StoreError: If the disk is full or the folder is not writable. Shards that are already
+                written stay intact.
         """
         table = table.cast(SCHEMA).replace_schema_metadata(self._stamp(index))
         buffer = io.BytesIO()
@@ -219,27 +232,39 @@ class SampleStore:
             write_atomically(self.shard_path(index), buffer.getvalue())
 
     def read(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """All samples, by prompt and then by sample.
+        """Reads all samples, ordered by prompt and then by sample index.
 
         Args:
-            columns: Only these columns of ``SCHEMA``, in its order.
+            columns: Names of the columns to read. The result is in the order of ``SCHEMA``. None
+                reads all columns.
+
+        Returns:
+            A table with one row per sample.
 
         Raises:
-            StoreError: naming the file that is missing, torn, or of another store.
-            ValueError: for a column that there is not.
+            StoreError: If a file is missing, damaged or belongs to another store. The message
+                names the file.
+            ValueError: If a column does not exist.
         """
         tables = list(self.read_shards(columns))
         return pa.concat_tables(tables).combine_chunks()
 
     def read_shards(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-        """The same shard by shard, so that a large store need not fit into memory.
+        """Yields the samples shard by shard, for stores that do not fit into memory.
+
+        Args:
+            columns: Names of the columns to read. The result is in the order of ``SCHEMA``. None
+                reads all columns.
 
         Raises:
-            StoreError: as ``read``.
-            ValueError: as ``read``.
+            StoreError: If a file is missing, damaged or belongs to another store. The message
+                names the file.
+            ValueError: If a column does not exist.
         """
         if columns is not None and (unknown := set(columns) - set(SCHEMA.names)):
-            raise ValueError(f"a store has no column {unknown.pop()!r}; {', '.join(SCHEMA.names)}")
+            raise ValueError(
+                f"unknown column {unknown.pop()!r}; a store has {', '.join(SCHEMA.names)}"
+            )
         self.check()
         with ThreadPoolExecutor(_READERS) as pool:
             for start in range(0, len(self.plan), 4 * _READERS):
@@ -248,7 +273,7 @@ class SampleStore:
 
     def _read_shard(self, index: int, columns: Sequence[str] | None) -> pa.Table:
         path, requests = self.shard_path(index), self.plan[index]
-        advice = "delete it and sample again to draw it anew"
+        advice = "delete it and sample again"
         try:
             with pq.ParquetFile(path, page_checksum_verification=True) as file:
                 table = file.read(columns=columns and [n for n in SCHEMA.names if n in columns])
@@ -264,7 +289,7 @@ class SampleStore:
             and rows == table.num_rows == sum(r.stop - r.start for r in requests)
             and _rows_are(requests, table)
         ):
-            raise StoreError(f"{path} does not hold the rows of the plan: {advice}")
+            raise StoreError(f"{path} does not contain the planned rows: {advice}")
         return table.replace_schema_metadata(None)
 
     def _stamp(self, index: int) -> dict[str, str]:
@@ -284,8 +309,11 @@ class SampleStore:
         return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
 
     @functools.cached_property
-    def _is_ours(self) -> bool:
-        """True, or StoreError; read once, since thousands of prompts take a while to parse."""
+    def _manifest_matches(self) -> bool:
+        """True if the manifest has this store's identity; otherwise raises StoreError.
+
+        The result is cached, because a manifest with thousands of prompts is slow to parse.
+        """
         manifest = _read_manifest(self.path)
         path = self.path / MANIFEST
         asked = self.identity.to_json()
@@ -300,15 +328,15 @@ class SampleStore:
         if changed and self.missing():
             facts = ", ".join(f"{name} {before.get(name)} -> {now[name]}" for name in changed)
             warnings.warn(
-                f"{self.path} was begun with other versions and goes on with these: {facts}",
+                f"{self.path} was created with other versions and continues with: {facts}",
                 OtherVersions,
                 stacklevel=4,
             )
         return True
 
     def _check_names(self) -> None:
-        """Refuses files that no store of this plan has; hidden ones are the system's business."""
-        there = set(os.listdir(self.path))  # a Path object for each file takes longer than all else
+        """Rejects files that are not part of this store. Hidden files are ignored."""
+        there = set(os.listdir(self.path))  # much faster than creating Path objects
         shards = {_shard_name(i) for i in range(len(self.plan))}
         for name in sorted(there - shards - {MANIFEST}):
             if not name.startswith("."):
@@ -316,11 +344,11 @@ class SampleStore:
                     f"{self.path / name} does not belong to a sample store of this plan"
                 )
         if MANIFEST not in there and there & shards:
-            raise StoreError(f"{self.path} holds shards and no {MANIFEST}")
+            raise StoreError(f"{self.path} contains shards but no {MANIFEST}")
 
     @contextlib.contextmanager
     def _disk(self) -> Iterator[None]:
-        """Turns an OSError into one that says what is safe."""
+        """Converts an OSError to a StoreError that reports how many shards are written."""
         try:
             yield
         except OSError as error:
@@ -328,7 +356,7 @@ class SampleStore:
             safe = total - len(self.missing()) if self.path.is_dir() else 0
             raise StoreError(
                 f"cannot write to {self.path}: {error.strerror or error}. {safe} of {total} "
-                "shards are safe; once it can be written, the same call goes on from there"
+                "shards are safe; once it can be written, the same call continues from there"
             ) from error
 
 
@@ -337,7 +365,7 @@ def _shard_name(index: int) -> str:
 
 
 def _rows_are(requests: Sequence[Request], table: pa.Table) -> bool:
-    """Whether the columns that say whose samples these are agree with the plan, where read."""
+    """Returns whether the prompt ids and sample indices match the plan, if they were read."""
     counts = [r.stop - r.start for r in requests]
     names = set(table.column_names)
     if "prompt_id" in names:
@@ -352,10 +380,10 @@ def _rows_are(requests: Sequence[Request], table: pa.Table) -> bool:
 
 
 def open_store(path: str | Path) -> SampleStore:
-    """The store in a folder, as its manifest describes it.
+    """Opens the store in a folder with the identity in its manifest.
 
     Raises:
-        StoreError: when there is no manifest, or it is torn or of another schema.
+        StoreError: If the manifest is missing, truncated or has another schema version.
     """
     path = Path(path)
     manifest = _read_manifest(path)
@@ -367,23 +395,23 @@ def open_store(path: str | Path) -> SampleStore:
     identity = Identity(**asked)
     prompts = check_prompts([Prompt(**prompt) for prompt in manifest["prompts"]])
     if prompts_hash(prompts) != identity.prompts:
-        raise StoreError(f"{path / MANIFEST} is damaged: its prompts are not those asked for")
+        raise StoreError(f"{path / MANIFEST} is damaged: its prompts do not match their hash")
     store = SampleStore(path, identity, prompts, manifest["made_with"])
-    vars(store)["_is_ours"] = True
+    vars(store)["_manifest_matches"] = True
     return store
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     if not path.is_file():
-        raise StoreError(f"{folder} is no sample store: it has no {MANIFEST}")
+        raise StoreError(f"{folder} is not a sample store (no {MANIFEST})")
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         asked = manifest["asked"]
         schema = asked["schema"]
         intact = manifest["key"] == digest(asked) and {"made_with", "prompts"} <= manifest.keys()
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{path} is not a store's manifest, or torn ({error})") from error
+        raise StoreError(f"{path} is truncated or not a store's manifest ({error})") from error
     if schema != SCHEMA_VERSION:
         raise StoreError(f"{path} has schema {schema}; this version reads {SCHEMA_VERSION}")
     if not intact:
@@ -392,5 +420,5 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def _plain(content: Any) -> Any:
-    """The value as JSON gives it back."""
+    """Returns the value after a round trip through JSON."""
     return json.loads(json.dumps(content, default=fields))

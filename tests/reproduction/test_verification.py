@@ -183,7 +183,7 @@ def test_a_deleted_store_is_named_and_restored_alone(world: Path) -> None:
     result = CliRunner().invoke(app, ["verify", "--profile", "tiny.yaml"])
     assert result.exit_code == 1
     lines = result.stdout.splitlines()
-    assert lines[0].startswith(f"samples: {store} is no sample store")
+    assert lines[0].startswith(f"samples: {store} is not a sample store")
     assert "`leakrepro reproduce` restores it" in lines[0]
     assert lines[1].endswith(
         "0 notebooks, 70 samples in 2 stores, 0 cells of tables: 1 differences"

@@ -87,7 +87,7 @@ def test_greedy_answers_are_one_here_and_copies_there(tiny_llama: Path, tmp_path
     back = import_generations(path, decoding=greedy, store=tmp_path / "back")
     assert back.texts == samples.texts
     drawn = sample(tiny_llama, make_prompts(3), Decoding(n=2, max_new_tokens=8))
-    with pytest.raises(ValueError, match="copies are no samples"):
+    with pytest.raises(ValueError, match="copies are not samples"):
         export_generations(drawn, path, copies=200)
     with pytest.raises(ValueError, match="not scores of these samples"):
         export_generations(
@@ -112,7 +112,7 @@ def test_lines_find_their_prompts(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "holds no prompts"),
+        ("", "does not contain prompts"),
         ("{", "line 1: not an object with prompt"),
         ('{"prompt": "a", "ground_truth": "b"}', "line 1: not an object with prompt"),
         (json.dumps(line("a", "b", [])), "line 1: 0 responses"),
@@ -120,7 +120,7 @@ def test_lines_find_their_prompts(tmp_path: Path) -> None:
             json.dumps(line("a", "b", ["x"])) + "\n" + json.dumps(line("a", "c", ["x", "y"])),
             "line 2: 2 responses, not 1",
         ),
-        ('{"prompt": 1, "ground_truth": "b", "responses": []}', "is no text"),
+        ('{"prompt": 1, "ground_truth": "b", "responses": []}', "is not a string"),
     ],
 )
 def test_a_file_of_another_form_is_refused(tmp_path: Path, content: str, message: str) -> None:

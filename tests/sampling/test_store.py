@@ -202,7 +202,7 @@ def test_rows_that_are_not_of_the_plan_are_refused(tmp_path: Path) -> None:
     store.shard_path(0).unlink()
     with store.writing():
         store.write(0, make_table(store.plan[0]).slice(1))
-    with pytest.raises(StoreError, match=r"shard-00000.parquet does not hold the rows"):
+    with pytest.raises(StoreError, match=r"shard-00000.parquet does not contain the planned rows"):
         store.read()
 
 
@@ -242,9 +242,9 @@ def test_a_folder_of_other_things_is_refused_and_untouched(tmp_path: Path) -> No
         pass
     assert sorted(content(tmp_path)) == ["thesis.tex"]
     for path in (tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(StoreError, match=r"no sample store"):
+        with pytest.raises(StoreError, match=r"is not a sample store"):
             open_store(path)
-        with pytest.raises(StoreError, match=r"no sample store"):
+        with pytest.raises(StoreError, match=r"is not a sample store"):
             make_store(path).read()
 
 
@@ -252,7 +252,7 @@ def test_shards_without_a_manifest_are_refused(tmp_path: Path) -> None:
     store = make_store(tmp_path / "s")
     fill(store)
     (store.path / "manifest.json").unlink()
-    with pytest.raises(StoreError, match="holds shards and no manifest"), store.writing():
+    with pytest.raises(StoreError, match="contains shards but no manifest"), store.writing():
         pass
 
 

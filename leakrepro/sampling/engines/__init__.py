@@ -1,1 +1,1 @@
-"""The engines that draw samples, one file each."""
+"""Sampling engines, one module each."""

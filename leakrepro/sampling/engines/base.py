@@ -1,4 +1,4 @@
-"""What every sampling engine provides."""
+"""Interfaces of samplers and logits processors."""
 
 from __future__ import annotations
 
@@ -13,17 +13,29 @@ from leakrepro.types import Decoding
 
 
 class LogitsProcessor(Protocol):
-    """Changes scores before decoding, as in transformers; ``id`` enters the store's key."""
+    """Changes scores before decoding, as in transformers.
+
+    Attributes:
+        id: A string that changes with the processor's behaviour. It is part of the store's key.
+    """
 
     id: str
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """Maps token ids so far [rows, length] and scores [rows, vocabulary] to scores."""
+        """Returns the changed scores.
+
+        Args:
+            input_ids: Token ids so far, [rows, length].
+            scores: Scores of the next token, [rows, vocabulary].
+
+        Returns:
+            Scores of the same shape.
+        """
         ...
 
 
 class Sampler(Protocol):
-    """Draws samples of one model that it holds."""
+    """Draws samples from one loaded model."""
 
     def draw(
         self,
@@ -32,7 +44,7 @@ class Sampler(Protocol):
         logits_processors: Sequence[LogitsProcessor] = (),
         progress: Callable[[int], None] | None = None,
     ) -> pa.Table:
-        """One row of ``leakrepro.sampling.store.SCHEMA`` for each sample, in order."""
+        """Draws the requested samples: one row of ``store.SCHEMA`` per sample, in order."""
         ...
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""One decoding step: from logits to the decoding distribution to a token. Pure functions."""
+"""One decoding step, as pure functions: logits to decoding distribution to token."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from torch import Tensor
 
 from leakrepro.types import Decoding
 
-# Rows go through the float64 arithmetic in blocks of about this many logits, which keeps them in
-# a core's cache and bounds the memory of a large vocabulary. Rows never mix, so it changes nothing.
+# Number of logits per block of the float64 arithmetic. Blocks fit into a core's cache and bound the
+# memory of a large vocabulary. They do not change the result, because rows are independent.
 _BLOCK = {"cpu": 1 << 16, "cuda": 1 << 25}
 
 
 class Choice(NamedTuple):
-    """What one step chose, one entry a row."""
+    """The tokens chosen in one step, one entry per row."""
 
     token: Tensor  # int64
     logprob: Tensor  # float64, log p under the model (T = 1)
@@ -23,16 +23,18 @@ class Choice(NamedTuple):
 
 
 def choose(logits: Tensor, processed: Tensor, uniform: Tensor, decoding: Decoding) -> Choice:
-    """Draws one token a row by inverting the distribution function in the order of token ids.
+    """Draws one token per row by inverse transform sampling in the order of token ids.
 
     Args:
-        logits: The model's own, [rows, vocabulary].
-        processed: The same after logits processors; the same tensor when there are none.
-        uniform: One number in [0, 1) a row, float64, [rows]. Not read in greedy decoding.
-        decoding: Temperature, then top-k, then top-p; temperature 0 takes the largest logit.
+        logits: The model's logits, [rows, vocabulary].
+        processed: The logits after the logits processors, [rows, vocabulary]. Pass ``logits``
+            itself if there are no processors.
+        uniform: One number in [0, 1) per row, float64, [rows]. Greedy decoding ignores it.
+        decoding: The decoding settings. Temperature is applied first, then top-k, then top-p.
+            Temperature 0 takes the largest logit.
 
     Returns:
-        The tokens with their log-probabilities, [rows] each.
+        The tokens and their log-probabilities, [rows] each.
     """
     height = max(1, _BLOCK.get(logits.device.type, 1 << 20) // logits.shape[-1])
     if logits.shape[0] <= height:
@@ -47,10 +49,11 @@ def choose(logits: Tensor, processed: Tensor, uniform: Tensor, decoding: Decodin
 
 
 def decoding_logits(logits: Tensor, decoding: Decoding) -> Tensor:
-    """Logits of the decoding distribution, float64, -inf for tokens that it leaves out.
+    """Returns the logits of the decoding distribution, float64, [rows, vocabulary].
 
-    Temperature, then top-k, then top-p, as transformers and vLLM order them. Ties with the k-th
-    largest logit stay; top-p keeps the smallest set of most likely tokens that reaches ``top_p``.
+    Excluded tokens have the logit -inf. Temperature is applied first, then top-k, then top-p, in
+    the order of transformers and vLLM. Tokens that tie with the k-th largest logit are kept. Top-p
+    keeps the smallest set of most likely tokens whose probabilities sum to at least ``top_p``.
     """
     scores = logits.double() / decoding.temperature
     if decoding.top_k is not None and decoding.top_k < scores.shape[-1]:
@@ -58,7 +61,7 @@ def decoding_logits(logits: Tensor, decoding: Decoding) -> Tensor:
         scores = scores.masked_fill(scores < smallest, -torch.inf)
     if decoding.top_p < 1:
         ascending, order = scores.sort()
-        # A token goes when all that are less likely, with itself, weigh no more than 1 - top_p.
+        # Drop a token if it and all less likely tokens together have at most 1 - top_p.
         drop = ascending.softmax(-1).cumsum(-1) <= 1 - decoding.top_p
         drop[:, -1] = False
         scores = scores.masked_fill(drop.scatter(-1, order, drop), -torch.inf)
@@ -80,12 +83,12 @@ def _choose(logits: Tensor, processed: Tensor, uniform: Tensor, decoding: Decodi
     scores = logits.double() if plain else decoding_logits(processed, decoding)
     largest, likeliest = scores.max(-1)
     weights = (scores - largest[:, None]).exp_()
-    # Not the last entry of the running sum, whose rounding varies from run to run on a GPU.
+    # Not running[:, -1], because a GPU's rounding of the running sum varies from run to run.
     total = weights.sum(-1)
     running = weights.cumsum(-1)
     token = torch.searchsorted(running, (uniform * total)[:, None], right=True).squeeze(-1)
     token = token.clamp_(max=scores.shape[-1] - 1)
-    # At the very edge rounding may land on a token of probability zero; the likeliest is not one.
+    # Rounding at the upper bound may select a token of probability zero. Take the likeliest then.
     token = torch.where(weights.gather(-1, token[:, None]).squeeze(-1) > 0, token, likeliest)
     index = token[:, None]
     logq = scores.gather(-1, index).squeeze(-1) - largest - total.log()

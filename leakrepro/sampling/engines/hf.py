@@ -1,4 +1,4 @@
-"""The reference sampler: an own loop over ``model.forward`` of a transformers model."""
+"""The reference sampler: a decoding loop over ``model.forward`` of a transformers model."""
 
 from __future__ import annotations
 
@@ -37,33 +37,33 @@ if TYPE_CHECKING:
     from leakrepro.sampling.store import Request
 from leakrepro.sampling.engines.base import Sampler
 
-# Grows when the same request gives other samples.
+# Increase it whenever the same request would produce different samples.
 SAMPLER_VERSION = 1
-_CPU_ROWS = (
-    800  # measured on a 1 M-parameter model, one thread: .8 to .9 of the time of 400; flat above
-)
+# 800 rows take .8 to .9 of the time of 400 rows (1 M-parameter model, one thread). More rows do not
+# help.
+_CPU_ROWS = 800
 _CUDA_ROWS = 2048
 
 
 class HFSampler:
     """Draws samples from a local model.
 
-    A prompt is prefilled once, and samples of it that begin alike are computed once up to where
-    they part: a row of the forward pass stands for a beginning, not for a sample. Every step takes
-    one uniform number a sample, so that a sample depends on its seed alone; across batch sizes
-    rounding may change one sample in a thousand.
+    Each prompt is prefilled once. Samples with a common prefix share its computation: a row of the
+    forward pass represents a prefix, not a sample. Every step uses one uniform random number per
+    sample, so a sample depends only on its seed. Rounding that varies with the batch size may
+    change one sample in a thousand.
 
     Args:
-        model_path: A local model, see ``leakrepro.models.load.locate``.
-        device: ``"auto"``: CUDA where there is one.
-        dtype: ``"auto"``: bfloat16 on CUDA, float32 on CPU.
-        max_rows: Samples at the same time at most. None: 800 on CPU; on CUDA up to 2048, as many
-            as a quarter of the memory holds keys and values for.
-        threads: CPU threads of torch; None leaves them as they are.
+        model_path: Folder of a local model; see ``leakrepro.models.load.locate``.
+        device: A torch device. ``"auto"`` is CUDA if available, otherwise the CPU.
+        dtype: Type of the weights. ``"auto"`` is bfloat16 on CUDA and float32 on CPU.
+        max_rows: Maximum number of samples drawn in parallel. None uses 800 on CPU. On CUDA, None
+            uses at most 2048, limited to keys and values that fill a quarter of the memory.
+        threads: Number of CPU threads of torch. None does not change it.
 
     Raises:
-        FileNotFoundError: when the folder has no weights.
-        ValueError: for ``max_rows`` below 1, or weights that lack a part of the model.
+        FileNotFoundError: If the folder does not contain weights.
+        ValueError: If ``max_rows`` is below 1, or if the weights lack a part of the model.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class HFSampler:
 
     @classmethod
     def around(cls, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> HFSampler:
-        """A sampler of a model that is in memory, such as one that is being trained."""
+        """Returns a sampler of a loaded model, for example one that is being trained."""
         sampler = cls.__new__(cls)
         sampler.path = Path(tokenizer.name_or_path)
         sampler.model, sampler.tokenizer = model, tokenizer
@@ -107,17 +107,18 @@ class HFSampler:
         """Draws the requested samples.
 
         Args:
-            requests: What to draw; one table row a sample, in this order.
-            decoding: How to draw.
+            requests: The samples to draw.
+            decoding: The decoding settings.
             logits_processors: Applied in order before temperature, top-k and top-p.
-            progress: Called now and then with the number of samples finished so far.
+            progress: Called after each step with the number of samples finished so far.
 
         Returns:
-            A table with the columns of ``leakrepro.sampling.store.SCHEMA``.
+            A table with the columns of ``leakrepro.sampling.store.SCHEMA``, one row per sample, in
+            the order of the requests.
 
         Raises:
-            ValueError: when a prompt and its answer exceed the model's context, or the model's
-                logits are not finite; the message names the prompt.
+            ValueError: If a prompt and its answer exceed the model's context, or if the model's
+                logits are not finite. The message names the prompt.
         """
         context = getattr(self.model.config, "max_position_embeddings", None)
         pieces, position = [], 0
@@ -140,7 +141,7 @@ class HFSampler:
         return pa.concat_tables(tables).take(np.argsort(positions)).combine_chunks()
 
     def rows_per_batch(self, length: int) -> int:
-        """Samples at the same time at most, for sequences of ``length`` tokens."""
+        """Returns the maximum number of samples per batch, for sequences of ``length`` tokens."""
         if self.max_rows is not None:
             return self.max_rows
         if self.device.type != "cuda":
@@ -156,7 +157,7 @@ class HFSampler:
         return int(max(1, min(_CUDA_ROWS, memory // 4 // row)))
 
     def close(self) -> None:
-        """Lets go of the model; the sampler cannot be used afterwards."""
+        """Frees the model's memory. The sampler cannot be used afterwards."""
         del self.model
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -170,7 +171,7 @@ class HFSampler:
         progress: Callable[[int], None],
         room: Room,
     ) -> pa.Table:
-        """Draws one batch; a table row a sample, in the order of the pieces."""
+        """Draws one batch and returns one row per sample, in the order of the pieces."""
         device = self.device
         steps = decoding.max_new_tokens
         seeds = [
@@ -189,8 +190,8 @@ class HFSampler:
         if position is not None:
             position = position[:, -1:]
 
-        rows = torch.arange(total, device=device)  # samples that are not finished
-        # Of each of these, the row of the forward pass that stands for it and others like it.
+        rows = torch.arange(total, device=device)  # indices of the unfinished samples
+        # For each unfinished sample, the row of the forward pass that represents its prefix.
         node = torch.repeat_interleave(torch.tensor([piece.rows for piece in batch])).to(device)
         context = ids[node] if logits_processors else None
         tokens = torch.zeros((total, steps), dtype=torch.int64, device=device)
@@ -205,7 +206,7 @@ class HFSampler:
             own = logits.index_select(0, node)
             processed = own
             if context is not None:
-                processed = own.clone()  # a processor may write into what it is given
+                processed = own.clone()  # a processor may write into its input
                 for processor in logits_processors:
                     processed = processor(context, processed)
             draw = uniform if decoding.is_greedy else uniform[rows, step]
@@ -249,7 +250,7 @@ class HFSampler:
     def _forward(
         self, ids: Tensor, mask: Tensor | None, position: Tensor | None, cache: Cache
     ) -> Tensor:
-        """Logits of the token after the last, [rows, vocabulary], float32."""
+        """Returns the logits of the next token, [rows, vocabulary], float32."""
         output = self.model(
             input_ids=ids,
             attention_mask=mask,
@@ -263,13 +264,13 @@ class HFSampler:
 
 
 class _Piece(NamedTuple):
-    """Samples of one prompt that are drawn in one batch."""
+    """Samples of one prompt that are drawn in the same batch."""
 
     prompt_id: str
     ids: list[int]
     start: int
     stop: int
-    position: int  # of its first sample in the table that was asked for
+    position: int  # row of its first sample in the requested table
 
     @property
     def rows(self) -> int:
@@ -279,7 +280,7 @@ class _Piece(NamedTuple):
 def _batches(pieces: Sequence[_Piece], limit: int) -> Iterator[list[_Piece]]:
     """Packs prompts of similar length into batches of at most ``limit`` rows.
 
-    Only a prompt with more rows than that is split, so that few prompts are prefilled twice.
+    Only a prompt with more rows than ``limit`` is split, so few prompts are prefilled twice.
     """
     batch: list[_Piece] = []
     for piece in sorted(pieces, key=lambda piece: len(piece.ids)):
@@ -298,16 +299,16 @@ def _batches(pieces: Sequence[_Piece], limit: int) -> Iterator[list[_Piece]]:
 
 
 def _branch(node: Tensor, token: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The rows of the next forward pass, one for each beginning that samples have in common.
+    """Computes the rows of the next forward pass, one per distinct prefix of the samples.
 
     Args:
-        node: The row that each sample shares now, [samples].
-        token: What each has drawn there, [samples].
+        node: The current row of each sample, [samples].
+        token: The token that each sample has drawn, [samples].
 
     Returns:
-        The rows that they go on from and their tokens, [rows] each, and the new row of each
-        sample, [samples]. The first to go on from a row stays in its place, where there is one,
-        so that few keys and values are moved.
+        The parent row and the token of each new row, [rows] each, and the new row of each sample,
+        [samples]. The first child of a row keeps the row's position if that position still exists,
+        so few keys and values are copied.
     """
     size = int(token.max()) + 1
     pairs, inverse = torch.unique(node * size + token, return_inverse=True)  # sorted
@@ -323,7 +324,7 @@ def _branch(node: Tensor, token: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _left_pad(prompts: Sequence[list[int]], device: torch.device) -> tuple[Tensor, Tensor | None]:
-    """Token ids [prompts, longest] and the attention mask, None when no padding was needed."""
+    """Returns token ids [prompts, longest] and the attention mask, or None without padding."""
     longest = max(len(ids) for ids in prompts)
     padded = torch.tensor([[0] * (longest - len(ids)) + ids for ids in prompts], device=device)
     if all(len(ids) == longest for ids in prompts):
@@ -342,12 +343,12 @@ def _offset(progress: Callable[[int], None] | None, done: int) -> Callable[[int]
 
 @dataclass(frozen=True)
 class HFOptions:
-    """The reference engine: transformers' models under this package's own sampling loop.
+    """Options of the reference engine: transformers models with this package's sampling loop.
 
     Attributes:
-        device: ``"auto"``: CUDA where there is one.
-        dtype: ``"auto"``: bfloat16 on CUDA, float32 on CPU.
-        max_rows: Samples at the same time at most; None for what fits.
+        device: A torch device. ``"auto"`` is CUDA if available, otherwise the CPU.
+        dtype: Type of the weights. ``"auto"`` is bfloat16 on CUDA and float32 on CPU.
+        max_rows: Maximum number of samples drawn in parallel. None chooses it; see ``HFSampler``.
     """
 
     name: ClassVar = "hf"
@@ -360,15 +361,15 @@ class HFOptions:
 
     @property
     def gpus(self) -> int:
-        """GPUs that a sampler takes where there are some."""
+        """Number of GPUs that a sampler uses on a machine with GPUs."""
         return 1
 
     def resolved_dtype(self) -> str:
-        """Type of the weights while sampling; it is part of the store's key."""
+        """Returns the type of the weights while sampling. It is part of the store's key."""
         return dtype_name(self.dtype, self.device)
 
     def check(self, processors: Sequence[LogitsProcessor]) -> None:
-        """Raises unless the engine is installed and can do what is asked."""
+        """Accepts all logits processors. The engine is always installed."""
 
     def open(self, model: Path) -> Sampler:
         """Loads a model."""
@@ -376,4 +377,5 @@ class HFOptions:
 
 
 def dtype_name(dtype: str, device: str) -> str:
+    """Returns the name of the resolved dtype, for example ``"float32"``."""
     return str(resolve_dtype(dtype, resolve_device(device))).removeprefix("torch.")

@@ -1,4 +1,4 @@
-"""What every sampler does alike: refuses prompts that are too long, turns tokens into rows."""
+"""Shared by all samplers: the length check, and the conversion of tokens to table rows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,17 @@ from leakrepro.types import Decoding, Prompt
 
 
 def check_length(prompt: Prompt, length: int, decoding: Decoding, context: int | None) -> None:
-    """ValueError when a prompt of ``length`` tokens and its answer exceed the model's context."""
+    """Checks that a prompt and its longest possible answer fit into the model's context.
+
+    Args:
+        prompt: The prompt.
+        length: The prompt's number of tokens.
+        decoding: The decoding settings; ``max_new_tokens`` is used.
+        context: The model's context in tokens. None skips the check.
+
+    Raises:
+        ValueError: If prompt and answer together exceed the context.
+    """
     if context is not None and length + decoding.max_new_tokens > context:
         raise ValueError(
             f"prompt {prompt.id!r} has {length} tokens; with max_new_tokens="
@@ -35,21 +45,25 @@ def answers_table(
     logq: ArrayLike | None,
     stop: Sequence[str] = (),
 ) -> pa.Table:
-    """A table of ``SCHEMA``, one row a sample.
+    """Builds a table of ``SCHEMA`` with one row per sample.
 
     Args:
-        tokenizer: Decodes; special tokens are left out.
-        prompt_ids: Whose answer each row is.
-        samples: Its index.
-        tokens: Generated token ids, the end token included.
-        stopped: Whether each row ended with an end token.
-        seeds: Of each row.
-        logprob: Sum over the generated tokens of log p under the model, [rows].
-        logq: The same under the decoding distribution; None where it is not known.
-        stop: Strings before which texts are cut.
+        tokenizer: Decodes the tokens. Special tokens are skipped.
+        prompt_ids: The prompt id of each row.
+        samples: The index of each row's sample within its prompt.
+        tokens: The generated token ids of each row, including the end token.
+        stopped: Whether each row ended with an end token, [rows].
+        seeds: The seed of each row.
+        logprob: Sum of log p over the generated tokens under the model, [rows].
+        logq: Sum of log p under the decoding distribution, [rows]. None if it is unknown.
+        stop: Stop strings. Each text is truncated before the first one.
+
+    Returns:
+        The table.
 
     Raises:
-        ValueError: when a log-probability is not finite: the weights overflow or hold nan.
+        ValueError: If a log-probability is not finite, because the weights overflow or contain
+            nan.
     """
     logprob = np.asarray(logprob, np.float64)
     ended = np.asarray(stopped, bool)
@@ -57,7 +71,7 @@ def answers_table(
         bad = prompt_ids[int(np.flatnonzero(~np.isfinite(logprob))[0])]
         raise ValueError(
             f"the logits of {tokenizer.name_or_path} for prompt {bad!r} are not finite: the "
-            "weights hold nan or overflow in this type"
+            "weights contain nan or overflow in this dtype"
         )
     texts = tokenizer.batch_decode(
         [row[: len(row) - end] for row, end in zip(tokens, ended.tolist(), strict=True)],

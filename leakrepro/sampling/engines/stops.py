@@ -1,4 +1,4 @@
-"""Strings that end an answer, such as the next question of a block of examples."""
+"""Stop strings, which end an answer. An example is the next question in a few-shot prompt."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 
 def cut(text: str, stop: Sequence[str]) -> str:
-    """The text in front of the first stop string.
+    """Returns the text before the first stop string.
 
     >>> cut("Paris\\n\\nQuestion: And", ("Question:", "\\n\\n"))
     'Paris'
@@ -20,11 +20,11 @@ def cut(text: str, stop: Sequence[str]) -> str:
 
 
 class Stops:
-    """Tells which growing answers have reached a stop string.
+    """Detects which unfinished answers contain a stop string.
 
     Args:
-        tokenizer: Of the answers.
-        stop: The strings.
+        tokenizer: The tokenizer of the answers.
+        stop: The stop strings.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, stop: tuple[str, ...]) -> None:
@@ -32,14 +32,14 @@ class Stops:
         self._closing = torch.tensor(_closing_tokens(tokenizer, stop))
 
     def reached(self, token: Tensor, tokens: Tensor) -> Tensor:
-        """Whether each answer holds a stop string now, [rows].
+        """Returns whether each answer contains a stop string, [rows].
 
         Args:
-            token: The newest token of each answer, [rows].
-            tokens: All of them so far, [rows, length].
+            token: The last token of each answer, [rows].
+            tokens: All tokens of each answer so far, [rows, length].
         """
         self._closing = self._closing.to(token.device)
-        # Models have more logits than their tokenizers have tokens, for padding.
+        # Padded models have more logits than their tokenizers have tokens.
         found = self._closing[token.clamp(max=len(self._closing) - 1)]
         rows = found.nonzero().squeeze(-1)
         if len(rows):
@@ -54,10 +54,10 @@ class Stops:
 
 @functools.lru_cache(maxsize=8)
 def _closing_tokens(tokenizer: PreTrainedTokenizerBase, stop: tuple[str, ...]) -> list[bool]:
-    """Whether each token can hold the last character of a stop string.
+    """Returns whether each token can contain the last character of a stop string.
 
-    Only then is an answer's text looked at. A token that is part of a character, or blank (which
-    some tokenizers strip), may hold anything.
+    An answer is decoded only after such a token. Tokens that are part of a character always
+    count. Blank tokens count if a stop string ends in a space, because some tokenizers strip them.
     """
     texts = tokenizer.batch_decode(
         [[i] for i in range(len(tokenizer))], clean_up_tokenization_spaces=False

@@ -1,4 +1,4 @@
-"""The engines that draw samples, each with its options."""
+"""Table of the sampling engines and their options."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ ENGINES: dict[str, type[HFOptions] | type[VLLMOptions]] = {
 
 
 def find_engine(engine: str | Engine) -> Engine:
-    """An engine's options as they are, or its defaults by name.
+    """Returns an engine's options. A name stands for the engine's default options.
 
     Raises:
-        ValueError: for an unknown name; the message lists the known ones.
+        ValueError: If the name is unknown. The message lists the known names.
     """
     if not isinstance(engine, str):
         return engine

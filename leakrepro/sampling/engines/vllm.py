@@ -1,4 +1,4 @@
-"""The fast sampler: vLLM's offline engine under the same seeds."""
+"""The vLLM sampler: vLLM's offline engine with this package's seeds."""
 
 from __future__ import annotations
 
@@ -34,33 +34,33 @@ if TYPE_CHECKING:
 from leakrepro.sampling.engines.base import Sampler
 from leakrepro.sampling.engines.hf import dtype_name
 
-# vLLM makes a child of each sample of a request; a bounded number keeps its queues short.
-_SAMPLES_A_REQUEST = 64
+# vLLM creates one child request per sample. The limit keeps its queues short.
+_SAMPLES_PER_REQUEST = 64
 
 
 class VLLMSampler:
     """Draws samples with vLLM.
 
-    vLLM seeds the i-th child of a request with ``seed + i``, as ``leakrepro.sampling.seeds`` lays
-    seeds out, so that requests may be cut anywhere. Its random numbers are its own: samples differ
-    from those of ``HFSampler`` and follow the same distribution. The prefix cache is emptied before
-    each call, so that a shard does not depend on those before it.
+    vLLM seeds the i-th child of a request with ``seed + i``. This matches the consecutive seeds of
+    ``leakrepro.sampling.seeds``, so a request can be split at any sample. vLLM uses its own random
+    number generator: its samples differ from the samples of ``HFSampler``, but follow the same
+    distribution. Each call empties the prefix cache, so a shard does not depend on earlier shards.
 
     Args:
-        model_path: A local model, see ``leakrepro.models.load.locate``.
-        options: See ``VLLMOptions``.
+        model_path: Folder of a local model; see ``leakrepro.models.load.locate``.
+        options: The engine's options.
     """
 
     def __init__(self, model_path: str | Path, options: VLLMOptions) -> None:
         self._options = options
-        # An engine in this process schedules the same way each time.
+        # An engine in this process has a deterministic schedule.
         os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
         from vllm import LLM
 
         settings: dict[str, Any] = {}
         if resolve_device().type == "cpu":
-            # vLLM 0.32 on CPU: a seeded request that chunked prefill splits ends in a crash.
+            # vLLM 0.32 crashes on CPU if chunked prefill splits a seeded request.
             settings = {"enforce_eager": True, "enable_chunked_prefill": False, "block_size": 32}
         elif options.enforce_eager:
             settings = {"enforce_eager": True}
@@ -73,7 +73,7 @@ class VLLMSampler:
             gpu_memory_utilization=options.gpu_memory_utilization,
             max_model_len=options.max_model_len,
             enable_prefix_caching=True,
-            generation_config="vllm",  # no sampling default of the model's author
+            generation_config="vllm",  # ignore the model's sampling defaults
             logprobs_mode="raw_logprobs",
             seed=0,
             **settings,
@@ -90,11 +90,21 @@ class VLLMSampler:
     ) -> pa.Table:
         """Draws the requested samples; see ``HFSampler.draw``.
 
-        ``logq`` is known where the decoding distribution is the model's own, or greedy; elsewhere
-        it is null, since vLLM tells one of the two probabilities alone.
+        ``logq`` is available if decoding is greedy or does not change the model's distribution.
+        Otherwise it is null, because vLLM reports only one of the two probabilities.
+
+        Args:
+            requests: The samples to draw.
+            decoding: The decoding settings.
+            logits_processors: Must be empty.
+            progress: Called once, with the number of samples.
+
+        Returns:
+            A table with the columns of ``leakrepro.sampling.store.SCHEMA``, one row per sample.
 
         Raises:
-            ValueError: as ``HFSampler.draw``, and for logits processors.
+            ValueError: If a prompt and its answer exceed the model's context, if a log-probability
+                is not finite, or if there are logits processors.
         """
         from vllm import TokensPrompt
 
@@ -104,8 +114,8 @@ class VLLMSampler:
         for request in requests:
             ids = prompt_ids(self.tokenizer, request.prompt.messages)
             check_length(request.prompt, len(ids), decoding, context)
-            for start in range(request.start, request.stop, _SAMPLES_A_REQUEST):
-                stop = min(start + _SAMPLES_A_REQUEST, request.stop)
+            for start in range(request.start, request.stop, _SAMPLES_PER_REQUEST):
+                stop = min(start + _SAMPLES_PER_REQUEST, request.stop)
                 asked.append(TokensPrompt(prompt_token_ids=ids))
                 parameters.append(
                     self._parameters(decoding, request.prompt.id, start, stop - start)
@@ -121,7 +131,8 @@ class VLLMSampler:
             prompt_ids=[prompt_id for prompt_id, _ in rows],
             samples=[index for _, index in rows],
             tokens=[list(each.token_ids) for each in completions],
-            # Of the two ends that vLLM calls "stop" only the token is no part of the text.
+            # vLLM reports "stop" for end tokens and for stop strings. A stop string is part of the
+            # text, an end token is not.
             stopped=[
                 each.finish_reason == "stop" and not isinstance(each.stop_reason, str)
                 for each in completions
@@ -136,7 +147,7 @@ class VLLMSampler:
         return table
 
     def close(self) -> None:
-        """Ends the engine and frees its memory; the sampler cannot be used afterwards."""
+        """Shuts the engine down and frees its memory. The sampler cannot be used afterwards."""
         from vllm.distributed import cleanup_dist_env_and_memory
 
         self._llm.llm_engine.engine_core.shutdown()
@@ -147,7 +158,7 @@ class VLLMSampler:
             torch.cuda.empty_cache()
 
     def _parameters(self, decoding: Decoding, prompt_id: str, start: int, n: int) -> Any:
-        """Every field that changes what is drawn, none left to a default of vLLM or the model."""
+        """Sets all fields that affect the samples, so no default of vLLM or the model applies."""
         from vllm import SamplingParams
 
         return SamplingParams(
@@ -165,23 +176,25 @@ class VLLMSampler:
             stop=list(decoding.stop) or None,
             stop_token_ids=list(self.eos),
             ignore_eos=False,
-            logprobs=0,  # of the chosen token alone
-            detokenize=bool(decoding.stop),  # which stop strings need
+            logprobs=0,  # only of the chosen token
+            detokenize=bool(decoding.stop),  # stop strings need the text
         )
 
 
 @dataclass(frozen=True)
 class VLLMOptions:
-    """vLLM's offline engine: the fastest on GPUs. Fields are passed on under vLLM's names.
+    """Options of vLLM's offline engine, the fastest on GPUs. The names are vLLM's.
 
     Attributes:
-        dtype: ``"auto"``: bfloat16 on CUDA, float32 on CPU.
-        tensor_parallel_size: GPUs that share one model.
-        gpu_memory_utilization: Share of each GPU's memory for weights and keys and values.
-        max_model_len: Longest prompt and answer together; None for the model's context, whose keys
-            and values may not fit a small GPU.
-        max_num_seqs: Samples that are generated at the same time; None for vLLM's choice.
-        enforce_eager: No CUDA graphs: starts faster, samples more slowly.
+        dtype: Type of the weights. ``"auto"`` is bfloat16 on CUDA and float32 on CPU.
+        tensor_parallel_size: Number of GPUs that share one model.
+        gpu_memory_utilization: Share of each GPU's memory for weights and the key-value cache,
+            from 0 to 1.
+        max_model_len: Maximum number of tokens of prompt and answer together. None uses the
+            model's context, whose key-value cache may not fit on a small GPU.
+        max_num_seqs: Maximum number of samples generated in parallel. None uses vLLM's default.
+        enforce_eager: Whether to disable CUDA graphs. The engine then starts faster and samples
+            more slowly.
     """
 
     name: ClassVar = "vllm"
@@ -197,25 +210,24 @@ class VLLMOptions:
 
     @property
     def gpus(self) -> int:
-        """GPUs that a sampler takes where there are some."""
+        """Number of GPUs that a sampler uses on a machine with GPUs."""
         return self.tensor_parallel_size
 
     def resolved_dtype(self) -> str:
-        """Type of the weights while sampling; it is part of the store's key."""
+        """Returns the type of the weights while sampling. It is part of the store's key."""
         return dtype_name(self.dtype, "auto")
 
     def check(self, processors: Sequence[LogitsProcessor]) -> None:
-        """Raises unless the engine is installed and can do what is asked.
+        """Checks that vLLM is installed and that there are no logits processors.
 
         Raises:
-            MissingExtra: when vLLM is not installed.
-            ValueError: for logits processors, which vLLM takes for a whole engine alone.
+            MissingExtra: If vLLM is not installed.
+            ValueError: If there are logits processors. vLLM accepts them only per engine.
         """
         require("vllm", 'engine "vllm"', "vllm")
         if processors:
-            raise ValueError('logits processors need engine "hf": vLLM takes none for a request')
+            raise ValueError('logits processors need engine "hf": vLLM cannot set them per request')
 
     def open(self, model: Path) -> Sampler:
-        """Starts an engine."""
-
+        """Starts an engine with the model."""
         return VLLMSampler(model, self)
