@@ -198,7 +198,7 @@ def rule_options(profile: Profile, base: str, added: Added = "leaks") -> RuleOpt
             method, and for an unknown or invalid option.
     """
     if profile.rule is None:
-        raise ValueError(f"profile {profile.name!r} has no section `rule`")
+        raise ValueError(f"profile {profile.name!r} does not have a section `rule`")
     changes = profile.rule.bases[base].round if base in profile.rule.bases else {}
     return dataclasses.replace(
         fill(RuleOptions, profile.rule.options, f"profile {profile.name!r}, rule"),

@@ -462,7 +462,7 @@ def _rule(
     """The section ``rule``, reduced to some base methods or with another number of rounds."""
     rule = content.get("rule")
     if not isinstance(rule, Mapping):
-        raise ValueError(f"profile {content['name']!r} has no section `rule`")
+        raise ValueError(f"profile {content['name']!r} does not have a section `rule`")
     rule = dict(rule)
     if bases is not None:
         known = rule.get("bases", {})

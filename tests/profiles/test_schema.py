@@ -124,7 +124,7 @@ def test_rule_can_be_reduced() -> None:
     assert profile.rule.rounds == 1
     with pytest.raises(ValueError, match="does not have RULE around IdkDPO; it has: NPO, SimNPO"):
         load_profile("embedded", bases=["IdkDPO"])
-    with pytest.raises(ValueError, match="'scratch-cpu' has no section `rule`"):
+    with pytest.raises(ValueError, match="'scratch-cpu' does not have a section `rule`"):
         load_profile("scratch-cpu", rounds=1)
 
 
