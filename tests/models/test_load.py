@@ -137,7 +137,7 @@ def test_missing_weights_are_refused(copy: Path) -> None:
         load_model(copy)
     (copy / "model.safetensors").unlink()
     for function in (load_model, fingerprint):
-        with pytest.raises(FileNotFoundError, match="has no weights"):
+        with pytest.raises(FileNotFoundError, match="does not have weights"):
             function(copy)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +22,7 @@ from leakrepro.models.load import (
     resolve_device,
     resolve_dtype,
 )
-from leakrepro.sampling.engines.base import LogitsProcessor
+from leakrepro.sampling.engines.base import LogitsProcessor, Sampler
 from leakrepro.sampling.engines.decode import choose
 from leakrepro.sampling.engines.kv_cache import Room, make_cache
 from leakrepro.sampling.engines.rows import answers_table, check_length
@@ -30,12 +30,6 @@ from leakrepro.sampling.engines.stops import Stops
 from leakrepro.sampling.seeds import sample_seed, uniforms
 from leakrepro.sampling.store import Request
 from leakrepro.types import Decoding
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from leakrepro.sampling.store import Request
-from leakrepro.sampling.engines.base import Sampler
 
 # Increase it whenever the same request would produce different samples.
 SAMPLER_VERSION = 1

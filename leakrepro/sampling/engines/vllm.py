@@ -5,13 +5,17 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
+from leakrepro.errors import require
 from leakrepro.models.chat import prompt_ids
 from leakrepro.models.load import eos_ids, load_tokenizer, resolve_device
+from leakrepro.sampling.engines.base import LogitsProcessor, Sampler
+from leakrepro.sampling.engines.hf import dtype_name
 from leakrepro.sampling.engines.rows import answers_table, check_length
 from leakrepro.sampling.seeds import sample_seed
 from leakrepro.types import Decoding
@@ -19,20 +23,7 @@ from leakrepro.types import Decoding
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from leakrepro.sampling.engines.base import LogitsProcessor
     from leakrepro.sampling.store import Request
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
-
-from leakrepro.errors import require
-from leakrepro.sampling.engines.base import LogitsProcessor
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from leakrepro.sampling.store import Request
-from leakrepro.sampling.engines.base import Sampler
-from leakrepro.sampling.engines.hf import dtype_name
 
 # vLLM creates one child request per sample. The limit keeps its queues short.
 _SAMPLES_PER_REQUEST = 64
