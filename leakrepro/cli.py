@@ -1,4 +1,4 @@
-"""The command ``leakrepro``. Libraries are imported inside commands, so that help is quick."""
+"""The command ``leakrepro``. Libraries are imported inside the commands to keep ``--help`` fast."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from leakrepro.errors import IncompleteScores, MissingExtra, NotebookError, Stor
 if TYPE_CHECKING:
     from leakrepro.benchmarks.base import Benchmark
 
-# What a user can mend; everything else is a fault of the package and shows where.
-_MENDABLE = (ValueError, OSError, FloatingPointError, IncompleteScores, MissingExtra, StoreError)
+# Errors that a user can fix. All others are bugs and are shown with a traceback.
+_USER_ERRORS = (ValueError, OSError, FloatingPointError, IncompleteScores, MissingExtra, StoreError)
 
 
 class _Commands(TyperGroup):
-    """Turns errors into one line: exit 2 for a wrong request, 1 for notebooks that failed."""
+    """Prints errors as one line; exits with 2 for a user error and with 1 for failed notebooks."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -29,15 +29,15 @@ class _Commands(TyperGroup):
         except NotebookError as error:
             typer.echo(f"Error: {error}", err=True)
             raise typer.Exit(1) from error
-        except _MENDABLE as error:
+        except _USER_ERRORS as error:
             if ctx.params["traceback"]:
                 raise
             typer.echo(f"Error: {' '.join(str(error).split())}", err=True)
             raise typer.Exit(2) from error
 
 
-# Core metrics under the names that the authors' files have for them.
-_AUTHORS = {
+# Core metric -> its name in the files of the leak@k authors.
+_AUTHORS_NAMES = {
     "entailment": "ES",
     "cosine": "CS",
     "judge": "LLM_judge",
@@ -60,9 +60,9 @@ Option = Annotated[
 
 @app.callback()
 def main(
-    traceback: Annotated[bool, typer.Option(help="Show where an error comes from.")] = False,
+    traceback: Annotated[bool, typer.Option(help="Show the traceback of an error.")] = False,
 ) -> None:
-    """Measures what unlearned language models leak when they are sampled."""
+    """Measure what unlearned language models leak when they are sampled."""
 
 
 @app.command()
@@ -75,29 +75,31 @@ def reproduce(
     ] = [],  # noqa: B006
     jobs: Annotated[
         int | None,
-        typer.Option(help="Notebooks at the same time; by default the profile's number."),
+        typer.Option(help="Notebooks run at the same time; default: from the profile."),
     ] = None,
     parameter: Annotated[
         list[str],
         typer.Option("--parameter", "-p", metavar="KEY=VALUE", help="Notebook parameter, as YAML."),
     ] = [],  # noqa: B006
     notebooks: Annotated[Path, typer.Option(help="Folder of the notebooks.")] = Path("notebooks"),
-    again: Annotated[bool, typer.Option("--again", help="Run what is unchanged too.")] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Also run notebooks that are up to date.")
+    ] = False,
     dry_run: Annotated[
-        bool, typer.Option(help="Only say what it would take and what is missing here.")
+        bool, typer.Option(help="Only print the estimated work and what is missing.")
     ] = False,
     tokens_per_second: Annotated[
-        float | None, typer.Option(help="Dry run: speed of the sampler.")
+        float | None, typer.Option(help="Dry run: tokens per second of the sampler.")
     ] = None,
     judge_price: Annotated[
         tuple[float, float] | None,
-        typer.Option(metavar="IN OUT", help="Dry run: dollars for a million tokens of a judge."),
+        typer.Option(metavar="IN OUT", help="Dry run: dollars per million tokens of the judge."),
     ] = None,
 ) -> None:
     """Run the notebooks of a profile; results and report go to runs/PROFILE/.
 
-    With -p they go to a folder of their own beside it, so that nothing is replaced. A notebook runs
-    again only when something that it rests on has changed.
+    With -p, they go to a separate folder, so existing results are not overwritten. A notebook that
+    is up to date does not run again.
 
     \b
     Example: leakrepro reproduce --profile scratch-cpu --only 01 -p n=32 -p "k=[1, 32]"
@@ -132,24 +134,22 @@ def reproduce(
 
 @app.command()
 def verify(
-    profile: Annotated[
-        str, typer.Option(help="Profile whose results are verified, or a .yaml file.")
-    ] = "embedded",
+    profile: Annotated[str, typer.Option(help="Name of a profile, or a .yaml file.")] = "embedded",
     only: Annotated[
         list[str], typer.Option(help="Notebook to verify, by number or name; may be repeated.")
     ] = [],  # noqa: B006
     jobs: Annotated[
         int | None,
-        typer.Option(help="Notebooks at the same time; by default the profile's number."),
+        typer.Option(help="Notebooks run at the same time; default: from the profile."),
     ] = None,
     parameter: Annotated[
         list[str],
-        typer.Option("--parameter", "-p", metavar="KEY=VALUE", help="As given to reproduce."),
+        typer.Option("--parameter", "-p", metavar="KEY=VALUE", help="Same as for reproduce."),
     ] = [],  # noqa: B006
 ) -> None:
-    """Score every stored sample again, derive every table again, and compare with the results.
+    """Recompute all scores and tables from the stored samples and compare them with the results.
 
-    Nothing is sampled, trained or changed. Each difference is a line; the status is then 1.
+    Does not sample, train or change anything. Prints one line per difference and then exits with 1.
 
     \b
     Example: leakrepro verify --profile embedded --only 01
@@ -170,21 +170,23 @@ def evaluate(
     benchmark: Annotated[str, typer.Option(help="fictional, tofu ...")],
     option: Option = [],  # noqa: B006
     metric: Annotated[
-        list[str], typer.Option(help="Core metric, headline first; may be repeated.")
+        list[str], typer.Option(help="Core metric, primary metric first; may be repeated.")
     ] = [],  # noqa: B006
     k: Annotated[list[int], typer.Option(help="Value of k; may be repeated.")] = [],  # noqa: B006
-    n: Annotated[int | None, typer.Option(help="Samples a prompt.")] = None,
+    n: Annotated[int | None, typer.Option(help="Samples per prompt.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the samples.")] = None,
     temperature: Annotated[float | None, typer.Option(help="Sampling temperature.")] = None,
-    top_p: Annotated[float | None, typer.Option(help="Nucleus.")] = None,
-    top_k: Annotated[int | None, typer.Option(help="Most likely tokens kept.")] = None,
-    max_new_tokens: Annotated[int | None, typer.Option(help="Longest answer.")] = None,
+    top_p: Annotated[float | None, typer.Option(help="Nucleus probability mass.")] = None,
+    top_k: Annotated[int | None, typer.Option(help="Number of most likely tokens to keep.")] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(help="Maximum tokens per answer.")] = None,
     engine: Annotated[str, typer.Option(help="hf or vllm.")] = "hf",
     executor: Annotated[str, typer.Option(help="local or ray.")] = "local",
     workers: Annotated[int, typer.Option(help="Processes or actors.")] = 1,
-    csv: Annotated[Path | None, typer.Option(help="Also write all values of k there.")] = None,
+    csv: Annotated[
+        Path | None, typer.Option(help="Also write a table of all values of k there.")
+    ] = None,
 ) -> None:
-    """Measure leak@k of one model and print a row of the table.
+    """Measure leak@k of one model and print the result.
 
     \b
     Example: leakrepro evaluate ./my-model --benchmark tofu -o forget=forget05 --n 200
@@ -228,21 +230,21 @@ def unlearn(
         typer.Option("--method-option", "-m", metavar="KEY=VALUE", help="Option of the method."),
     ] = [],  # noqa: B006
     output_dir: Annotated[
-        Path | None, typer.Option(help="Where to save; by default under LEAKREPRO_HOME/models.")
+        Path | None, typer.Option(help="Output folder; default: in LEAKREPRO_HOME/models.")
     ] = None,
     reference: Annotated[
-        str | None, typer.Option(help="Model that the losses compare with [MODEL].")
+        str | None, typer.Option(help="Reference model of the losses; default: MODEL.")
     ] = None,
-    watch: Annotated[int, typer.Option(help="Steps between two looks at leak@k; 0 for none.")] = 0,
-    checkpoint_every: Annotated[int, typer.Option(help="Steps between two checkpoints.")] = 50,
+    watch: Annotated[int, typer.Option(help="Steps between leak@k measurements; 0 for none.")] = 0,
+    checkpoint_every: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 50,
     report_to: Annotated[
         list[str], typer.Option(help="Tracker, such as tensorboard; may be repeated.")
     ] = [],  # noqa: B006
 ) -> None:
     """Unlearn a benchmark's forget set and print the new model's folder.
 
-    A call that was stopped goes on where it was. Several processes: accelerate launch -m
-    leakrepro.cli unlearn ...
+    An interrupted run resumes from its last checkpoint. To use several processes: accelerate launch
+    -m leakrepro.cli unlearn ...
 
     \b
     Example: leakrepro unlearn ./my-model --benchmark tofu --method NPO -m beta=0.5 -m epochs=5
@@ -251,7 +253,8 @@ def unlearn(
     from leakrepro.profiles import fill, options_for
 
     given = _pairs(method_option, "-m")
-    fill(methods.find_method(method).options, given, f"-m for {method}")  # errors come first
+    # Report invalid options before the benchmark is loaded.
+    fill(methods.find_method(method).options, given, f"-m for {method}")
     bench = _benchmark(benchmark, option)
     options, source = options_for(model, bench, method, given)
     typer.echo(f"{method}: {source}", err=True)
@@ -268,7 +271,7 @@ def unlearn(
         checkpoint_every=checkpoint_every,
         report_to=report_to,
     )
-    if int(os.environ.get("RANK", "0")) == 0:  # of several processes one tells it
+    if int(os.environ.get("RANK", "0")) == 0:  # only one of several processes prints
         typer.echo(path)
 
 
@@ -281,31 +284,31 @@ def rule(
     option: Option = [],  # noqa: B006
     method_option: Annotated[
         list[str],
-        typer.Option("--method-option", "-m", metavar="KEY=VALUE", help="Of the base method."),
+        typer.Option("--method-option", "-m", metavar="KEY=VALUE", help="Base method option."),
     ] = [],  # noqa: B006
     round_option: Annotated[
         list[str],
         typer.Option(
-            "--round-option", "-r", metavar="KEY=VALUE", help="What changes of it in a round."
+            "--round-option", "-r", metavar="KEY=VALUE", help="Base method option in the rounds."
         ),
     ] = [],  # noqa: B006
     rule_option: Annotated[
-        list[str], typer.Option(metavar="KEY=VALUE", help="Of RULE, such as n=64 or cap=4.")
+        list[str], typer.Option(metavar="KEY=VALUE", help="RULE option, such as n=64 or cap=4.")
     ] = [],  # noqa: B006
     retrain: Annotated[
-        str | None, typer.Option(help="Model that never saw the forget set, to compare with.")
+        str | None, typer.Option(help="Baseline model that never saw the forget set.")
     ] = None,
     n: Annotated[int | None, typer.Option(help="Samples per prompt of the evaluation.")] = None,
     engine: Annotated[str, typer.Option(help="hf or vllm.")] = "hf",
     executor: Annotated[str, typer.Option(help="local or ray.")] = "local",
     workers: Annotated[int, typer.Option(help="Processes or actors.")] = 1,
     output_dir: Annotated[
-        Path | None, typer.Option(help="Models and table; by default under LEAKREPRO_HOME.")
+        Path | None, typer.Option(help="Folder of models and table; default: in LEAKREPRO_HOME.")
     ] = None,
 ) -> None:
     """Run RULE: sample the unlearned model, add what leaks to the forget set, unlearn again.
 
-    A call that was stopped goes on where it was.
+    An interrupted run resumes where it stopped.
 
     \b
     Example: leakrepro rule Original --benchmark fictional --base NPO -r steps=80 --rule-option n=64
@@ -318,9 +321,10 @@ def rule(
     given, changes = _pairs(method_option, "-m"), _pairs(round_option, "-r")
     rule_given = _pairs(rule_option, "--rule-option")
     if taken := rule_given.keys() & {"base", "round"}:
-        raise ValueError(f"--rule-option {taken.pop()} is given by -m and -r")
+        raise ValueError(f"--rule-option {taken.pop()} is set with -m and -r instead")
     options = fill(RuleOptions, rule_given, "--rule-option")
-    fill(kind, given, f"-m for {base}")  # errors come before the benchmark is read
+    # Report invalid options before the benchmark is loaded.
+    fill(kind, given, f"-m for {base}")
     fill(kind, given | changes, f"-r for {base}")
     backend = lr.Backend(engine, executor, workers)
     bench = _benchmark(benchmark, option)
@@ -351,17 +355,17 @@ def score(
     store: Annotated[Path, typer.Argument(help="Folder of a sample store.")],
     metric: Annotated[str, typer.Option(help="Core metric.")] = "rougeL_recall/stem",
     benchmark: Annotated[
-        str | None, typer.Option(help="Benchmark of the samples; the fact metrics need it.")
+        str | None, typer.Option(help="Benchmark of the samples; required by fact_match.")
     ] = None,
     option: Option = [],  # noqa: B006
     new_draws: Annotated[
-        bool, typer.Option(help="Interval for new samples of these prompts, not for other prompts.")
+        bool, typer.Option(help="Interval over new samples of the same prompts, not over prompts.")
     ] = False,
     export: Annotated[
         Path | None, typer.Option(help="Also write samples and scores in the authors' format.")
     ] = None,
 ) -> None:
-    """Score samples that are already there and print leak@k.
+    """Score existing samples and print leak@k.
 
     \b
     Example: leakrepro score runs/samples/0123456789abcdef --metric rougeL_recall/stem
@@ -369,7 +373,7 @@ def score(
     import leakrepro as lr
 
     if benchmark is None and metric.startswith("fact_match"):
-        raise ValueError(f"{metric} refuses answers about others, so it needs --benchmark")
+        raise ValueError(f"{metric} must know the names of all subjects: it needs --benchmark")
     bench = _benchmark(benchmark, option) if benchmark is not None else None
     core = lr.load_metric(metric, bench)
     samples = lr.read_samples(store)
@@ -384,7 +388,7 @@ def score(
     for i, k in enumerate(curve.k):
         typer.echo(f"{k:>5}  {curve.value[i]:.4f}  {curve.low[i]:.4f} to {curve.high[i]:.4f}")
     if export is not None:
-        name = _AUTHORS.get(core.id.partition("/")[0], core.id)
+        name = _AUTHORS_NAMES.get(core.id.partition("/")[0], core.id)
         lr.export_generations(samples, export, {name: scores})
         typer.echo(f"generations: {export}")
 
@@ -392,19 +396,21 @@ def score(
 @app.command("import")
 def import_(
     file: Annotated[Path, typer.Argument(help="generations_n200.json of the leak@k authors.")],
-    temperature: Annotated[float, typer.Option(help="Temperature of the samples.")],
-    top_p: Annotated[float, typer.Option(help="Their nucleus.")] = 1.0,
-    top_k: Annotated[int | None, typer.Option(help="Their most likely tokens kept.")] = None,
-    max_new_tokens: Annotated[int, typer.Option(help="Their longest answer.")] = 200,
+    temperature: Annotated[float, typer.Option(help="Sampling temperature of the file.")],
+    top_p: Annotated[float, typer.Option(help="Nucleus probability mass of the file.")] = 1.0,
+    top_k: Annotated[int | None, typer.Option(help="Top-k setting of the file.")] = None,
+    max_new_tokens: Annotated[
+        int, typer.Option(help="Maximum tokens per answer of the file.")
+    ] = 200,
     benchmark: Annotated[
-        str | None, typer.Option(help="Benchmark whose prompts these are, for its clusters.")
+        str | None, typer.Option(help="Benchmark of the prompts, for its clusters.")
     ] = None,
     option: Option = [],  # noqa: B006
     store: Annotated[
-        Path | None, typer.Option(help="Folder of the store; by default in LEAKREPRO_HOME.")
+        Path | None, typer.Option(help="Folder of the store; default: in LEAKREPRO_HOME.")
     ] = None,
 ) -> None:
-    """Put samples that the leak@k authors' scripts drew into a store and print its folder.
+    """Import samples of the leak@k authors' scripts into a sample store and print its folder.
 
     \b
     Example: leakrepro import generations_n200.json --temperature 1 --benchmark tofu
@@ -428,25 +434,25 @@ def bench(
     only: Annotated[
         list[str], typer.Option(help="Part of a contestant's name; may be repeated.")
     ] = [],  # noqa: B006
-    rounds: Annotated[int, typer.Option(help="Times each contestant is timed.")] = 7,
-    quick: Annotated[bool, typer.Option(help="A tenth of the pairs and three rounds.")] = False,
+    rounds: Annotated[int, typer.Option(help="Number of timed rounds per contestant.")] = 7,
+    quick: Annotated[bool, typer.Option(help="Use a tenth of the pairs and three rounds.")] = False,
     stem: Annotated[bool, typer.Option(help="Compare words by their Porter stems.")] = True,
     new_words: Annotated[
-        float, typer.Option(help="Share of words in candidates that occur nowhere else.")
+        float, typer.Option(help="Share of the candidates' words that occur nowhere else.")
     ] = 0.02,
     seed: Annotated[int, typer.Option(help="Seed of the texts.")] = 0,
     threads: Annotated[
-        int | None, typer.Option(help="Threads where several are used; all CPUs by default.")
+        int | None, typer.Option(help="Threads of multi-threaded contestants; default: all CPUs.")
     ] = None,
     json: Annotated[
-        Path | None, typer.Option(help="Also write the result there; - for nothing but JSON.")
+        Path | None, typer.Option(help="Also write the result there; - prints only JSON.")
     ] = None,
 ) -> None:
     """Time the kernel and every installed peer on the same pairs; check that they agree.
 
-    The shape sampling times the samplers against transformers' generate.
+    The shape "sampling" compares the samplers with transformers' generate.
 
-    Peers come with pip install "leakrepro[bench]".
+    Install the peers with pip install "leakrepro[bench]".
 
     \b
     Example: leakrepro bench tofu sampling --only rouge --json bench.json
@@ -474,7 +480,7 @@ def bench(
 
 @app.command()
 def info() -> None:
-    """Say what this machine and this installation can do.
+    """Describe the capabilities of this machine and this installation.
 
     \b
     Example: leakrepro info

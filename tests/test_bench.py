@@ -1,4 +1,4 @@
-"""The benchmark's structure, arithmetic and checks; never its speeds."""
+"""The kernel benchmark: structure, arithmetic and checks of its results, but not their speed."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def contestant(name, values, section="text", **more):
     return Contestant(name, section, len(values), lambda: values, np.asarray, **more)
 
 
-def test_texts_are_those_of_their_seed(small):
+def test_the_seed_determines_the_texts(small):
     again, other = shapes.tofu(scale=0.005), shapes.tofu(scale=0.005, seed=1)
     assert (again.references, again.candidates) == (small.references, small.candidates)
     assert other.references != small.references
@@ -60,7 +60,7 @@ def test_texts_are_those_of_their_seed(small):
     assert "400 candidates of" in small.describe()
 
 
-def test_new_words_are_as_many_as_was_asked_for():
+def test_new_words_sets_their_share():
     def different(share):
         shape = shapes.tofu(scale=0.01, new_words=share)
         return max(int(ids.max(initial=0)) for ids in shape.ids[1])
@@ -68,8 +68,8 @@ def test_new_words_are_as_many_as_was_asked_for():
     assert different(0.5) > 2 * different(0.0)
 
 
-@pytest.mark.skipif("LEAKREPRO_DATA" not in os.environ, reason="LEAKREPRO_DATA names no files")
-def test_made_up_answers_are_like_the_real_ones():
+@pytest.mark.skipif("LEAKREPRO_DATA" not in os.environ, reason="LEAKREPRO_DATA is not set")
+def test_generated_answers_have_the_statistics_of_real_answers():
     from pathlib import Path
 
     from leakrepro.rouge._python import tokenise
@@ -90,7 +90,7 @@ def test_made_up_answers_are_like_the_real_ones():
     np.testing.assert_allclose(statistics(made), statistics(real), rtol=0.15)
 
 
-def test_results_name_everyone_and_where_it_ran(result):
+def test_results_contain_all_contestants_and_the_machine(result):
     assert set(result) == {"date", "machine", "versions", "settings", "shapes"}
     rows = result["shapes"]["tofu"]["rows"]
     names = [row["name"] for row in rows]
@@ -109,7 +109,7 @@ def test_results_name_everyone_and_where_it_ran(result):
     json.dumps(result)
 
 
-def test_tables_show_all_of_it(result):
+def test_tables_show_all_results(result):
     text = readable(result)
     for row in result["shapes"]["tofu"]["rows"]:
         assert row["name"] in text
@@ -120,7 +120,7 @@ def test_tables_show_all_of_it(result):
     assert "1,000 pairs, 2 MiB beyond the input" in text
 
 
-def test_ratios_are_those_of_paired_rounds():
+def test_ratios_are_over_paired_rounds():
     a = timing.Timing(contestant("a", np.zeros((1, 1))), np.array([1.0, 2.0, 4.0]))
     b = timing.Timing(contestant("b", np.zeros((1, 1))), np.array([3.0, 4.0, 20.0]))
     assert b.times(a) == (3.0, 2.0, 5.0)
@@ -128,7 +128,7 @@ def test_ratios_are_those_of_paired_rounds():
     assert a.quartiles == (1.5, 3.0)
 
 
-def test_each_round_starts_elsewhere_and_setup_is_not_timed():
+def test_the_order_rotates_and_setup_is_not_timed():
     order = []
 
     def named(name):
@@ -139,7 +139,7 @@ def test_each_round_starts_elsewhere_and_setup_is_not_timed():
 
     with tqdm(disable=True) as bar:
         timings = timing.time_all([named("a"), named("b")], rounds=2, least=0.0, progress=bar)
-    assert order[:2] == ["a", "b"]  # the check, which warms up
+    assert order[:2] == ["a", "b"]  # the comparison of results, which is also the warm-up
     assert order[2:] == ["before", "a", "before", "b", "before", "b", "before", "a"]
     assert [t.ns.size for t in timings] == [2, 2]
 
@@ -154,7 +154,7 @@ def test_a_difference_of_one_bit_is_found(wrong):
     timing.check_equal([contestant("good", values), contestant("other", other, section="ids")])
 
 
-def test_rounded_results_are_compared_as_such():
+def test_rounded_results_are_compared_as_float32():
     values = np.full((2, 3), 1 / 3)
     rounded = contestant("rounded", values.astype(np.float32).astype(np.float64), exact=False)
     timing.check_equal([contestant("good", values), rounded])
@@ -166,7 +166,7 @@ def test_rounded_results_are_compared_as_such():
         timing.check_equal([contestant("good", values), short])
 
 
-def test_peers_that_are_not_installed_are_named(small, monkeypatch):
+def test_missing_peers_are_listed(small, monkeypatch):
     monkeypatch.setattr(contestants.importlib.util, "find_spec", lambda name: None)
     found = list(contestants.contestants(small, stem=True, threads=1))
     absent = {each.name: each.reason for each in found if isinstance(each, contestants.Absent)}
@@ -174,7 +174,7 @@ def test_peers_that_are_not_installed_are_named(small, monkeypatch):
     assert {"rouge_score", "rouge-score", "torchmetrics"} & set(absent)
 
 
-def test_a_cell_goes_through_a_real_store(monkeypatch, tmp_path):
+def test_a_cell_uses_a_real_store(monkeypatch, tmp_path):
     monkeypatch.setattr(cell, "tofu", lambda **options: shapes.knowmem(scale=0.03))
     path = cell.make_store(tmp_path)
     samples = lr.read_samples(path)
@@ -188,12 +188,12 @@ def test_memory_is_measured_in_another_process(monkeypatch):
     pairs, beyond = memory.bench_memory(20_000)
     assert pairs >= 20_000
     assert 0 <= beyond < 2**30
-    monkeypatch.setattr(memory, "_SCRIPT", "raise SystemExit('no room')")
-    with pytest.raises(RuntimeError, match="the memory run failed: no room"):
+    monkeypatch.setattr(memory, "_SCRIPT", "raise SystemExit('out of memory')")
+    with pytest.raises(RuntimeError, match="the memory run failed: out of memory"):
         memory.bench_memory(1)
 
 
-def test_wrong_requests():
+def test_invalid_arguments():
     with pytest.raises(ValueError, match="unknown shape 'x'; known are tofu, knowmem, verbmem"):
         bench(["x"])
     with pytest.raises(ValueError, match="rounds must be at least 1"):
@@ -202,11 +202,11 @@ def test_wrong_requests():
 
 
 def test_samplers_are_timed_on_each_model(tiny_llama, monkeypatch):
-    world = dataclasses.replace(
+    benchmark = dataclasses.replace(
         lr.load_benchmark("fictional"), decoding=lr.Decoding(max_new_tokens=3, seed=0)
     )
     monkeypatch.setattr(run, "_SAMPLED", [tiny_llama, tiny_llama])
-    timed = functools.partial(bench_sampling, benchmark=world)
+    timed = functools.partial(bench_sampling, benchmark=benchmark)
     monkeypatch.setattr(run, "bench_sampling", timed)
     result = bench(["sampling"], quick=True, rounds=2)
     found = result["shapes"]["sampling"]
@@ -215,7 +215,8 @@ def test_samplers_are_timed_on_each_model(tiny_llama, monkeypatch):
         tokens = {row["name"]: row["tokens"] for row in each["rows"]}
         names = ["leakrepro, hf", "generate, 32 copies", "generate, 200 copies"]
         assert [name for name in tokens if "vllm" not in name] == names
-        # Up to three tokens of 4 prompts' samples; at most one in ten is shorter by chance.
+        # 4 prompts x 200 samples of up to three tokens; at most one token in ten is missing because
+        # a sample ends early.
         assert 0.9 * tokens["generate, 200 copies"] < tokens["leakrepro, hf"] <= 3 * 4 * 200
         assert all(len(row["per_cpu_second"]) == 2 for row in each["rows"])
     assert json.loads(json.dumps(result)) == result

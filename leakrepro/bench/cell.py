@@ -1,4 +1,4 @@
-"""One cell of the study: 80,000 samples from Parquet to the row of the leak@k table."""
+"""Time one cell of the experiment: from 80,000 samples in Parquet to a row of the leak@k table."""
 
 from __future__ import annotations
 
@@ -20,7 +20,15 @@ STAGES = ("read", "texts", "score", "estimate", "table")
 
 
 def make_store(folder: Path, *, seed: int = 0) -> Path:
-    """A complete store of 400 prompts x 200 samples, 20 prompts a cluster."""
+    """Write a complete sample store of 400 prompts x 200 samples, with 20 prompts per cluster.
+
+    Args:
+        folder: Where to write it.
+        seed: Seed of the texts.
+
+    Returns:
+        The folder of the store.
+    """
     shape = tofu(seed=seed)
     prompts = tuple(
         lr.Prompt(
@@ -57,7 +65,14 @@ def make_store(folder: Path, *, seed: int = 0) -> Path:
 
 
 def time_cell(path: Path) -> dict[str, float]:
-    """Seconds of each stage, from opening the store to the printed row."""
+    """Time each stage, from opening the store to the printed row.
+
+    Args:
+        path: Folder of the store.
+
+    Returns:
+        Seconds per stage in ``STAGES``.
+    """
     marks = [time.perf_counter()]
     samples = lr.read_samples(path)
     marks.append(time.perf_counter())
@@ -83,7 +98,14 @@ def time_cell(path: Path) -> dict[str, float]:
 
 
 def bench_cell(*, rounds: int) -> dict[str, list[float]]:
-    """Seconds of each stage in each round, after one that warms up."""
+    """Time each stage in each round, after one warm-up round.
+
+    Args:
+        rounds: Number of timed rounds.
+
+    Returns:
+        Per stage in ``STAGES``, the seconds of each round.
+    """
     with tempfile.TemporaryDirectory() as folder:
         path = make_store(Path(folder))
         time_cell(path)

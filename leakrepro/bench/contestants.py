@@ -1,4 +1,4 @@
-"""Who takes part: this package's ways to score and every peer that is installed."""
+"""The contestants of the benchmark: this package's scoring functions and the installed peers."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from leakrepro.rouge._kernel import implementations
 from leakrepro.rouge.texts import RougeL, arrays_of
 from leakrepro.types import Scores
 
-# Pairs that a slow contestant scores in one go, so that a round stays short.
+# Pairs per call of slow contestants, so that a round is short.
 _SLOW = {"rouge_score": 150, "torchmetrics": 60, "python": 600, "rouge-score-rs": 4000}
 _SLOW_LONG = {"rouge_score": 1, "torchmetrics": 1, "python": 8, "rouge-score-rs": 60}
-_NOTHING = 255  # for words that a group's reference does not have
+_NO_ID = 255  # for words that do not occur in the reference of the group
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,13 @@ class Contestant:
     """One way to score the first ``pairs`` pairs of a shape.
 
     Attributes:
-        name: As the table shows it.
-        section: Contestants of one section start from the same input and give the same results.
-        pairs: How many pairs one call scores.
-        run: The call that is timed.
-        values: Turns what it returns into float64 ``[pairs, measures]``.
-        before: Called before each timed call, untimed.
-        exact: False where results are rounded to float32.
+        name: Name in the table.
+        section: Contestants of one section get the same input and must return the same results.
+        pairs: Number of pairs per call.
+        run: The timed call.
+        values: Converts the result of ``run`` to float64 ``[pairs, measures]``.
+        before: Called before each timed call, without being timed.
+        exact: False if the results are rounded to float32.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Contestant:
 
 @dataclass(frozen=True)
 class Absent:
-    """A contestant that cannot take part, and why."""
+    """A contestant that cannot run, and the reason."""
 
     name: str
     reason: str
@@ -83,12 +83,12 @@ def _one_column(lengths: Any) -> NDArray[np.float64]:
 
 
 def contestants(shape: Shape, *, stem: bool, threads: int) -> Iterator[Contestant | Absent]:
-    """Everyone, ourselves first in each section; preparing is not timed.
+    """Yield all contestants, this package's first in each section; preparation is not timed.
 
     Args:
-        shape: What they score.
+        shape: The texts to score.
         stem: Whether words are stemmed.
-        threads: Threads of the contestants that say so; 1 leaves them out.
+        threads: Number of threads of multi-threaded contestants; with 1 they are omitted.
     """
     yield from _text(shape, stem=stem, threads=threads)
     yield from _text_peers(shape, stem=stem)
@@ -133,18 +133,18 @@ def _text(shape: Shape, *, stem: bool, threads: int) -> Iterator[Contestant | Ab
 
 
 def _shuffled(shape: Shape, stem: bool) -> Callable[[], RougeL]:
-    """Every pair a group of its own, in random order; results come back in the shape's order."""
+    """Score each pair as its own group, in random order; results are in the order of the shape."""
     pairs = list(_pairs(shape))
     order = np.random.default_rng(0).permutation(len(pairs))
     references = [pairs[i][0] for i in order]
     rows = [[pairs[i][1]] for i in order]
-    back = np.argsort(order)
+    inverse = np.argsort(order)
 
     def run() -> RougeL:
         scores = lr.rouge_l(references, rows, stem=stem, threads=1)
         return RougeL(
             *(
-                Scores(each.values[back], each.offsets)
+                Scores(each.values[inverse], each.offsets)
                 for each in (scores.precision, scores.recall, scores.fmeasure)
             )
         )
@@ -228,7 +228,7 @@ def _csr(sequences: list[NDArray[Any]], dtype: Any) -> lr.TokenIds:
 
 
 def _string(ids: NDArray[Any]) -> str:
-    """One character for each id."""
+    """Encode each id as one character."""
     return "".join(map(chr, ids.tolist()))
 
 
@@ -249,10 +249,10 @@ def _ids(shape: Shape) -> Iterator[Contestant | Absent]:
 
 
 def _compacted(shape: Shape) -> Iterator[Contestant | Absent]:
-    """Ids of one byte: each group's own, as its reference has few different words."""
+    """Ids of one byte, numbered per group, because a reference has few different words."""
     references, candidates = shape.ids
     counts = [len(np.unique(reference)) for reference in references]
-    if max(counts) > _NOTHING:
+    if max(counts) > _NO_ID:
         yield Absent(
             "ids of one byte", f"a reference has {max(counts)} different words, more than 255"
         )
@@ -263,7 +263,7 @@ def _compacted(shape: Shape) -> Iterator[Contestant | Absent]:
 
         def compact(ids: NDArray[Any], words: NDArray[Any] = words) -> NDArray[np.uint8]:
             place = np.minimum(np.searchsorted(words, ids), len(words) - 1)
-            return np.where(words[place] == ids, place, _NOTHING).astype(np.uint8)
+            return np.where(words[place] == ids, place, _NO_ID).astype(np.uint8)
 
         new_references.append(compact(reference))
         rows.append([compact(ids) for ids in candidates[i : i + len(row)]])
@@ -320,7 +320,7 @@ def _pairs(shape: Shape) -> Iterator[tuple[str, str]]:
 
 
 def _first(shape: Shape, pairs: int) -> tuple[list[str], list[list[str]]]:
-    """The groups that hold the first so many pairs."""
+    """The groups that contain the first ``pairs`` pairs."""
     rows: list[list[str]] = []
     for row in shape.candidates:
         if pairs <= 0:
@@ -331,7 +331,7 @@ def _first(shape: Shape, pairs: int) -> tuple[list[str], list[list[str]]]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of the peers that are installed."""
+    """Versions of the installed peers."""
     found = {}
     for name in ("rouge-score", "rouge-score-rs", "rapidfuzz", "torchmetrics"):
         try:

@@ -1,4 +1,4 @@
-"""Peak memory of a large call beyond its input, in a process of its own."""
+"""Peak memory of a large call in addition to its input, measured in a separate process."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def status(name):
 shape = tofu(scale=0.1)
 lr.rouge_l(shape.references, shape.candidates)
 pairs = int(sys.argv[1])
-# Few texts many times: the input takes little more than a list of pointers.
+# Repeats a few texts, so that the input needs little more memory than a list of pointers.
 times = -(-pairs // shape.pairs)
 references = shape.references * times
 candidates = shape.candidates * times
-Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+Path("/proc/self/clear_refs").write_text("5")  # resets the peak
 before = status("VmRSS")
 scores = lr.rouge_l(references, candidates)
 print(scores.recall.values.size, status("VmHWM") - before)
@@ -32,13 +32,18 @@ print(scores.recall.values.size, status("VmHWM") - before)
 
 
 def bench_memory(pairs: int = PAIRS) -> tuple[int, int]:
-    """How many pairs were scored, and the bytes of peak memory beyond the input.
+    """Measure the peak memory of scoring many pairs.
 
-    The results, 24 bytes a pair, are among them.
+    Args:
+        pairs: Minimum number of pairs.
+
+    Returns:
+        The number of scored pairs, and the peak memory in addition to the input in bytes. It
+        includes the results, 24 bytes per pair.
 
     Raises:
-        RuntimeError: when the process fails, as it does where there is no Linux; its last words
-            are the message.
+        RuntimeError: if the process fails, for example on other systems than Linux. The message is
+            the end of its error output.
     """
     command = [sys.executable, "-c", _SCRIPT, str(pairs)]
     done = subprocess.run(command, capture_output=True, text=True)

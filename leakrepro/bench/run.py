@@ -1,4 +1,4 @@
-"""The benchmark as a whole: what is run, what it returns, and how it is printed."""
+"""The entry point of the benchmark: runs all shapes, collects the results and prints them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from leakrepro.bench.timing import time_all
 from leakrepro.info import cpu_model
 from leakrepro.rouge._kernel import usable_threads
 
-# Answers of the one have much in common, of the other little.
+# Samples of Original share long prefixes, those of RMU short ones.
 _SAMPLED = ("Original", "RMU")
 _TEXTS: dict[str, Callable[..., Shape]] = {"tofu": tofu, "knowmem": knowmem, "verbmem": verbmem}
 SHAPES = (*_TEXTS, "cell", "memory", "sampling")
@@ -37,25 +37,28 @@ def bench(
     seed: int = 0,
     threads: int | None = None,
 ) -> dict[str, Any]:
-    """Times the kernel and its peers, checks that their results are equal, and says where it ran.
+    """Time the kernel and its peers, and check that their results are equal.
 
     Args:
         shapes: Some of ``SHAPES``, in the order to run them.
-        only: Parts of names; only contestants with one of them run, and the first of each section.
+        only: Parts of names. Only contestants whose name contains one of them run, and the first
+            contestant of each section. Empty runs all.
         rounds: How often each contestant is timed; medians are over rounds.
-        quick: A tenth of the pairs, three rounds, short measurements.
-        stem: Compare stems.
+        quick: Use a tenth of the pairs, three rounds and short measurements.
+        stem: Whether words are stemmed.
         new_words: Share of the candidates' words that occur nowhere else.
-        seed: Of the texts.
-        threads: Of the contestants with several; None for this process's CPUs.
+        seed: Seed of the texts.
+        threads: Number of threads of multi-threaded contestants; None for the number of CPUs of
+            this process.
 
     Returns:
-        What ``--json`` writes: ``machine``, ``versions``, ``settings``, and for each shape its
-        rows, or the seconds of each stage, the bytes of peak memory, or tokens a second.
+        The content of ``--json``: ``date``, ``machine``, ``versions``, ``settings``, and
+        ``shapes`` with the results per shape (rows of the table, seconds per stage, bytes of peak
+        memory, or tokens per second).
 
     Raises:
         ValueError: for an unknown shape, and for values out of range.
-        Different: when two contestants disagree.
+        Different: if two contestants disagree.
     """
     for name in shapes:
         if name not in SHAPES:
@@ -78,8 +81,8 @@ def bench(
             results[name] = {"pairs": pairs, "bytes_beyond_input": beyond}
         else:
             shape = _TEXTS[name](new_words=new_words, seed=seed, scale=0.1 if quick else 1.0)
-            everyone = list(contestants(shape, stem=stem, threads=threads))
-            results[name] = _time_shape(shape, everyone, only, rounds, 0.02 if quick else 0.1)
+            found = list(contestants(shape, stem=stem, threads=threads))
+            results[name] = _time_shape(shape, found, only, rounds, 0.02 if quick else 0.1)
     return {
         "date": datetime.now(UTC).isoformat(timespec="minutes"),
         "machine": {
@@ -96,12 +99,12 @@ def bench(
 
 def _time_shape(
     shape: Shape,
-    everyone: Sequence[Contestant | Absent],
+    found: Sequence[Contestant | Absent],
     only: Sequence[str],
     rounds: int,
     least: float,
 ) -> dict[str, Any]:
-    present = [each for each in everyone if isinstance(each, Contestant)]
+    present = [each for each in found if isinstance(each, Contestant)]
     first: dict[str, Contestant] = {}
     for each in present:
         first.setdefault(each.section, each)
@@ -135,12 +138,19 @@ def _time_shape(
                 ),
             }
         )
-    absent = {each.name: each.reason for each in everyone if isinstance(each, Absent)}
+    absent = {each.name: each.reason for each in found if isinstance(each, Absent)}
     return {"describe": shape.describe(), "rows": rows, "absent": absent}
 
 
 def readable(result: dict[str, Any]) -> str:
-    """The result as tables for a terminal."""
+    """Format the result of ``bench`` as tables for a terminal.
+
+    Args:
+        result: The return value of ``bench``.
+
+    Returns:
+        Several lines of text.
+    """
     machine, settings = result["machine"], result["settings"]
     lines = [
         f"{result['date']}, {machine['cpu']}, {machine['cpus']} CPUs (load {machine['load']:.1f}), "
@@ -174,7 +184,7 @@ def _table(name: str, found: dict[str, Any]) -> list[str]:
             f"{'' if cells is None else f'{cells / 1e9:.1f}':>10}"
             f"{times:>10.4g} ({least:.4g} - {most:.4g})"
         )
-    lines += [f"  {who}: {why}" for who, why in found["absent"].items()]
+    lines += [f"  {name}: {reason}" for name, reason in found["absent"].items()]
     return [*lines, "  all results equal"]
 
 

@@ -1,4 +1,4 @@
-"""Tokens per CPU second: this package's samplers, and transformers' ``generate`` beside them."""
+"""Tokens per CPU second of this package's samplers and of transformers' ``generate``."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from leakrepro.sampling import HFSampler, VLLMOptions
 from leakrepro.sampling.store import Request
 from leakrepro.types import Decoding, Prompt
 
-_COPIES = 32  # the authors sample in batches of so many copies of one prompt
+_COPIES = 32  # the paper's authors sample in batches of this many copies of one prompt
 
-Draw = Callable[[], int]  # draws, and returns the number of tokens
+Draw = Callable[[], int]  # draws samples and returns their number of tokens
 
 
 def bench_sampling(
@@ -32,18 +32,21 @@ def bench_sampling(
     model: str | Path = "Original",
     benchmark: Benchmark | None = None,
 ) -> dict[str, Any]:
-    """Times the samplers side by side in each round, after one run that warms up.
+    """Time the samplers alternately in each round, after one warm-up run.
 
-    CPU seconds count all threads; where there is a GPU, seconds of the clock are what counts.
+    CPU seconds are summed over all threads. With a GPU, compare wall-clock seconds instead.
 
     Args:
-        rounds: How often each runs.
-        prompts: Prompts of one run, 200 samples each (``generate``: 192 or 200).
-        model: A model's folder, or the name of one of the embedded world, trained if need be.
-        benchmark: Gives the prompts and the decoding; None for the embedded world.
+        rounds: How often each sampler is timed.
+        prompts: Number of prompts per run, with 200 samples each (``generate``: 192 or 200).
+        model: A model's folder, or a model name of the profile ``embedded``, which is trained if
+            needed.
+        benchmark: Source of the prompts and the decoding; None for that of the profile
+            ``embedded``.
 
     Returns:
-        ``rows``: contestant, tokens of a run, tokens per CPU second and per second in each round.
+        ``model``, ``device``, ``prompts``, and ``rows`` with name, tokens per run (median), and
+        tokens per CPU second and per second in each round.
     """
     profile = load_profile("embedded")
     if benchmark is None:
@@ -52,17 +55,17 @@ def bench_sampling(
     chosen = benchmark.forget[:: max(1, len(benchmark.forget) // prompts)][:prompts]
     names: list[str] = []
     found: list[list[tuple[int, float, float]]] = []
-    everyone = list(_contestants(path, chosen, benchmark.decoding))
-    for name, draw in everyone:
+    contestants = list(_contestants(path, chosen, benchmark.decoding))
+    for name, draw in contestants:
         names.append(name)
         found.append([])
         draw()
     for turn in range(rounds):
-        for i in range(len(everyone)):
-            place = (i + turn) % len(everyone)
+        for i in range(len(contestants)):
+            index = (i + turn) % len(contestants)
             cpu, clock = time.process_time(), time.perf_counter()
-            tokens = everyone[place][1]()
-            found[place].append((tokens, time.process_time() - cpu, time.perf_counter() - clock))
+            tokens = contestants[index][1]()
+            found[index].append((tokens, time.process_time() - cpu, time.perf_counter() - clock))
     return {
         "model": path.name,
         "device": "cuda" if torch.cuda.is_available() else "cpu",
@@ -128,7 +131,7 @@ def _generate(
                         generation_config=config,
                     )
                 answers = out[:, len(question) :].cpu()
-                # Up to and with the first end token.
+                # Count tokens up to and including the first end token.
                 ended = torch.isin(answers, ends).int().cumsum(-1)
                 tokens += int((ended - torch.isin(answers, ends).int() == 0).sum())
         return tokens

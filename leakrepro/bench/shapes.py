@@ -1,4 +1,4 @@
-"""Texts to time on: made from a seed, with the statistics of the benchmarks' real ones."""
+"""Generated texts for timing, with the statistics of the real benchmarks' texts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from leakrepro.rouge._python import tokenise
 
-# The commonest words of English, most frequent first, then made-up ones take over.
+# The most common English words, most frequent first. Generated words follow them.
 _COMMON = (
     "the of and to in a is that was for his her as on with by he it she at from are has this an be "
     "which have not their or its but they had were one been more also who all when into through "
@@ -30,12 +30,12 @@ _ZIPF = 1.05
 
 @dataclass(frozen=True)
 class Shape:
-    """References with their candidates, and what is known of them.
+    """References with their candidates.
 
     Attributes:
-        name: How the command calls it.
+        name: Name of the shape on the command line.
         references: R texts.
-        candidates: C texts for each of them.
+        candidates: R lists of C texts each.
         new_words: Share of the candidates' words that occur nowhere else.
     """
 
@@ -50,7 +50,7 @@ class Shape:
 
     @cached_property
     def ids(self) -> tuple[list[NDArray[np.int32]], list[NDArray[np.int32]]]:
-        """References and all candidates as numbers of their stemmed tokens."""
+        """References and all candidates as ids of their stemmed tokens."""
         numbers: dict[str, int] = {}
 
         def number(text: str) -> NDArray[np.int32]:
@@ -63,7 +63,7 @@ class Shape:
 
     @cached_property
     def cells(self) -> int:
-        """Cells of the LCS tables of all pairs."""
+        """Total number of cells in the LCS tables of all pairs."""
         references, candidates = self.ids
         sizes = [len(reference) for reference in references]
         repeated = np.repeat(sizes, [len(row) for row in self.candidates])
@@ -79,7 +79,7 @@ class Shape:
 
 
 class Writer:
-    """Sentences of Zipf-distributed words, the same ones for the same seed."""
+    """Generates texts of Zipf-distributed words from a seed."""
 
     def __init__(self, seed: int, new_words: float) -> None:
         self.rng = random.Random(seed)
@@ -108,7 +108,7 @@ class Writer:
         return self.punctuated([self.word() for _ in range(size)])
 
     def punctuated(self, words: list[str]) -> str:
-        """The words with commas, full stops, quotes and a rare letter beyond ASCII."""
+        """Join words with punctuation and a few non-ASCII characters."""
         pieces = []
         for word in words:
             chance = self.rng.random()
@@ -125,12 +125,12 @@ class Writer:
             pieces.append(word)
         return " ".join(pieces) + "."
 
-    def sample(self, reference: str, size: int, faiths: Sequence[float]) -> str:
-        """As an unlearned model writes: a share of its words, one of faiths, is the reference's."""
+    def sample(self, reference: str, size: int, shares: Sequence[float]) -> str:
+        """Imitate an unlearned model: take one of ``shares`` of the words from the reference."""
         known = reference.split(" ")
-        faith = self.rng.choice(faiths)
+        share = self.rng.choice(shares)
         words = [
-            known[i % len(known)] if self.rng.random() < faith else self.word() for i in range(size)
+            known[i % len(known)] if self.rng.random() < share else self.word() for i in range(size)
         ]
         return " ".join(words)
 
@@ -141,7 +141,7 @@ def _shape(
     candidates: int,
     reference_size: Callable[[random.Random], int],
     candidate_size: Callable[[random.Random], int],
-    faiths: Sequence[float],
+    shares: Sequence[float],
     *,
     new_words: float,
     seed: int,
@@ -149,14 +149,14 @@ def _shape(
     writer = Writer(seed, new_words)
     texts = [writer.text(reference_size(writer.rng)) for _ in range(references)]
     rows = [
-        [writer.sample(text, candidate_size(writer.rng), faiths) for _ in range(candidates)]
+        [writer.sample(text, candidate_size(writer.rng), shares) for _ in range(candidates)]
         for text in texts
     ]
     return Shape(name, texts, rows, new_words)
 
 
 def tofu(*, new_words: float = 0.02, seed: int = 0, scale: float = 1.0) -> Shape:
-    """400 answers of about 28 words with 200 samples each of about 57."""
+    """400 answers of about 28 words, with 200 samples each of about 57 words."""
     return _shape(
         "tofu",
         max(2, round(400 * scale)),
@@ -170,7 +170,7 @@ def tofu(*, new_words: float = 0.02, seed: int = 0, scale: float = 1.0) -> Shape
 
 
 def knowmem(*, new_words: float = 0.02, seed: int = 0, scale: float = 1.0) -> Shape:
-    """MUSE's short answers: 100 of a few words with 200 samples each of up to 32 tokens."""
+    """100 answers of a few words, as in MUSE, with 200 samples each of up to 27 words."""
     return _shape(
         "knowmem",
         max(2, round(100 * scale)),
@@ -184,7 +184,7 @@ def knowmem(*, new_words: float = 0.02, seed: int = 0, scale: float = 1.0) -> Sh
 
 
 def verbmem(*, new_words: float = 0.02, seed: int = 0, scale: float = 1.0) -> Shape:
-    """Long passages and long continuations, 1,000 to 2,000 words each."""
+    """10 long passages with 40 continuations each; all have 1,000 to 2,000 words."""
     return _shape(
         "verbmem",
         max(2, round(10 * scale)),

@@ -1,4 +1,4 @@
-"""Interleaved timing: in each round every contestant runs once, and each round starts elsewhere."""
+"""Interleaved timing: every contestant runs once per round, and the order rotates over rounds."""
 
 from __future__ import annotations
 
@@ -16,12 +16,17 @@ from leakrepro.bench.contestants import Contestant
 
 
 class Different(AssertionError):
-    """Two contestants gave different results for one pair."""
+    """Two contestants returned different results for the same pair."""
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Nanoseconds a pair of one contestant, ``[rounds]``."""
+    """Nanoseconds per pair of one contestant in each round.
+
+    Attributes:
+        contestant: The contestant.
+        ns: Nanoseconds per pair, ``[rounds]``.
+    """
 
     contestant: Contestant
     ns: NDArray[np.float64]
@@ -36,7 +41,7 @@ class Timing:
         return float(low), float(high)
 
     def times(self, first: Timing) -> tuple[float, float, float]:
-        """How many times slower than another: median, least and most over paired rounds."""
+        """Time relative to another contestant: median, minimum and maximum over paired rounds."""
         ratios = self.ns / first.ns
         return float(np.median(ratios)), float(ratios.min()), float(ratios.max())
 
@@ -44,18 +49,21 @@ class Timing:
 def time_all(
     contestants: Sequence[Contestant], *, rounds: int, least: float, progress: tqdm[Any]
 ) -> list[Timing]:
-    """Times every contestant in every round.
+    """Time every contestant in every round.
 
     Args:
-        contestants: Who runs.
-        rounds: How often.
-        least: A measurement repeats a call until it took so many seconds.
-        progress: Moved on by 1 for each measurement.
+        contestants: The contestants.
+        rounds: Number of rounds.
+        least: Minimum duration of a measurement in seconds; the call is repeated until then.
+        progress: Advanced by 1 per measurement.
+
+    Returns:
+        One timing per contestant, in the same order.
 
     Raises:
-        Different: when contestants of a section disagree; the pair's number is in the message.
+        Different: if contestants of a section disagree; the message gives the index of the pair.
     """
-    check_equal(contestants)  # and warms everything up
+    check_equal(contestants)  # also the warm-up
     ns = np.empty((len(contestants), rounds))
     for r in range(rounds):
         for turn in range(len(contestants)):
@@ -83,10 +91,16 @@ def _ns(contestant: Contestant, least: float) -> float:
 
 
 def check_equal(contestants: Sequence[Contestant]) -> None:
-    """Compares the results of each section, bit for bit, or as float32 where one has no more.
+    """Compare the results of each section.
+
+    They must be equal bit for bit, or after rounding to float32 for contestants that are not exact.
+
+    Args:
+        contestants: The contestants.
 
     Raises:
-        Different: naming two contestants, the pair and what each gave.
+        Different: if two contestants disagree; the message gives the index of the pair and both
+            results.
     """
     first: dict[str, tuple[str, NDArray[np.float64]]] = {}
     for contestant in contestants:
