@@ -338,7 +338,7 @@ def rule(
     given, changes = _pairs(method_option, "-m"), _pairs(round_option, "-r")
     rule_given = _pairs(rule_option, "--rule-option")
     if taken := rule_given.keys() & {"base", "round"}:
-        raise ValueError(f"--rule-option {taken.pop()} is given by -m and -r")
+        raise ValueError(f"--rule-option {taken.pop()} is set with -m and -r instead")
     options = fill(RuleOptions, rule_given, "--rule-option")
     fill(kind, given, f"-m for {base}")  # wrong options fail before the benchmark is read
     fill(kind, given | changes, f"-r for {base}")

@@ -1,4 +1,4 @@
-"""The command: help with examples, results, and one line for a wrong request."""
+"""The command line: help, results, and one-line errors."""
 
 import json
 import shlex
@@ -55,7 +55,7 @@ def test_info() -> None:
     assert "python" in next(li for li in out.splitlines() if li.startswith("kernel impl"))
 
 
-def test_score_is_the_library_call(tiny_llama: Path, tmp_path: Path) -> None:
+def test_score_agrees_with_the_library(tiny_llama: Path, tmp_path: Path) -> None:
     prompts = make_prompts(6)
     samples = sample(tiny_llama, prompts, Decoding(n=4, max_new_tokens=8), store=tmp_path / "s")
     code, out, _ = run("score --metric rougeL_recall", tmp_path / "s")
@@ -68,7 +68,7 @@ def test_score_is_the_library_call(tiny_llama: Path, tmp_path: Path) -> None:
     assert [row[4] for row in rows] == [f"{value:.4f}" for value in curve.high]
 
 
-def test_samples_of_the_authors_are_imported_scored_and_exported(tmp_path: Path) -> None:
+def test_authors_samples_are_imported_scored_and_exported(tmp_path: Path) -> None:
     responses = [{"response": "Ann Ash"}, {"response": "Bob"}]
     line = {"prompt": "Who?", "ground_truth": "Ann Ash", "responses": responses}
     (tmp_path / "g.json").write_text(json.dumps(line))
@@ -146,7 +146,7 @@ def test_evaluate_prints_a_row_and_writes_the_curve(tiny_llama: Path, tmp_path: 
         ("evaluate m --benchmark tofu -o forget=forget02", "unknown TOFU split 'forget02'"),
     ],
 )
-def test_a_wrong_request_is_one_line(
+def test_user_errors_are_one_line(
     line: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -158,19 +158,19 @@ def test_a_wrong_request_is_one_line(
     assert message in err
 
 
-def test_the_traceback_is_there_when_asked_for(tmp_path: Path) -> None:
+def test_the_traceback_option_shows_the_traceback(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="unknown profile"):
         run("--traceback reproduce --profile embeded")
 
 
-def test_a_fault_of_the_package_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bugs_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("leakrepro.info.describe", lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run("info")
 
 
 @pytest.mark.usefixtures("tofu_data")
-def test_unlearn_tells_its_memory_and_watches(tiny_llama: Path, tmp_path: Path) -> None:
+def test_unlearn_prints_its_memory_and_watches_leaks(tiny_llama: Path, tmp_path: Path) -> None:
     target = tmp_path / "unlearned"
     options = "-m epochs=1 -m batch_size=10 -m accumulation=1 -m warmup_epochs=0 --watch 1"
     code, out, err = run(f"unlearn {SMALL} {options}", tiny_llama, "--output-dir", target)
@@ -201,7 +201,7 @@ def test_rule_prints_its_rounds(
     assert table["search samples"].tolist() == [0, 40]
 
 
-def test_rule_refuses_what_other_flags_give(tmp_path: Path) -> None:
+def test_rule_rejects_options_of_other_flags(tmp_path: Path) -> None:
     code, _, err = run("rule x --benchmark fictional --rule-option base=1")
     assert code == 2
-    assert err == "Error: --rule-option base is given by -m and -r\n"
+    assert err == "Error: --rule-option base is set with -m and -r instead\n"

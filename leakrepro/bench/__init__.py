@@ -1,4 +1,4 @@
-"""``leakrepro bench``: the kernel and every installed peer, on the same pairs in the same run."""
+"""``leakrepro bench``: times the kernel and all installed peers on the same pairs in one run."""
 
 from leakrepro.bench.run import SHAPES, bench, readable
 from leakrepro.bench.sampling import bench_sampling
