@@ -207,7 +207,7 @@ def test_ids_say_everything(nli: Path) -> None:
     assert EntailmentScore(nli, name="embedded").id == f"entailment/embedded@{digits}"
     built = load_metric(f"entailment/{nli}/gate=0.25")
     assert built.id == f"entailment/tiny-nli@{digits}/gate=0.25"
-    with pytest.raises(ValueError, match="the gate is a number"):
+    with pytest.raises(ValueError, match="the gate must be a number"):
         load_metric(f"entailment/{nli}/gate=x")
     with pytest.raises(ValueError, match="recall in"):
         EntailmentScore(nli, gate=2)

@@ -347,7 +347,7 @@ def test_every_end_token_of_the_generation_config_ends_an_answer(
 def test_a_tokenizer_without_chat_template_is_refused(tiny_llama: Path) -> None:
     sampler = HFSampler(tiny_llama)
     sampler.tokenizer.chat_template = None
-    with pytest.raises(ValueError, match="no chat template"):
+    with pytest.raises(ValueError, match="not have a chat template"):
         draw(sampler, make_prompts(1), Decoding(n=1))
 
 
