@@ -202,7 +202,7 @@ class LLMJudge:
                 f"{self.id}: {count} of {distinct.usage.candidates} candidates of "
                 f"{len(missing)} prompts ({missing[0][0]!r} first) have no score: "
                 f"{'; '.join(sorted(reasons)) or 'the judge gave no answer'}. The others are kept; "
-                "the same call asks for these alone, allow_missing=True goes on without them"
+                "the same call requests only the missing ones; allow_missing=True omits them"
             )
         return distinct.scores(allow_missing=self._allow_missing)
 

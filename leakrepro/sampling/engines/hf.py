@@ -24,7 +24,7 @@ from leakrepro.models.load import (
 )
 from leakrepro.sampling.engines.base import LogitsProcessor, Sampler
 from leakrepro.sampling.engines.decode import choose
-from leakrepro.sampling.engines.kv_cache import Room, make_cache
+from leakrepro.sampling.engines.kv_cache import KVBuffers, make_cache
 from leakrepro.sampling.engines.rows import answers_table, check_length
 from leakrepro.sampling.engines.stops import Stops
 from leakrepro.sampling.seeds import sample_seed, uniforms
@@ -123,13 +123,13 @@ class HFSampler:
             position += request.stop - request.start
         length = max(len(p.ids) for p in pieces) + decoding.max_new_tokens
         batches = list(_batches(pieces, self.rows_per_batch(length)))
-        room = Room(max(sum(piece.rows for piece in batch) for batch in batches), length)
+        buffers = KVBuffers(max(sum(piece.rows for piece in batch) for batch in batches), length)
         tables: list[pa.Table] = []
         positions: list[int] = []
         for batch in batches:
             done = len(positions)
             report = _offset(progress, done)
-            tables.append(self._generate(batch, decoding, logits_processors, report, room))
+            tables.append(self._generate(batch, decoding, logits_processors, report, buffers))
             for piece in batch:
                 positions.extend(range(piece.position, piece.position + piece.rows))
         return pa.concat_tables(tables).take(np.argsort(positions)).combine_chunks()
@@ -163,7 +163,7 @@ class HFSampler:
         decoding: Decoding,
         logits_processors: Sequence[LogitsProcessor],
         progress: Callable[[int], None],
-        room: Room,
+        buffers: KVBuffers,
     ) -> pa.Table:
         """Draws one batch and returns one row per sample, in the order of the pieces."""
         device = self.device
@@ -178,7 +178,7 @@ class HFSampler:
         uniform = torch.from_numpy(draws).to(device)
 
         ids, mask = _left_pad([piece.ids for piece in batch], device)
-        cache = make_cache(self.model.config, room)
+        cache = make_cache(self.model.config, buffers)
         position = None if mask is None else (mask.cumsum(-1) - 1).clamp_(min=0)
         logits = self._forward(ids, mask, position, cache)
         if position is not None:

@@ -8,7 +8,7 @@ from transformers import DynamicCache, PreTrainedConfig
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 
-class Room:
+class KVBuffers:
     """Preallocated key and value buffers, reused across batches.
 
     Allocating new memory takes up to a fifth of the sampling time on CPU, because the system
@@ -49,16 +49,16 @@ class _PreallocatedLayer(DynamicLayer):
     _views: tuple[Tensor, Tensor]
     _filled = 0  # number of cached positions
 
-    def __init__(self, room: Room, index: int) -> None:
+    def __init__(self, buffers: KVBuffers, index: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._room, self._index = room, index
+        self._shared, self._index = buffers, index
 
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
     ) -> tuple[Tensor, Tensor]:
         if not self.is_initialized:
             self.dtype, self.device = key_states.dtype, key_states.device
-            self._buffers = self._room.of_layer(self._index, key_states, value_states)
+            self._buffers = self._shared.of_layer(self._index, key_states, value_states)
             self.is_initialized = True
         start, self._filled = self._filled, self._filled + key_states.shape[-2]
         keys, values = self._resize_views(len(key_states))
@@ -83,19 +83,19 @@ class _PreallocatedLayer(DynamicLayer):
         return self._views
 
 
-def make_cache(config: PreTrainedConfig, room: Room) -> DynamicCache:
+def make_cache(config: PreTrainedConfig, buffers: KVBuffers) -> DynamicCache:
     """Returns the model's dynamic cache with full-attention layers that append in place.
 
-    A sliding window of at least ``room.length`` tokens counts as full attention. Other layers
+    A sliding window of at least ``buffers.length`` tokens counts as full attention. Other layers
     (narrower windows, recurrent layers) are those of transformers.
 
     Args:
         config: The model's configuration.
-        room: The buffers to use.
+        buffers: The buffers to use.
     """
     cache = DynamicCache(config=config)
     for index, layer in enumerate(cache.layers):
-        fits = type(layer) is DynamicSlidingWindowLayer and layer.sliding_window >= room.length
+        fits = type(layer) is DynamicSlidingWindowLayer and layer.sliding_window >= buffers.length
         if fits or type(layer) is DynamicLayer:
-            cache.layers[index] = _PreallocatedLayer(room, index)
+            cache.layers[index] = _PreallocatedLayer(buffers, index)
     return cache

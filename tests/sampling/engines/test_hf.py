@@ -26,7 +26,7 @@ from leakrepro.models.chat import prompt_ids
 from leakrepro.models.load import load_model, load_tokenizer
 from leakrepro.sampling.engines import hf
 from leakrepro.sampling.engines.hf import HFSampler, _branch
-from leakrepro.sampling.engines.kv_cache import Room, make_cache
+from leakrepro.sampling.engines.kv_cache import KVBuffers, make_cache
 from leakrepro.sampling.seeds import sample_seed
 from leakrepro.sampling.store import SCHEMA, Request
 from leakrepro.types import Decoding, Prompt
@@ -191,7 +191,7 @@ def test_own_cache_equals_that_of_transformers(
 ) -> None:
     prompts, decoding = make_prompts(8), Decoding(n=20, max_new_tokens=80, seed=3)
     ours = draw(HFSampler(tiny_llama), prompts, decoding)
-    monkeypatch.setattr(hf, "make_cache", lambda config, room: DynamicCache(config=config))
+    monkeypatch.setattr(hf, "make_cache", lambda config, buffers: DynamicCache(config=config))
     theirs = draw(HFSampler(tiny_llama), prompts, decoding)
     assert same_share(ours, theirs) >= 0.99
 
@@ -207,7 +207,7 @@ def test_sliding_windows_narrow_and_wide(
     sampler = HFSampler.around(model, load_tokenizer(tiny_llama))
     prompts, decoding = make_prompts(6), Decoding(n=20, max_new_tokens=40, seed=3)
     ours = draw(sampler, prompts, decoding)
-    monkeypatch.setattr(hf, "make_cache", lambda config, room: DynamicCache(config=config))
+    monkeypatch.setattr(hf, "make_cache", lambda config, buffers: DynamicCache(config=config))
     assert same_share(ours, draw(sampler, prompts, decoding)) >= 0.99
     # The wide one is full attention, the narrow one is not.
     full = draw(HFSampler(tiny_llama), prompts, decoding)
@@ -258,7 +258,7 @@ def test_samples_branch_into_one_row_a_beginning() -> None:
 
 def test_rows_of_the_cache_follow_any_selection(tiny_llama: Path) -> None:
     config = load_model(tiny_llama).config
-    ours, theirs = make_cache(config, Room(9, 20)), DynamicCache(config=config)
+    ours, theirs = make_cache(config, KVBuffers(9, 20)), DynamicCache(config=config)
     generator = torch.Generator().manual_seed(0)
     rows = 2
     for more in [3, 1, 1, 5, 1, 2, 1, 6]:
