@@ -184,7 +184,7 @@ def test_profiles_with_invalid_rule_sections(small_world: Benchmark) -> None:
         Profile.model_validate(content)
     content["rule"] |= {"controls": [], "bases": {"Original": {}}}
     with pytest.raises(
-        ValueError, match="no unlearning options for 'Original'; it has them for: NPO, GradDiff"
+        ValueError, match="does not have unlearning options for 'Original'; known: NPO, GradDiff"
     ):
         rule_options(Profile.model_validate(content), "Original")
     content["rule"] |= {"bases": {"NPO": {"round": {"beat": 1}}}}
