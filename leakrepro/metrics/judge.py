@@ -98,7 +98,7 @@ def estimate_cost(
     Args:
         requests: Number of requests.
         size: Total size of questions, references and candidates, in bytes.
-        rubric: Name of the rubric.
+        rubric: The rubric.
         price: Dollars per million input and output tokens.
     """
     size += requests * (len(rubric.instruction) + 60)
