@@ -176,8 +176,7 @@ def options_for(
         ValueError: for an unknown method, and for an unknown or wrong option.
     """
     kind = find_method(method).options
-    profile = profile_of(benchmark) if isinstance(model, str) else None
-    if profile and model in profile.models and method in methods_of(profile):
+    if profile := _profile_with(model, benchmark, method):
         return method_options(profile, method, changes), f"options of profile {profile.name!r}"
     return fill(kind, changes or {}, f"options of {method}"), "its default options"
 
@@ -199,13 +198,9 @@ def rule_options(profile: Profile, base: str, added: Added = "leaks") -> RuleOpt
     """
     if profile.rule is None:
         raise ValueError(f"profile {profile.name!r} does not have a section `rule`")
-    changes = profile.rule.bases[base].round if base in profile.rule.bases else {}
-    return dataclasses.replace(
-        fill(RuleOptions, profile.rule.options, f"profile {profile.name!r}, rule"),
-        base=method_options(profile, base),
-        round=method_options(profile, base, changes),
-        added=added,
-    )
+    first, later = _base_options(profile, base)
+    options = fill(RuleOptions, profile.rule.options, f"profile {profile.name!r}, rule")
+    return dataclasses.replace(options, base=first, round=later, added=added)
 
 
 def rule_options_for(
@@ -228,22 +223,18 @@ def rule_options_for(
     Raises:
         ValueError: for an unknown method, and for an unknown or invalid option of the profile.
     """
-    profile = profile_of(benchmark) if isinstance(model, str) else None
-    if profile is None or model not in profile.models or base not in methods_of(profile):
+    profile = _profile_with(model, benchmark, base)
+    if profile is None:
         options = options or RuleOptions()
         chosen = options.base or find_method(base).options()
         return dataclasses.replace(options, base=chosen), f"default options of {base}"
-    section = profile.rule
     if options is None:
+        section = profile.rule
         where = f"profile {profile.name!r}, rule"
         options = fill(RuleOptions, section.options if section else {}, where)
     if options.base is None:
-        changes = section.bases[base].round if section and base in section.bases else {}
-        options = dataclasses.replace(
-            options,
-            base=method_options(profile, base),
-            round=options.round or method_options(profile, base, changes),
-        )
+        first, later = _base_options(profile, base)
+        options = dataclasses.replace(options, base=first, round=options.round or later)
     return options, f"options of profile {profile.name!r}"
 
 
@@ -289,6 +280,21 @@ def method_options(
         )
     where = f"profile {profile.name!r}, options of {name}"
     return fill(find_method(method).options, {**values, **(changes or {})}, where)
+
+
+def _profile_with(model: Any, benchmark: Benchmark, method: str) -> Profile | None:
+    """The profile that has a model of this name and options for the method, or None."""
+    profile = profile_of(benchmark) if isinstance(model, str) else None
+    if profile is None or model not in profile.models or method not in methods_of(profile):
+        return None
+    return profile
+
+
+def _base_options(profile: Profile, base: str) -> tuple[UnlearnOptions, UnlearnOptions]:
+    """Options of a RULE base method for round 0 and for the later rounds."""
+    bases = profile.rule.bases if profile.rule else {}
+    changes = bases[base].round if base in bases else {}
+    return method_options(profile, base), method_options(profile, base, changes)
 
 
 def _make(
