@@ -87,15 +87,17 @@ def resolve(
         return LoadedModel(model, tokenizer)
     if tokenizer is not None:
         raise TypeError(f"tokenizer= goes with a loaded model; {model!r} brings its own")
-    names = [] if benchmark is None else named.provider().known_names(benchmark)
-    if benchmark is not None and isinstance(model, str) and model in names:
+    if benchmark is None:
+        return load.locate(model)
+    names = named.provider().known_names
+    if isinstance(model, str) and model in names(benchmark):
         return named.provider().make_named(model, benchmark)
     try:
         return load.locate(model)
     except FileNotFoundError as error:
-        if benchmark is None or not names:
+        if not names(benchmark):
             raise
-        known = f"{benchmark.name} knows the names {', '.join(names)}"
+        known = f"{benchmark.name} knows the names {', '.join(names(benchmark))}"
         raise FileNotFoundError(f"{error}; {known}") from error
 
 
