@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import pandas as pd
 
 from leakrepro.benchmarks.base import Benchmark
@@ -112,11 +113,13 @@ def accuracy_caption(letters: Benchmark, texts: Benchmark, neutral: str) -> str:
         texts: As for ``choice_accuracy_table``.
         neutral: As for ``choice_accuracy_table``.
     """
+    guess = np.mean([1 / len(prompt.choices) for prompt in letters.forget + letters.retain])
     return (
         f"Accuracy of the most likely option: letters on {letters.name}, {len(letters.forget)} "
         f"forget and {len(letters.retain)} retain prompts; texts on {texts.name}, "
         f"{len(texts.forget)} and {len(texts.retain)}. Neutral prompt {neutral!r}, 95 % intervals. "
-        "Lower is better on the forget side, higher on the retain side; guessing gives 0.25."
+        "Lower is better on the forget side, higher on the retain side; "
+        f"guessing gives {guess:.2f}."
     )
 
 
