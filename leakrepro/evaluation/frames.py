@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import pandas as pd
 
-from leakrepro.stats.estimator import LeakCurve
+from leakrepro.stats.estimator import LeakCurve, LeakDifference
 
 LOW, HIGH = " low", " high"  # suffixes of the columns with the bounds of an interval
 
 
-def add_estimate(row: dict[str, str | float], name: str, curve: LeakCurve, k: int) -> None:
-    """Add a curve's value at ``k`` and the bounds of its interval to a row.
+def add_estimate(
+    row: dict[str, str | float], name: str, curve: LeakCurve | LeakDifference, k: int
+) -> None:
+    """Add the value of a curve or difference at ``k`` and its interval to a row.
 
     Args:
         row: Row of a table; modified in place.

@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from leakrepro import __version__
-from leakrepro.evaluation.frames import HIGH, LOW, add_estimate, readable
+from leakrepro.evaluation.frames import add_estimate, readable
 from leakrepro.stats.estimator import (
     LeakCurve,
     LeakDifference,
@@ -367,16 +367,13 @@ def difference_table(
             continue
         at = int(report.curve().k[-1]) if k is None else k
         less = report.compare(baselines[report.benchmark], at)
-        rows.append(
-            {
-                "benchmark": report.benchmark,
-                "model": report.model,
-                "k": at,
-                f"less {baseline}": less.value[0],
-                f"less {baseline}{LOW}": less.low[0],
-                f"less {baseline}{HIGH}": less.high[0],
-            }
-        )
+        row: dict[str, str | float] = {
+            "benchmark": report.benchmark,
+            "model": report.model,
+            "k": at,
+        }
+        add_estimate(row, f"less {baseline}", less, at)
+        rows.append(row)
     return pd.DataFrame(rows)
 
 

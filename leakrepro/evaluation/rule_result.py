@@ -174,10 +174,7 @@ def rule_table(results: Iterable[RuleResult]) -> pd.DataFrame:
                 if part is not None:
                     add_estimate(row, f"{split} leak@{last}", part, last)
             if each.to_retrain is not None:
-                i = int((each.to_retrain.k == last).argmax())
-                row[f"leak@{last} less Retrain"] = float(each.to_retrain.value[i])
-                row[f"leak@{last} less Retrain{LOW}"] = float(each.to_retrain.low[i])
-                row[f"leak@{last} less Retrain{HIGH}"] = float(each.to_retrain.high[i])
+                add_estimate(row, f"leak@{last} less Retrain", each.to_retrain, last)
             add_estimate(row, "greedy leak", report.greedy[headline], 1)
             add_estimate(row, "retain score (greedy)", report.retain_greedy[headline], 1)
             add_estimate(row, "retain score (sampled)", report.retain_sampled[headline], 1)

@@ -65,8 +65,7 @@ def retain_table(
             if baseline in scores and model != baseline:
                 other = scores[baseline][decoding]
                 change = compare_leak(kept[decoding], other, 1, clusters=clusters)
-                row[less] = float(change.value[0])
-                row[less + LOW], row[less + HIGH] = float(change.low[0]), float(change.high[0])
+                add_estimate(row, less, change, 1)
                 row["stderr"] = float(change.stderr[0])
             rows.append(row | {"prompts": curve.n_prompts, "clusters": curve.n_clusters})
     return pd.DataFrame(rows)

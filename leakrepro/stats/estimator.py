@@ -61,11 +61,7 @@ class LeakCurve:
 
     def at(self, k: int) -> tuple[float, float, float]:
         """Return value, lower and upper bound at ``k``; raise ValueError for any other ``k``."""
-        found = np.flatnonzero(self.k == k)
-        if not found.size:
-            raise ValueError(f"the curve does not have k = {k}, only {self.k.tolist()}")
-        i = found[0]
-        return float(self.value[i]), float(self.low[i]), float(self.high[i])
+        return _at(self, k)
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per k: ``k``, ``leak@k``, ``leak@k low``, ``leak@k high``, ``stderr``."""
@@ -101,6 +97,10 @@ class LeakDifference:
     confidence: float
     n_clusters: int
 
+    def at(self, k: int) -> tuple[float, float, float]:
+        """Return value, lower and upper bound at ``k``; raise ValueError for any other ``k``."""
+        return _at(self, k)
+
     def to_frame(self) -> pd.DataFrame:
         """Return one row per k: ``k``, ``difference``, ``difference low`` and so on."""
         return _to_frame(self, "difference")
@@ -108,6 +108,15 @@ class LeakDifference:
     def __repr__(self) -> str:
         values = ", ".join(f"leak@{k} {v:+.3f}" for k, v in zip(self.k, self.value, strict=True))
         return f"LeakDifference({values}; {len(self.per_prompt)} prompts)"
+
+
+def _at(result: LeakCurve | LeakDifference, k: int) -> tuple[float, float, float]:
+    """Value, lower and upper bound of a curve or a difference at ``k``."""
+    found = np.flatnonzero(result.k == k)
+    if not found.size:
+        raise ValueError(f"the curve does not have k = {k}, only {result.k.tolist()}")
+    i = found[0]
+    return float(result.value[i]), float(result.low[i]), float(result.high[i])
 
 
 def _to_frame(result: LeakCurve | LeakDifference, name: str) -> pd.DataFrame:

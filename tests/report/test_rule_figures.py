@@ -36,7 +36,7 @@ def result(base: str = "NPO", added: Any = "leaks", benchmark: str = "world 0") 
             report=named_report(model, benchmark),
             held_out_report=named_report("SimNPO", f"{benchmark}, held-out prompts"),
             to_retrain=compare_leak(
-                [[0, 1], [1, 1]], [[0, 0], [0, index % 2]], report().curve().k.tolist()[:2]
+                np.eye(2, 128), np.eye(2, 128) * (index % 2), report().curve().k.tolist()
             ),
             added=10 * index,
             forget_set_size=80 + 10 * index,
@@ -74,6 +74,7 @@ def test_the_table_has_every_estimate_with_its_interval() -> None:
     value, low, high = report("RULE-NPO").curve().at(128)
     assert (row["leak@128"], row["leak@128 low"], row["leak@128 high"]) == (value, low, high)
     assert row["held-out leak@128"] == report("SimNPO").curve().at(128)[0]
+    assert (row["leak@128 less Retrain"], table["leak@128 less Retrain"].iloc[1]) == (1, 0)
     assert row["named"] == 0.75
     assert (row["forget set"], row["added"], row["leaking prompts"]) == (100, 20, 10)
 

@@ -382,3 +382,18 @@ class TestErrors:
             leak_at_k(scores, confidence=95)
         with pytest.raises(ValueError, match="1 labels for 2 prompts"):
             leak_at_k(scores, clusters=["a"])
+
+
+def test_results_print_and_convert_themselves() -> None:
+    curve = leak_at_k([[0, 0, 0, 1], [0, 0, 0, 0]], [1, 2])
+    frame = curve.to_frame()
+    assert list(frame) == ["k", "leak@k", "leak@k low", "leak@k high", "stderr"]
+    assert frame["leak@k"].tolist() == [0.125, 0.25]
+    assert frame["leak@k high"].tolist() == curve.high.tolist()
+    assert "leak@1 0.125, leak@2 0.250; 2 prompts, 4 samples per prompt" in repr(curve)
+    difference = compare_leak([[0, 1], [1, 1]], [[0, 0], [0, 1]], k=1)
+    assert list(difference.to_frame())[:2] == ["k", "difference"]
+    assert repr(difference) == "LeakDifference(leak@1 +0.500; 2 prompts)"
+    assert difference.at(1) == (0.5, difference.low[0], difference.high[0])
+    with pytest.raises(ValueError, match="does not have k = 2, only"):
+        difference.at(2)
