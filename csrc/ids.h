@@ -1,4 +1,4 @@
-// LCS and ROUGE-L of groups of token ids: one reference and its candidates.
+// LCS lengths and ROUGE-L of groups of token ids; a group is a reference and its candidates.
 #pragma once
 
 #include <cstddef>
@@ -10,7 +10,7 @@
 
 namespace leakrepro {
 
-// Sequences back to back: number i is ids[offsets[i]] up to ids[offsets[i + 1]].
+// Concatenated sequences: sequence i is ids[offsets[i]] to ids[offsets[i + 1] - 1].
 struct IdSequences {
     const void* ids;
     const std::int64_t* offsets;
@@ -24,14 +24,15 @@ struct IdSequences {
 struct IdGroups {
     IdSequences references;
     IdSequences candidates;
-    int width;             // bytes of an id, on both sides; compared as unsigned numbers
-    std::size_t distinct;  // all ids of references are below it; 256 where an id has one byte
-    // Group g is reference g with candidates offsets[g] up to offsets[g + 1]; with all of them
-    // where there are no offsets.
+    int width;             // bytes per id, for references and candidates; ids are unsigned
+    std::size_t distinct;  // all ids of references are below it; 256 for ids of one byte
+    // Group g is reference g with candidates offsets[g] to offsets[g + 1] - 1, or with all
+    // candidates if offsets is null.
     const std::int64_t* offsets;
 };
 
-// Both take one entry of the output for each pair, group by group, and run as rouge_l does.
+// Both write one entry per pair, in the order of the groups. `threads` and `poll` are as in
+// rouge_l.
 void lcs_length(const IdGroups& groups, const Implementation& implementation, std::size_t threads,
                 const std::function<void()>& poll, std::int32_t* lengths);
 void rouge_l_ids(const IdGroups& groups, const Implementation& implementation, std::size_t threads,

@@ -11,14 +11,14 @@
 
 namespace leakrepro {
 
-// Calls worker(task) for every task in [0, tasks), each once. make_worker() is called in each of
-// the `threads` threads, the caller's among them, so that a worker owns its buffers. Every now and
-// then the calling thread calls poll(), which may throw. The first exception of any thread stops
-// all and is rethrown once they have ended.
+// Calls worker(task) once for every task in [0, tasks). Each of the `threads` threads, which
+// include the calling thread, calls make_worker() once, so that a worker owns its buffers. The
+// calling thread regularly calls poll(), which may throw. The first exception of any thread stops
+// all threads and is rethrown after they have ended.
 template <class MakeWorker, class Poll>
 void run_tasks(std::size_t tasks, std::size_t threads, const MakeWorker& make_worker,
                const Poll& poll) {
-    // Small tasks are taken by the dozen: taking one costs about as much as scoring a pair.
+    // Small tasks are taken in batches, because taking one costs about as much as scoring a pair.
     constexpr std::size_t kMostAtOnce = 32, kTurnsOfEachThread = 64;
     const std::size_t at_once =
         std::clamp<std::size_t>(tasks / (threads * kTurnsOfEachThread + 1), 1, kMostAtOnce);
@@ -50,7 +50,7 @@ void run_tasks(std::size_t tasks, std::size_t threads, const MakeWorker& make_wo
     std::vector<std::thread> others;
     try {
         for (std::size_t i = 1; i < threads; ++i) others.emplace_back([&] { work([] {}); });
-    } catch (...) {  // the system gives no more threads
+    } catch (...) {  // the system cannot start more threads
         stop(std::current_exception());
     }
     work(poll);

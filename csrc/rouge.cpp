@@ -14,10 +14,10 @@ namespace {
 // Starting a thread costs about as much as scoring this many characters.
 constexpr std::size_t kCharactersPerThread = 1 << 16;
 
-// A group of many candidates is shared by threads; its reference is then read by each.
+// Larger groups are split between threads, each of which then tokenises the reference.
 constexpr std::size_t kMostCandidates = 1024;
 
-// Scores one slice after the other, with the buffers of one thread.
+// Scores one slice per call, with the buffers of one thread.
 class Scorer {
   public:
     Scorer(const Groups& groups, const std::vector<Slice>& slices, bool stem,
@@ -39,7 +39,7 @@ class Scorer {
 
     void operator()(std::size_t task) {
         const Slice& slice = slices_[task];
-        // Words that an exception leaves half-way are not given back.
+        // If an exception is thrown, the words may be in an inconsistent state and are dropped.
         std::unique_ptr<Words> words = std::move(words_);
         if (words->vocabulary.size() > kMostWords) words = std::make_unique<Words>(stem_);
         read_reference(groups_.references[slice.group], *words);
@@ -63,9 +63,9 @@ class Scorer {
 
     std::unique_ptr<Words> words_;
     Tokens tokens_;
-    std::vector<std::uint32_t> reference_words_;  // each different word of the reference once
-    std::vector<std::uint32_t> reference_;        // the reference as classes
-    std::vector<std::int32_t> totals_;            // all tokens of each candidate
+    std::vector<std::uint32_t> reference_words_;  // the different words of the reference
+    std::vector<std::uint32_t> reference_;        // classes of the reference's tokens
+    std::vector<std::int32_t> totals_;            // number of tokens of each candidate
     std::vector<std::int32_t> lengths_;
 
     void read_reference(const Text& text, Words& words) {
@@ -75,7 +75,7 @@ class Scorer {
         reader_(text, tokens_);
         tokens_.wanted.clear();
         const std::vector<std::uint32_t>& numbers = words.vocabulary(tokens_, find_words_);
-        words.make_room();
+        words.resize_classes();
         for (std::uint32_t word : numbers) {
             std::uint32_t& its_class = words.class_of[word];
             if (its_class == 0) {
@@ -88,7 +88,7 @@ class Scorer {
         lcs_.set_reference(reference_.data(), reference_.size(), reference_words_.size());
     }
 
-    // Tokens that the reference does not have cannot be part of a common subsequence.
+    // Only tokens that may occur in the reference are looked up; the others only count in totals_.
     void read_candidates(const Text* texts, std::size_t count, Words& words) {
         totals_.resize(count);
         for (std::size_t i = 0; i < count; ++i) {
@@ -96,7 +96,7 @@ class Scorer {
             reader_(texts[i], tokens_);
             totals_[i] = static_cast<std::int32_t>(tokens_.size());
             const std::vector<std::uint32_t>& numbers = words.vocabulary(tokens_, find_words_);
-            words.make_room();
+            words.resize_classes();
             lcs_.add(numbers.size(), [&](auto* out) {
                 for (std::uint32_t word : numbers) out = append(out, words.class_of[word]);
                 return out;
@@ -104,7 +104,7 @@ class Scorer {
         }
     }
 
-    // Texts lie anywhere in memory; the processor finds the rest of a text by itself.
+    // Prefetches the first 256 bytes of a text. The hardware prefetcher loads the rest.
     static void prefetch(const Text& text) {
         const char* data = static_cast<const char*>(text.data);
         for (std::size_t byte = 0; byte < 256; byte += 64) __builtin_prefetch(data + byte);
@@ -119,7 +119,7 @@ void Measures::write(std::size_t first, std::size_t count, const std::int32_t* l
     double* const p = precision + first;
     double* const r = recall + first;
     double* const f = fmeasure + first;
-    // Where a length is 0, so is each measure: 0 / 1 takes the place of 0 / 0.
+    // If a length is 0, all measures are 0; dividing by at least 1 avoids 0 / 0.
     for (std::size_t i = 0; i < count; ++i) {
         p[i] = lengths[i] / static_cast<double>(std::max(totals[i], 1));
         r[i] = lengths[i] / reference;

@@ -18,14 +18,15 @@ namespace {
 constexpr bool kBuiltWithCuda = true;
 
 using Address = std::uintptr_t;
-using Addresses = std::pair<Address, Address>;  // of ids, of offsets
+using Addresses = std::pair<Address, Address>;  // of the ids and of the offsets
 
 template <class T>
 T* pointer(Address address) {
     return reinterpret_cast<T*>(address);
 }
 
-// The addresses on the device and the same offsets on the host, already checked by the caller.
+// `addresses` are on the device; `offsets` is their copy on the host, already validated by the
+// caller.
 CudaSequences sequences(const Addresses& addresses, const Offsets& offsets) {
     return {pointer<const void>(addresses.first), pointer<const std::int64_t>(addresses.second),
             offsets.data(), static_cast<std::size_t>(offsets.size() - 1)};
@@ -81,8 +82,8 @@ void bind_cuda(py::module_& module) {
     module.def("built_with_cuda", [] { return kBuiltWithCuda; });
     module.def("cuda_devices", &py_cuda_devices);
 #ifdef LEAKREPRO_WITH_CUDA
-    // Addresses are of the device's memory; those of references and candidates are pairs of where
-    // the ids and where the offsets are.
+    // All addresses are in device memory. Those of references and candidates are pairs: the address
+    // of the ids and the address of the offsets.
     module.def("cuda_lcs_length", &py_cuda_lcs_length, py::arg("references"),
                py::arg("reference_offsets"), py::arg("candidates"), py::arg("candidate_offsets"),
                py::arg("width"), py::arg("groups"), py::arg("lengths"), py::kw_only(),

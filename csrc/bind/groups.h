@@ -1,4 +1,4 @@
-// Groups of texts as Python passes them.
+// Converts groups of texts from Python objects.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -14,18 +14,18 @@
 
 namespace leakrepro {
 
-// Texts where Python or Arrow keeps them, and references to the owners: the caller's lists may
-// change once the GIL is free.
+// Views of texts in Python's or Arrow's memory, with references to their owners, because the
+// caller's lists may change while the GIL is released.
 struct HeldTexts {
     std::vector<Text> texts;
     std::vector<pybind11::object> held;
 
-    // `name(i)` is what an error calls item i.
+    // `name(i)` is the name of item i in an error message.
     template <class Name>
     void add(const pybind11::list& strings, const Name& name) {
         PyObject* const list = strings.ptr();
         for (Py_ssize_t i = 0; i < PyList_GET_SIZE(list); ++i) {
-            // Strings lie anywhere in memory.
+            // The strings are not contiguous in memory.
             constexpr Py_ssize_t kAhead = 8;
             if (i + kAhead < PyList_GET_SIZE(list)) {
                 __builtin_prefetch(PyList_GET_ITEM(list, i + kAhead));
@@ -37,7 +37,7 @@ struct HeldTexts {
         }
     }
 
-    // `arrow` is (bytes, offsets) of an Arrow array of large strings without nulls.
+    // `arrow` is the tuple (bytes, offsets) of an Arrow array of large strings without nulls.
     void add(const pybind11::tuple& arrow) {
         using Bytes = pybind11::array_t<std::uint8_t, pybind11::array::c_style>;
         const auto bytes = arrow[0].cast<Bytes>();
@@ -53,8 +53,9 @@ struct HeldTexts {
     }
 };
 
-// References: a list of strings, or a tuple for HeldTexts::add. Candidates: a list of such lists,
-// or a tuple of three, the last being where those of each reference start and end.
+// References are a list of strings or a tuple for HeldTexts::add. Candidates are a list of lists of
+// strings, or a tuple (bytes, offsets, groups): candidates groups[g] to groups[g + 1] - 1 belong to
+// reference g.
 struct HeldGroups {
     HeldTexts references, candidates;
     std::vector<std::size_t> offsets{0};

@@ -27,7 +27,7 @@ IdSequences sequences(const py::array& ids, const Offsets& offsets, const std::s
     return result;
 }
 
-// The highest id, as an unsigned number, plus one.
+// The largest id plus 1; ids are unsigned.
 std::size_t above_all(const py::array& ids) {
     if (ids.itemsize() == 1) return 256;
     return with_id_type(ids.data(), static_cast<int>(ids.itemsize()), [&](const auto* typed) {

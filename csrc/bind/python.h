@@ -1,4 +1,4 @@
-// What the bindings share: texts read where Python keeps them, output arrays, Ctrl-C.
+// Shared by all bindings: views of Python strings, output arrays and signal handling.
 #pragma once
 
 #include <pybind11/numpy.h>
@@ -13,31 +13,33 @@
 
 namespace leakrepro {
 
-// C order; an array of another type is refused, as a converted copy would not reach the caller.
+// An output array in C order. Arrays of another type are rejected, because results in a converted
+// copy would not reach the caller.
 template <class T>
 using Output = pybind11::array_t<T, pybind11::array::c_style>;
 
-// The entries of an output array. Throws ValueError unless it is one-dimensional and of this size.
+// The data of an output array. Throws ValueError if it is not one-dimensional or of another size.
 template <class T>
 T* writable(Output<T>& output, std::size_t size) {
     if (output.ndim() != 1 || static_cast<std::size_t>(output.size()) != size) {
         throw pybind11::value_error("an output array must have one entry for each candidate");
     }
-    return output.mutable_data();  // throws where the array is read-only
+    return output.mutable_data();  // throws if the array is read-only
 }
 
 using Offsets = pybind11::array_t<std::int64_t, pybind11::array::c_style>;
 
-// Throws ValueError unless the offsets rise from 0 or more to `end` or less. `what` names them.
+// Throws ValueError if the offsets decrease, are negative or exceed `end`. `what` is their name in
+// the error message.
 void check_offsets(const Offsets& offsets, std::size_t end, const std::string& what);
 
-// The characters of a string, which live as long as the string does.
+// A view of the characters of a string; valid as long as the string.
 Text view(pybind11::handle text);
 
-// Throws TypeError: `what` must be a string, and `object` is not.
+// Throws TypeError, because `object` is not a string. `what` is its name in the error message.
 [[noreturn]] void refuse(const std::string& what, pybind11::handle object);
 
-// Lets Ctrl-C through, at most a hundred times a second: taking the GIL is not free.
+// Checks for Ctrl-C, at most 100 times per second because it acquires the GIL.
 class SignalPoll {
   public:
     void operator()() {

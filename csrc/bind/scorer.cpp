@@ -16,7 +16,7 @@ namespace {
 
 using Types = std::vector<RougeType>;
 
-// (precision, recall, fmeasure) for each type; integers where rouge_score returns integers.
+// (precision, recall, fmeasure) for each type; integers if rouge_score returns integers.
 py::list as_tuples(const std::vector<SummaryScore>& scores) {
     py::list result(scores.size());
     for (std::size_t i = 0; i < scores.size(); ++i) {
@@ -49,7 +49,7 @@ py::list py_score(const Types& types, const py::str& target, const py::str& pred
     const std::optional<std::vector<Text>> prediction_cut = cut(prediction_sentences);
     const Text target_text = view(target), prediction_text = view(prediction);
 
-    // Other threads may go on where that is worth their while.
+    // Releasing the GIL pays off only for long texts.
     constexpr std::size_t kLong = 10000;
     std::optional<py::gil_scoped_release> no_gil;
     if (target_text.length + prediction_text.length > kLong) no_gil.emplace();
@@ -63,7 +63,7 @@ py::list py_score(const Types& types, const py::str& target, const py::str& pred
         } else {
             reader(text, words->vocabulary, summary);
         }
-        words->make_room();
+        words->resize_classes();
         return summary;
     };
     Summary reference = read(target_text, target_cut);
@@ -78,7 +78,7 @@ py::list py_score(const Types& types, const py::str& target, const py::str& pred
 
 using Numbers = std::vector<std::uint32_t>;
 
-// Numbers of tokens, from 0 to `different` - 1; those of the text, and those of its sentences.
+// Tokens as numbers from 0 to `different` - 1, for the whole text and for each sentence.
 py::list py_score_ids(const Types& types, Numbers target, Numbers prediction,
                       const std::vector<Numbers>& target_sentences,
                       const std::vector<Numbers>& prediction_sentences, std::size_t different,
@@ -106,7 +106,7 @@ py::list py_score_ids(const Types& types, Numbers target, Numbers prediction,
     return as_tuples(scorer(candidate));
 }
 
-// `out` has, for each type, the precisions, recalls and F-measures of all candidates.
+// `out` gets, for each type, the precisions, recalls and F-measures of all candidates.
 void py_score_batch(const Types& types, const py::object& references, const py::object& candidates,
                     Output<double> out, bool stem, std::size_t threads, const std::string& name) {
     const Implementation& chosen = implementation(name);

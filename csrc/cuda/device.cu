@@ -25,7 +25,7 @@ std::vector<CudaDevice> cuda_devices() {
 UseDevice::UseDevice(int device) {
     check(cudaGetDevice(&before_));
     check(cudaSetDevice(device));
-    // By default memory that was freed goes back to the system whenever a stream is waited for.
+    // By default, freed memory is returned to the system at every stream synchronisation.
     std::uint64_t kept = std::uint64_t{1} << 30;
     cudaMemPool_t pool;
     check(cudaDeviceGetDefaultMemPool(&pool, device));

@@ -12,11 +12,10 @@ struct CudaDevice {
     std::pair<int, int> compute_capability;
 };
 
-// Empty without a driver or a device. Throws CudaError when the driver reports anything else than
-// success.
+// Empty without a driver or a device. Throws CudaError if the driver reports another error.
 std::vector<CudaDevice> cuda_devices();
 
-// Makes a device this thread's current one, and the one before again at the end.
+// Makes a device this thread's current device, and restores the previous one in the destructor.
 class UseDevice {
   public:
     explicit UseDevice(int device);

@@ -1,8 +1,7 @@
-// What runs on the device. The same source runs on the host under an emulator in the tests, which
-// defines what CUDA would.
+// The CUDA kernels. The tests also run this source on the host, with an emulator of CUDA.
 //
-// Bit vectors and classes are those of csrc/lcs/lcs.h. Ids first become numbers: 1, 2, ... for
-// those that occur in a reference of the slice at hand, 0 for all others.
+// Bit vectors and classes are explained in csrc/lcs/lcs.h. Ids are first mapped to numbers: 1, 2,
+// ... for ids that occur in a reference of the current slice, 0 for all others.
 #pragma once
 
 #include <cstddef>
@@ -11,13 +10,13 @@
 namespace leakrepro {
 namespace cuda {
 
-constexpr unsigned kLanes = 32;             // of a warp
-constexpr unsigned kShortTokens = 64;       // a reference in one word
-constexpr unsigned kThreads = 256;          // of a block
-constexpr unsigned kTilesPerBlock = 64;     // a block scores so many tiles of one reference
-constexpr unsigned kCopies = 16;            // of each mask, one for each pair of memory banks
+constexpr unsigned kLanes = 32;             // lanes per warp
+constexpr unsigned kShortTokens = 64;       // maximum tokens of a reference that fits one word
+constexpr unsigned kThreads = 256;          // threads per block
+constexpr unsigned kTilesPerBlock = 64;     // tiles of one reference per block
+constexpr unsigned kCopies = 16;            // copies of each mask, one per pair of memory banks
 constexpr unsigned kPerChunk = 8;           // numbers of 2 bytes that one lane loads at once
-constexpr unsigned kBandWords = 2 * kLanes; // of a long reference: two words a lane
+constexpr unsigned kBandWords = 2 * kLanes; // words per band of a long reference, two per lane
 constexpr std::size_t kMaskBytes = (kShortTokens + 1) * kCopies * sizeof(std::uint64_t);
 
 struct alignas(16) Chunk {
@@ -45,21 +44,21 @@ __device__ inline std::uint64_t thread_number() {
 
 __device__ inline std::uint64_t thread_count() { return std::uint64_t{gridDim.x} * blockDim.x; }
 
-// highest[0] = the largest of the ids from `first` to `last`, plus 1.
+// highest[0] = 1 + the largest of the ids at positions `first` to `last` - 1.
 __global__ void find_highest(Ids ids, std::int64_t first, std::int64_t last,
                              unsigned long long* highest) {
     unsigned long long mine = 0;
     for (std::int64_t i = first + static_cast<std::int64_t>(thread_number()); i < last;
          i += static_cast<std::int64_t>(thread_count())) {
         const unsigned long long next = ids[i] + 1;
-        // An id of all ones would wrap around.
+        // For the largest possible id, next overflows to 0.
         mine = next == 0 ? ~0ull : (next > mine ? next : mine);
     }
     if (mine > 0) atomicMax(highest, mine);
 }
 
-// Numbers the ids of some references, in any order; *count becomes how many there are. All entries
-// of `numbers` that they use are 0 before.
+// Numbers the ids of some references in any order and sets *count to the number of different ids.
+// Their entries in `numbers` must be 0 before the call.
 __global__ void number_ids(Ids references, const std::uint32_t* chosen, std::uint32_t chosen_count,
                            std::uint32_t* numbers, unsigned int* count) {
     for (std::uint32_t r = blockIdx.x; r < chosen_count; r += gridDim.x) {
@@ -71,7 +70,7 @@ __global__ void number_ids(Ids references, const std::uint32_t* chosen, std::uin
     }
 }
 
-// Undoes it.
+// Resets the entries of `numbers` that number_ids has set.
 __global__ void forget_ids(Ids references, const std::uint32_t* chosen, std::uint32_t chosen_count,
                            std::uint32_t* numbers) {
     for (std::uint32_t r = blockIdx.x; r < chosen_count; r += gridDim.x) {
@@ -82,7 +81,8 @@ __global__ void forget_ids(Ids references, const std::uint32_t* chosen, std::uin
     }
 }
 
-// Some candidates: of group g, the first is first[g], and is at place start[g] in the slice.
+// The candidates of a slice. The first candidate of group g is first[g], at position start[g] of
+// the slice.
 struct SliceGroups {
     const std::uint32_t* first;
     const std::uint32_t* start;
@@ -94,11 +94,11 @@ __device__ inline std::uint32_t chunks_of(const Ids& candidates, std::uint32_t c
     return static_cast<std::uint32_t>((offset[1] - offset[0] + kPerChunk - 1) / kPerChunk);
 }
 
-// Keys that sort the candidates by group, and the longest first within a group.
+// Writes keys that sort the candidates by group, and by decreasing length within a group.
 __global__ void make_keys(Ids candidates, SliceGroups groups, std::uint32_t count,
                           std::uint64_t* keys, std::uint32_t* order) {
     for (std::uint64_t i = thread_number(); i < count; i += thread_count()) {
-        std::uint32_t low = 0, high = groups.count;  // the last group that starts at i or before
+        std::uint32_t low = 0, high = groups.count;  // finds the last group with start <= i
         while (high - low > 1) {
             const std::uint32_t middle = (low + high) / 2;
             (groups.start[middle] <= i ? low : high) = middle;
@@ -110,13 +110,13 @@ __global__ void make_keys(Ids candidates, SliceGroups groups, std::uint32_t coun
     }
 }
 
-// Up to 32 candidates of one group, of like length: order[start] and so on.
+// Up to 32 candidates of one group with similar lengths: order[start] to order[start + count - 1].
 struct Tile {
     std::uint32_t start;
     std::uint32_t count;
 };
 
-// sizes[t] = chunks of tile t.
+// sizes[t] = number of chunks of tile t.
 __global__ void measure_tiles(Ids candidates, const Tile* tiles, std::uint32_t count,
                               const std::uint32_t* order, std::uint64_t* sizes) {
     for (std::uint64_t t = thread_number(); t < count; t += thread_count()) {
@@ -124,8 +124,8 @@ __global__ void measure_tiles(Ids candidates, const Tile* tiles, std::uint32_t c
     }
 }
 
-// Candidates as numbers, chunk by chunk: chunk c of the candidate in lane l is
-// chunks[starts[tile] + c * 32 + l], so that a warp loads 512 bytes in a row.
+// Writes candidates as chunks of numbers. Chunk c of the candidate in lane l is
+// chunks[starts[tile] + c * 32 + l], so that a warp loads 512 consecutive bytes.
 __global__ void write_chunks(Ids candidates, const Tile* tiles, std::uint32_t count,
                              const std::uint32_t* order, const std::uint64_t* starts,
                              const std::uint32_t* numbers, std::uint64_t highest, Chunk* chunks) {
@@ -147,14 +147,14 @@ __global__ void write_chunks(Ids candidates, const Tile* tiles, std::uint32_t co
     }
 }
 
-// What a block scores: some tiles against one reference.
+// The work of one block: some tiles against one reference.
 struct Work {
     std::uint32_t reference;
     std::uint32_t first_tile, last_tile;
 };
 
-// Where each block finds its work: work[blockIdx.x], or, where there is a list of references, all
-// of the work with each of them.
+// The work of each block: work[blockIdx.x]. With a list of references, all of the work is done for
+// each of them.
 struct WorkList {
     const Work* work;
     const std::uint32_t* references;
@@ -172,8 +172,8 @@ __device__ inline std::uint64_t step(std::uint64_t v, std::uint64_t m) {
     return (v + (v & m)) | (v & ~m);
 }
 
-// A thread a candidate. The shared memory holds each mask kCopies times, so that no two lanes of a
-// half-warp, which load 8 bytes each, meet in one bank; behind them the class of each number.
+// One thread per candidate. Shared memory has kCopies copies of each mask, to avoid bank conflicts
+// between the lanes of a half-warp (which load 8 bytes each), followed by the class of each number.
 __global__ void match_short(Ids references, const std::uint32_t* numbers,
                             std::uint32_t most_numbers, WorkList list, const Tile* tiles,
                             const std::uint32_t* order,
@@ -190,7 +190,7 @@ __global__ void match_short(Ids references, const std::uint32_t* numbers,
     for (std::uint32_t i = threadIdx.x; i <= most_numbers; i += blockDim.x) class_of[i] = 0;
     if (threadIdx.x < size) reference[threadIdx.x] = numbers[references[offset[0] + threadIdx.x]];
     __syncthreads();
-    // Class c + 1 is the token that first stands at place c; other classes stay empty.
+    // Class c + 1 is the token whose first occurrence is at position c; other classes are unused.
     if (threadIdx.x < size) {
         std::uint32_t first = 0;
         while (reference[first] != reference[threadIdx.x]) ++first;
@@ -226,7 +226,7 @@ __global__ void match_short(Ids references, const std::uint32_t* numbers,
     }
 }
 
-// The numbers of all tokens of some candidates, as words.
+// Writes the numbers of all tokens of some candidates, 4 bytes each.
 __global__ void write_numbers(Ids candidates, std::int64_t first, std::int64_t last,
                               const std::uint32_t* numbers, std::uint64_t highest,
                               std::uint32_t* out) {
@@ -237,8 +237,8 @@ __global__ void write_numbers(Ids candidates, std::int64_t first, std::int64_t l
     }
 }
 
-// Masks of `count` tokens from place `begin` of a reference: those of number n are the kBandWords
-// words from n * kBandWords on. All zero before.
+// Writes the masks of `count` tokens of a reference, starting at position `begin`. The mask of
+// number n is in the kBandWords words from n * kBandWords on. All must be zero before the call.
 __global__ void write_masks(Ids references, std::int64_t begin, std::uint32_t count,
                             const std::uint32_t* numbers, unsigned long long* masks) {
     for (std::uint64_t i = thread_number(); i < count; i += thread_count()) {
@@ -247,10 +247,10 @@ __global__ void write_masks(Ids references, std::int64_t begin, std::uint32_t co
     }
 }
 
-// A warp a candidate: lane l has words 2 l and 2 l + 1 of the bit vector of one band. A word gives
-// a carry when its sum overflows and passes one on when its sum is all ones; one addition over the
-// ballots of both finds where carries go. carries[j] is the one into the band at token j, replaced
-// by the one out of it; there are none where the reference is one band.
+// One warp per candidate: lane l has words 2 l and 2 l + 1 of the bit vector of one band. A word
+// generates a carry if its sum overflows, and propagates one if its sum is all ones; one addition
+// of the two ballots finds all carries. carries[j] is the carry into the band at token j and is
+// replaced by the carry out of it. `carries` is null if the reference has only one band.
 __global__ void match_long(Ids candidates, std::uint32_t first, std::uint32_t count,
                            const std::uint32_t* tokens, const std::uint64_t* masks,
                            std::uint8_t* carries, std::int32_t* lengths) {
@@ -293,7 +293,7 @@ __global__ void match_long(Ids candidates, std::uint32_t first, std::uint32_t co
     }
 }
 
-// As Measures::write in rouge.cpp.
+// The same computation as Measures::write in rouge.cpp.
 __global__ void write_measures(const std::int64_t* reference_offsets,
                                const std::int64_t* candidate_offsets, const std::int64_t* groups,
                                std::uint64_t references, std::uint64_t candidates,
@@ -301,7 +301,7 @@ __global__ void write_measures(const std::int64_t* reference_offsets,
                                double* recall, double* fmeasure) {
     for (std::uint64_t i = thread_number(); i < pairs; i += thread_count()) {
         std::uint64_t reference = i / candidates;
-        if (groups != nullptr) {  // the last group that starts at i or before
+        if (groups != nullptr) {  // finds the last group with start <= i
             std::uint64_t low = 0, high = references;
             while (high - low > 1) {
                 const std::uint64_t middle = (low + high) / 2;

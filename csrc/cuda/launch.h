@@ -1,4 +1,5 @@
-// What kernels.h needs of CUDA; the emulator of the tests has a file of this name.
+// The CUDA features that kernels.h uses. The emulator of the tests has its own version of this
+// file.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -11,8 +12,8 @@
 
 namespace leakrepro {
 
-// Starts a kernel of this many blocks, threads a block and bytes of dynamic shared memory, of which
-// 48 KiB can be had without asking.
+// Starts a kernel with `blocks` blocks, `threads` threads per block and `shared` bytes of dynamic
+// shared memory. At most 48 KiB are available without changing an attribute of the kernel.
 template <class... Parameters, class... Arguments>
 void launch(void (*kernel)(Parameters...), unsigned blocks, unsigned threads, std::size_t shared,
             cudaStream_t stream, const Arguments&... arguments) {

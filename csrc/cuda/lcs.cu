@@ -17,25 +17,25 @@ namespace {
 
 using namespace cuda;
 
-// Of the references in one slice: their numbers index a table in shared memory.
+// Limit for the references of one slice, because their numbers index a table in shared memory.
 constexpr std::size_t kMostReferenceTokens = 1 << 14;
 static_assert(kMaskBytes + kMostReferenceTokens + 1 <= 48 * 1024, "see launch.h");
-// Of the candidates in one slice: bounds what the conversion takes.
+// Limit for the candidates of one slice, to bound the memory of the conversion.
 constexpr std::size_t kMostCandidateTokens = std::size_t{1} << 28;
 
 unsigned blocks_for(std::size_t threads) {
-    constexpr std::size_t kMost = 1 << 16;  // more would take turns anyway
+    constexpr std::size_t kMost = 1 << 16;  // more blocks would not run at the same time
     return static_cast<unsigned>(
         std::clamp<std::size_t>((threads + kThreads - 1) / kThreads, 1, kMost));
 }
 
-// Candidates first to last - 1 of one reference.
+// Candidates `first` to `last` - 1 of one reference.
 struct Part {
     std::uint32_t reference;
     std::size_t first, last;
 };
 
-// The matching of one call.
+// Computes all LCS lengths of one call.
 class Matcher {
   public:
     Matcher(const CudaGroups& groups, std::int32_t* lengths, cudaStream_t stream)
@@ -55,7 +55,7 @@ class Matcher {
         std::size_t tokens = 0;
         for (std::size_t r = 0; r < groups_.references.count; ++r) {
             const std::size_t size = groups_.references.size_of(r);
-            if (size == 0) continue;  // its lengths are zero already
+            if (size == 0) continue;  // the lengths are already zero
             if (size > kShortTokens) {
                 match_long_reference(static_cast<std::uint32_t>(r));
                 continue;
@@ -77,7 +77,7 @@ class Matcher {
     const cudaStream_t stream_;
     const Ids references_, candidates_;
     const std::uint64_t highest_;  // ids of references are below it
-    const DeviceArray<std::uint32_t> numbers_;  // by id; all zero between slices
+    const DeviceArray<std::uint32_t> numbers_;  // indexed by id; all zero between slices
     const DeviceArray<unsigned int> count_;
 
     bool is_all() const { return groups_.groups == nullptr; }
@@ -98,7 +98,7 @@ class Matcher {
         return found;
     }
 
-    // Returns an upper bound of the numbers.
+    // Numbers the ids of the chosen references and returns an upper bound of the numbers.
     std::uint32_t number(const DeviceArray<std::uint32_t>& chosen, std::size_t tokens) const {
         count_.clear();
         launch(number_ids, blocks_for(chosen.size() * kThreads), kThreads, 0, stream_, references_,
@@ -112,7 +112,8 @@ class Matcher {
                chosen.data(), static_cast<std::uint32_t>(chosen.size()), numbers_.data());
     }
 
-    // Cuts candidates into runs of at most kMostCandidateTokens tokens, or of one candidate.
+    // The end of a run of candidates that starts at `first` and has at most kMostCandidateTokens
+    // tokens, or only one candidate.
     std::size_t run_end(std::size_t first, std::size_t last) const {
         const std::int64_t* offsets = groups_.candidates.host_offsets;
         const auto most = static_cast<std::int64_t>(kMostCandidateTokens);
@@ -134,7 +135,7 @@ class Matcher {
             }
         } else {
             std::vector<Part> parts;
-            std::size_t room = kMostCandidateTokens;
+            std::size_t left = kMostCandidateTokens;
             for (std::uint32_t r : slice) {
                 auto first = static_cast<std::size_t>(groups_.groups[r]);
                 const auto end = static_cast<std::size_t>(groups_.groups[r + 1]);
@@ -143,13 +144,13 @@ class Matcher {
                     const std::int64_t* offsets = groups_.candidates.host_offsets;
                     const auto its_tokens =
                         static_cast<std::size_t>(offsets[last] - offsets[first]);
-                    if (its_tokens > room && !parts.empty()) {
+                    if (its_tokens > left && !parts.empty()) {
                         match_tiles(parts, nullptr, most_numbers);
                         parts.clear();
-                        room = kMostCandidateTokens;
+                        left = kMostCandidateTokens;
                     }
                     parts.push_back({r, first, last});
-                    room -= std::min(room, its_tokens);
+                    left -= std::min(left, its_tokens);
                     first = last;
                 }
             }
@@ -158,7 +159,8 @@ class Matcher {
         forget(chosen);
     }
 
-    // Each part with its reference, or, where a list is given, one part with all references of it.
+    // Matches each part with its reference or, if `all` is given, one part with all of its
+    // references.
     void match_tiles(const std::vector<Part>& parts, const DeviceArray<std::uint32_t>* all,
                      std::uint32_t most_numbers) const {
         std::vector<std::uint32_t> first, start;
@@ -182,7 +184,7 @@ class Matcher {
         const auto tile_count = static_cast<std::uint32_t>(tiles.size());
         const DeviceArray<std::uint32_t> firsts(first, stream_);
         const DeviceArray<std::uint32_t> starts(start, stream_);
-        const DeviceArray<Tile> tiles_there(tiles, stream_);
+        const DeviceArray<Tile> device_tiles(tiles, stream_);
 
         DeviceArray<std::uint64_t> keys(count, stream_);
         DeviceArray<std::uint32_t> order(count, stream_);
@@ -197,7 +199,7 @@ class Matcher {
         DeviceArray<std::uint64_t> places(tile_count + 1, stream_);
         places.clear();
         launch(measure_tiles, blocks_for(tile_count), kThreads, 0, stream_, candidates_,
-               tiles_there.data(), tile_count, order.data(), places.data());
+               device_tiles.data(), tile_count, order.data(), places.data());
         sum_before(places, stream_);
         std::uint64_t total = 0;
         check(cudaMemcpyAsync(&total, places.data() + tile_count, sizeof total,
@@ -206,16 +208,16 @@ class Matcher {
 
         const DeviceArray<Chunk> chunks(total, stream_);
         launch(write_chunks, blocks_for(std::size_t{tile_count} * kLanes), kThreads, 0, stream_,
-               candidates_, tiles_there.data(), tile_count, order.data(), places.data(),
+               candidates_, device_tiles.data(), tile_count, order.data(), places.data(),
                numbers_.data(), highest_, chunks.data());
 
         std::size_t blocks = work.size();
         if (all != nullptr) blocks *= all->size();
-        const DeviceArray<Work> work_there(work, stream_);
-        const WorkList list{work_there.data(), all == nullptr ? nullptr : all->data(),
+        const DeviceArray<Work> device_work(work, stream_);
+        const WorkList list{device_work.data(), all == nullptr ? nullptr : all->data(),
                             static_cast<std::uint32_t>(work.size())};
         launch(match_short, static_cast<unsigned>(blocks), kThreads, kMaskBytes + most_numbers + 1,
-               stream_, references_, numbers_.data(), most_numbers, list, tiles_there.data(),
+               stream_, references_, numbers_.data(), most_numbers, list, device_tiles.data(),
                order.data(), places.data(), chunks.data(),
                static_cast<std::uint64_t>(is_all() ? groups_.candidates.count : 0), lengths_);
     }
@@ -287,9 +289,9 @@ void cuda_measures(const CudaGroups& groups, const std::int32_t* lengths, double
     if (groups.groups != nullptr) {
         offsets.assign(groups.groups, groups.groups + groups.references.count + 1);
     }
-    const DeviceArray<std::int64_t> there(offsets, cuda_stream);
+    const DeviceArray<std::int64_t> device_offsets(offsets, cuda_stream);
     launch(write_measures, blocks_for(pairs), kThreads, 0, cuda_stream, groups.references.offsets,
-           groups.candidates.offsets, static_cast<const std::int64_t*>(there.data()),
+           groups.candidates.offsets, static_cast<const std::int64_t*>(device_offsets.data()),
            static_cast<std::uint64_t>(groups.references.count),
            static_cast<std::uint64_t>(groups.candidates.count), static_cast<std::uint64_t>(pairs),
            lengths, precision, recall, fmeasure);

@@ -1,4 +1,4 @@
-// The integer part of ids.h on a CUDA device: LCS lengths and measures of groups of token ids.
+// ids.h on a CUDA device: LCS lengths and ROUGE-L of groups of token ids.
 #pragma once
 
 #include <cstddef>
@@ -6,13 +6,12 @@
 
 namespace leakrepro {
 
-// Sequences back to back, the ids and offsets in the device's memory. Ids have no value as such:
-// they are compared. Those of references must be below kMostCudaIds, or a table of them would not
-// fit.
+// Concatenated sequences, with ids and offsets in device memory. Ids of references must be below
+// kMostCudaIds, because they index a table.
 struct CudaSequences {
     const void* ids;
     const std::int64_t* offsets;
-    const std::int64_t* host_offsets;  // the same in the host's memory, already checked
+    const std::int64_t* host_offsets;  // a copy in host memory, already validated
     std::size_t count;
 
     std::size_t size_of(std::size_t i) const {
@@ -24,16 +23,17 @@ constexpr std::uint64_t kMostCudaIds = std::uint64_t{1} << 26;
 struct CudaGroups {
     CudaSequences references;
     CudaSequences candidates;
-    int width;                  // bytes of an id: 1, 2, 4 or 8
-    const std::int64_t* groups;  // host memory; as IdGroups::offsets in ids.h
+    int width;                  // bytes per id: 1, 2, 4 or 8
+    const std::int64_t* groups;  // in host memory; like IdGroups::offsets in ids.h
 };
 
-// A cudaStream_t, by a name that needs no CUDA header.
+// A cudaStream_t, declared without a CUDA header.
 using CudaStream = void*;
 
-// Both write one entry for each pair to the device's memory, in the order of ids.h, and may return
-// before that is done; what follows in the stream sees it. Throw std::invalid_argument for an id of
-// a reference that is too large, and CudaError when CUDA reports an error.
+// Both write one entry per pair to device memory, in the order of ids.h. They are asynchronous:
+// they may return before the result is written, and later operations in the stream see it. They
+// throw std::invalid_argument if an id of a reference is too large, and CudaError if CUDA reports
+// an error.
 void cuda_lcs_length(const CudaGroups& groups, std::int32_t* lengths, CudaStream stream);
 void cuda_measures(const CudaGroups& groups, const std::int32_t* lengths, double* precision,
                    double* recall, double* fmeasure, CudaStream stream);

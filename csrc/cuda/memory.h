@@ -1,4 +1,4 @@
-// Errors of CUDA as exceptions, and its memory.
+// CUDA errors as exceptions, and arrays in device memory.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -16,11 +16,11 @@ struct CudaError : std::runtime_error {
 
 inline void check(cudaError_t status) {
     if (status == cudaSuccess) return;
-    (void)cudaGetLastError();  // or the next call would report it again
+    (void)cudaGetLastError();  // resets the error, which the next call would otherwise report again
     throw CudaError(std::string("CUDA: ") + cudaGetErrorString(status));
 }
 
-// Entries in the device's memory, in the order of a stream.
+// An array in device memory; all operations are ordered by a stream.
 template <class T>
 class DeviceArray {
   public:

@@ -15,7 +15,7 @@ void sort_pairs(DeviceArray<std::uint64_t>& keys, DeviceArray<std::uint32_t>& va
                                               values.data(), sorted_values.data(), keys.size(), 0,
                                               bits, stream));
     };
-    run(nullptr);  // says how many bytes it needs
+    run(nullptr);  // only computes the size of the workspace
     const DeviceArray<unsigned char> workspace(bytes, stream);
     run(workspace.data());
     check(cudaMemcpyAsync(keys.data(), sorted_keys.data(), keys.size() * sizeof(std::uint64_t),

@@ -1,4 +1,4 @@
-// What CUB does for us.
+// Wrappers of CUB functions.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -10,11 +10,11 @@
 
 namespace leakrepro {
 
-// Sorts keys and moves the values along. Only the lowest `bits` bits of a key count.
+// Sorts the keys by their lowest `bits` bits and permutes the values in the same way.
 void sort_pairs(DeviceArray<std::uint64_t>& keys, DeviceArray<std::uint32_t>& values, int bits,
                 cudaStream_t stream);
 
-// Turns counts into where each starts; the last entry becomes the sum of those before.
+// Replaces each entry by the sum of the entries before it.
 void sum_before(DeviceArray<std::uint64_t>& counts, cudaStream_t stream);
 
 }  // namespace leakrepro

@@ -8,8 +8,8 @@ LEAKREPRO_AVX2
 namespace leakrepro {
 namespace {
 
-constexpr std::size_t kLanes = 4;    // candidates a vector, or words of one bit vector
-constexpr std::size_t kVectors = 4;  // in flight, to hide the latency of a step
+constexpr std::size_t kLanes = 4;    // candidates per vector, or words of one bit vector per vector
+constexpr std::size_t kVectors = 4;  // processed together to hide the latency of a step
 
 __m256i all_ones() { return _mm256_set1_epi64x(-1); }
 
@@ -17,7 +17,7 @@ __m256i load(const std::uint64_t* words) {
     return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(words));
 }
 
-// (sum | v & ~m), the second half of a step.
+// sum | (v & ~m), the second half of a step.
 __m256i merge(__m256i sum, __m256i v, __m256i m) {
     return _mm256_or_si256(sum, _mm256_andnot_si256(m, v));
 }
@@ -26,8 +26,8 @@ void store(std::uint64_t* words, __m256i v) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(words), v);
 }
 
-// One candidate's bit vector of kVectorsEach x 4 words. Carries between words are found by masks:
-// a word gives one when its sum overflows, and passes one on when its sum is all ones.
+// The bit vector of one candidate, kVectorsEach x 4 words. Carries between words are computed with
+// masks: a word generates a carry if its sum overflows, and propagates one if its sum is all ones.
 template <std::size_t kVectorsEach>
 class Band {
   public:
@@ -45,7 +45,7 @@ class Band {
         for (std::size_t i = 0; i < kVectorsEach; ++i) {
             m[i] = load(row + i * kLanes);
             sum[i] = _mm256_add_epi64(v_[i], _mm256_and_si256(v_[i], m[i]));
-            // Unsigned v > sum, by signed comparison.
+            // Unsigned v > sum, computed with a signed comparison.
             const __m256i overflow =
                 _mm256_cmpgt_epi64(_mm256_xor_si256(v_[i], top), _mm256_xor_si256(sum[i], top));
             gives |= bits(overflow) << (i * kLanes);

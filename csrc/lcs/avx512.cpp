@@ -8,8 +8,8 @@ LEAKREPRO_AVX512
 namespace leakrepro {
 namespace {
 
-constexpr std::size_t kLanes = 8;  // candidates a vector
-constexpr std::size_t kVectors = 4;  // in flight, to hide the latency of a step
+constexpr std::size_t kLanes = 8;    // candidates per vector, or words of one bit vector per vector
+constexpr std::size_t kVectors = 4;  // processed together to hide the latency of a step
 
 __m512i all_ones() { return _mm512_set1_epi64(-1); }
 
@@ -19,7 +19,8 @@ __m512i step(__m512i v, __m512i m) {
     return _mm512_ternarylogic_epi64(sum, v, m, 0xF4);  // a | (b & ~c)
 }
 
-// Masks by the class in the low byte of each lane. A permutation of registers reads no memory.
+// Looks up masks by the class in the low byte of each lane. Permuting registers avoids memory
+// reads.
 class Table16 {
   public:
     explicit Table16(const std::uint64_t* masks)
@@ -107,8 +108,8 @@ void lcs_short(const Table& table, const ShortSequences& candidates, std::int32_
     }
 }
 
-// One candidate's bit vector of kVectorsEach x 8 words. Carries between words are found by masks:
-// a word gives one when its sum overflows, and passes one on when its sum is all ones.
+// The bit vector of one candidate, kVectorsEach x 8 words. Carries between words are computed with
+// masks: a word generates a carry if its sum overflows, and propagates one if its sum is all ones.
 template <std::size_t kVectorsEach>
 class Band {
   public:
@@ -156,7 +157,7 @@ void band(const std::uint64_t* masks, const std::uint32_t* row_of, const Sequenc
     const auto advance = [&](Band<kVectorsEach>& band, std::size_t j) {
         band.step(masks + row_of[candidates.items[j]] * kWords, carries[j]);
     };
-    // Two of like length at a time: alone, a step would wait for its masks.
+    // Two candidates of similar length at a time, to hide the latency of loading masks.
     const std::vector<std::size_t> order = longest_first(candidates);
     for (std::size_t n = 0; n < order.size(); n += 2) {
         Band<kVectorsEach> a, b;

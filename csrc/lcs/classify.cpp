@@ -7,9 +7,9 @@
 namespace leakrepro {
 
 void classify_scalar(const IdCandidates& candidates, const ClassTable& table,
-                     const Lcs::ShortRoom& room) {
+                     const Lcs::ShortBuffer& buffer) {
     with_id_type(candidates.ids, candidates.width, [&](const auto* ids) {
-        room.fill(candidates.count, [&](std::size_t i, std::uint8_t* out) {
+        buffer.fill(candidates.count, [&](std::size_t i, std::uint8_t* out) {
             const std::int64_t* offset = candidates.offsets + i;
             return classify(ids + offset[0], static_cast<std::size_t>(offset[1] - offset[0]),
                             table.classes, table.size, out);
@@ -25,7 +25,7 @@ LEAKREPRO_AVX512
 namespace leakrepro {
 namespace {
 
-constexpr std::size_t kWorthHashing = 16;  // candidates
+constexpr std::size_t kWorthHashing = 16;  // candidates from which building a hash pays off
 
 // 256 bytes in registers.
 class ByteTable {
@@ -67,16 +67,16 @@ class ByByte {
     ByteTable class_of_;
 };
 
-// A hash of one byte that differs for all ids of a reference of few.
+// A perfect hash of one byte for the ids of a reference with few different ids.
 struct Hash {
-    static constexpr std::size_t kMost = 31;       // ids
-    static constexpr std::size_t kSize = 0xFFFF;  // ids are below it
+    static constexpr std::size_t kMost = 31;      // maximum number of ids
+    static constexpr std::size_t kSize = 0xFFFF;  // all ids must be below
 
     std::uint16_t factor = 0x9E37;
     std::uint8_t class_of[256];
     std::uint16_t id_of_class[kMost + 1];
 
-    // False where there is none: too many ids, too large, or no luck with the factors tried.
+    // False if there are too many ids, an id is too large, or no tried factor gives a perfect hash.
     bool build(const ClassTable& table) {
         constexpr int kTries = 64;
         if (table.count > kMost || table.size > kSize) return false;
@@ -100,7 +100,8 @@ struct Hash {
     }
 };
 
-// 64 ids at once, in registers: an id has the class of its hash if that is the class of this id.
+// 64 ids at once, in registers. The class of an id's hash is its class if it belongs to the same
+// id.
 class ByHash {
   public:
     explicit ByHash(const Hash& hash)
@@ -133,7 +134,7 @@ class ByHash {
             ids, _mm512_permutexvar_epi16(_mm512_cvtepu8_epi16(classes), id_of_class_));
     }
 
-    // 32 ids, those that do not fit made the largest, which no reference has.
+    // Loads 32 ids; larger ids saturate to the largest value, which no reference contains.
     static __m512i load(const std::uint16_t* ids, __mmask32 valid) {
         return _mm512_maskz_loadu_epi16(valid, ids);
     }
@@ -154,7 +155,7 @@ class ByHash {
     }
 };
 
-// 16 ids at once, by a gather. The table has kSlack entries more than its size.
+// 16 ids at once, with a gather instruction. The table has kSlack entries more than its size.
 class ByGather {
   public:
     explicit ByGather(const ClassTable& table)
@@ -185,7 +186,7 @@ class ByGather {
     }
 };
 
-// Ids are read once, as fast as memory gives them if it is asked early.
+// Ids are read only once, so the speed is limited by memory bandwidth if they are prefetched.
 template <std::size_t kBytes>
 void prefetch(const void* ids) {
     constexpr std::size_t kAhead = 2048, kLine = 64;
@@ -195,8 +196,8 @@ void prefetch(const void* ids) {
 
 template <class Step, class Id>
 void classify_by(const Step& step, const Id* ids, const IdCandidates& candidates,
-                 const Lcs::ShortRoom& room) {
-    room.fill(candidates.count, [&](std::size_t i, std::uint8_t* out) {
+                 const Lcs::ShortBuffer& buffer) {
+    buffer.fill(candidates.count, [&](std::size_t i, std::uint8_t* out) {
         const std::int64_t end = candidates.offsets[i + 1];
         for (std::int64_t j = candidates.offsets[i]; j < end; j += Step::kStep) {
             prefetch<Step::kStep * sizeof(Id)>(ids + j);
@@ -209,17 +210,17 @@ void classify_by(const Step& step, const Id* ids, const IdCandidates& candidates
 }  // namespace
 
 void classify_avx512(const IdCandidates& candidates, const ClassTable& table,
-                     const Lcs::ShortRoom& room) {
+                     const Lcs::ShortBuffer& buffer) {
     with_id_type(candidates.ids, candidates.width, [&](const auto* ids) {
         Hash hash;
         if constexpr (sizeof(*ids) == 1) {
-            classify_by(ByByte(table), ids, candidates, room);
+            classify_by(ByByte(table), ids, candidates, buffer);
         } else if (candidates.count >= kWorthHashing && hash.build(table)) {
-            classify_by(ByHash(hash), ids, candidates, room);
+            classify_by(ByHash(hash), ids, candidates, buffer);
         } else if constexpr (sizeof(*ids) == 8) {
-            classify_scalar(candidates, table, room);
+            classify_scalar(candidates, table, buffer);
         } else {
-            classify_by(ByGather(table), ids, candidates, room);
+            classify_by(ByGather(table), ids, candidates, buffer);
         }
     });
 }

@@ -1,4 +1,4 @@
-// Ids of tokens to classes of one reference: see lcs.h.
+// Maps ids of tokens to the classes of one reference (see lcs.h).
 #pragma once
 
 #include <cstddef>
@@ -8,8 +8,8 @@
 
 namespace leakrepro {
 
-// Class by id, below `size`; ids beyond are in no reference. kSlack entries more may be read.
-// The ids that have one are ids[0] (of class 1) up to ids[count].
+// classes[id] is the class of an id below `size`. Larger ids do not occur in the reference. kSlack
+// entries more may be read. The ids of classes 1 to `count` are ids[0] to ids[count - 1].
 struct ClassTable {
     const std::uint8_t* classes;
     std::size_t size;
@@ -17,8 +17,8 @@ struct ClassTable {
     std::size_t count;
 };
 
-// Candidates as ids of `width` bytes (1, 2, 4 or 8, read as unsigned): candidate i is
-// ids[offsets[i]] up to ids[offsets[i + 1]].
+// Candidates as unsigned ids of `width` bytes (1, 2, 4 or 8): candidate i is ids[offsets[i]] to
+// ids[offsets[i + 1] - 1].
 struct IdCandidates {
     const void* ids;
     int width;
@@ -26,15 +26,14 @@ struct IdCandidates {
     std::size_t count;
 };
 
-// Writes those classes of each candidate that are not 0. A table for ids of one byte has 256
-// entries.
+// Writes the nonzero classes of each candidate. A table for ids of one byte must have 256 entries.
 using Classify = void (*)(const IdCandidates& candidates, const ClassTable& table,
-                          const Lcs::ShortRoom& room);
+                          const Lcs::ShortBuffer& buffer);
 
-void classify_scalar(const IdCandidates&, const ClassTable&, const Lcs::ShortRoom&);
-void classify_avx512(const IdCandidates&, const ClassTable&, const Lcs::ShortRoom&);
+void classify_scalar(const IdCandidates&, const ClassTable&, const Lcs::ShortBuffer&);
+void classify_avx512(const IdCandidates&, const ClassTable&, const Lcs::ShortBuffer&);
 
-// The same for one candidate and classes of any number; returns the end of what it wrote.
+// The same for one candidate and any number of classes. Returns the end of the output.
 template <class Id, class Class, class Out>
 Out* classify(const Id* ids, std::size_t count, const Class* classes, std::size_t size, Out* out) {
     for (std::size_t i = 0; i < count; ++i) {
@@ -43,7 +42,7 @@ Out* classify(const Id* ids, std::size_t count, const Class* classes, std::size_
     return out;
 }
 
-// Calls with_type(pointer to unsigned integers of `width` bytes).
+// Calls with_type with a pointer to unsigned integers of `width` bytes.
 template <class WithType>
 auto with_id_type(const void* ids, int width, WithType&& with_type) {
     switch (width) {

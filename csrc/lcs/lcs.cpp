@@ -11,7 +11,7 @@ void Lcs::set_reference(const std::uint32_t* tokens, std::size_t size, std::size
     starts_.assign(1, 0);
 }
 
-Lcs::ShortRoom Lcs::short_room(std::size_t count, std::size_t tokens) {
+Lcs::ShortBuffer Lcs::short_buffer(std::size_t count, std::size_t tokens) {
     const std::size_t most = tokens + 8 * count + kSlack;
     if (bytes_.size() < most) bytes_.resize(2 * most);
     starts_.resize(count + 1);

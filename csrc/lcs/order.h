@@ -1,4 +1,4 @@
-// Candidates in an order that lets those of one vector end together.
+// Sorts candidates by length, so that the candidates of one vector have similar lengths.
 #pragma once
 
 #include <algorithm>
@@ -12,7 +12,7 @@
 
 namespace leakrepro {
 
-// All candidates of a long reference.
+// The indices of all candidates of a long reference, by decreasing length.
 inline std::vector<std::size_t> longest_first(const Sequences& candidates) {
     std::vector<std::size_t> order(candidates.count);
     std::iota(order.begin(), order.end(), std::size_t{0});
@@ -23,7 +23,7 @@ inline std::vector<std::size_t> longest_first(const Sequences& candidates) {
     return order;
 }
 
-// Up to kMost candidates from `first` on, longest first (all beyond a limit counting as one length).
+// Up to kMost candidates from `first` on, by decreasing length. Lengths are capped at a limit.
 struct ByLength {
     static constexpr std::size_t kMost = 1024;
     static constexpr std::size_t kLengths = 64;

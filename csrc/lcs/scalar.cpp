@@ -11,7 +11,7 @@ namespace {
 
 std::int32_t zeros(std::uint64_t word) { return __builtin_popcountll(~word); }
 
-// a + b + carry; the carry out replaces the carry.
+// Returns a + b + carry, and replaces `carry` by the carry out.
 inline std::uint64_t add(std::uint64_t a, std::uint64_t b, unsigned char& carry) {
 #ifdef __x86_64__
     unsigned long long sum;
@@ -26,7 +26,8 @@ inline std::uint64_t add(std::uint64_t a, std::uint64_t b, unsigned char& carry)
 #endif
 }
 
-// A bit vector of kWords words; one function for each number, so that the loop over it unrolls.
+// A bit vector of kWords words; one function per number of words, so that the inner loop is
+// unrolled.
 template <std::size_t kWords>
 void band(const std::uint64_t* masks, const std::uint32_t* row_of, const Sequences& candidates,
           std::uint8_t* carries, std::int32_t* lengths) {
@@ -42,7 +43,7 @@ void band(const std::uint64_t* masks, const std::uint32_t* row_of, const Sequenc
             }
             carries[j] = carry;
         }
-        // Bits above the last token of the reference are never matched, so they stay one.
+        // Bits after the last token of the reference are never matched and remain ones.
         for (std::uint64_t word : v) lengths[i] += zeros(word);
     }
 }

@@ -9,7 +9,7 @@
 namespace leakrepro {
 namespace {
 
-// With the same operations in the same order as rouge_score.
+// Uses the same operations in the same order as rouge_score.
 SummaryScore score(std::size_t hits, std::size_t candidate, std::size_t reference) {
     SummaryScore result;
     result.precision = static_cast<double>(hits) / static_cast<double>(candidate);
@@ -90,7 +90,7 @@ const std::vector<SummaryScore>& SummaryScorer::operator()(Summary& candidate) {
     return scores_;
 }
 
-// Tokens of the reference in the union of the subsequences with all sentences of the candidate.
+// Counts the tokens of the reference in the union of its LCS with all sentences of the candidate.
 std::size_t SummaryScorer::count_union(const Sentences& candidate) {
     const Sentences& reference = reference_.sentences;
     reference_left_.assign(numbers_.size() + 1, 0);
@@ -158,7 +158,7 @@ void SummaryReader::operator()(const Text& text, const std::vector<Text>& senten
 
 namespace {
 
-// Scores one slice after the other, with the buffers of one thread.
+// Scores one slice per call, with the buffers of one thread.
 class SliceScorer {
   public:
     SliceScorer(const Groups& groups, const std::vector<Slice>& slices,
@@ -175,11 +175,11 @@ class SliceScorer {
         const Slice& slice = slices_[task];
         std::unique_ptr<Words> words = take_words(stem_);
         reader_(groups_.references[slice.group], words->vocabulary, summary_);
-        words->make_room();
+        words->resize_classes();
         scorer_.set_reference(summary_, words->class_of);
         for (std::size_t i = slice.first; i < slice.first + slice.count; ++i) {
             reader_(groups_.candidates[i], words->vocabulary, summary_);
-            words->make_room();
+            words->resize_classes();
             const std::vector<SummaryScore>& scores = scorer_(summary_);
             for (std::size_t t = 0; t < scores.size(); ++t) {
                 measures_[t].precision[i] = scores[t].precision;

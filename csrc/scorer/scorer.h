@@ -1,7 +1,8 @@
-// ROUGE-N, ROUGE-L and ROUGE-Lsum of summaries, as the Python package rouge_score 0.1.2 has them.
+// ROUGE-N, ROUGE-L and ROUGE-Lsum of summaries, equal to the Python package rouge_score 0.1.2.
 //
 // C.-Y. Lin, "ROUGE: A package for automatic evaluation of summaries", 2004: ROUGE-N is section 2,
-// ROUGE-L 3.1; ROUGE-Lsum is 3.2 with every token counted at most as often as each side has it.
+// ROUGE-L section 3.1. ROUGE-Lsum is section 3.2, where a token is counted at most as often as it
+// occurs in each of the two texts.
 #pragma once
 
 #include <cstddef>
@@ -18,11 +19,11 @@
 
 namespace leakrepro {
 
-// A kind of score: n for ROUGE-N.
+// The type of a score: n for ROUGE-N, or one of the constants.
 using RougeType = int;
 constexpr RougeType kRougeL = 0, kRougeLsum = -1;
 
-// The sentences of a text: number i is tokens[ends[i - 1]] up to tokens[ends[i]].
+// The sentences of a text: sentence i is tokens[ends[i - 1]] to tokens[ends[i] - 1].
 struct Sentences {
     std::vector<std::uint32_t> tokens;
     std::vector<std::size_t> ends;
@@ -34,7 +35,7 @@ struct Sentences {
     }
 };
 
-// A text as numbers of its tokens, and the same cut into sentences.
+// The tokens of a text as numbers, for the whole text and split into sentences.
 struct Summary {
     std::vector<std::uint32_t> tokens;
     Sentences sentences;
@@ -42,20 +43,20 @@ struct Summary {
 
 struct SummaryScore {
     double precision = 0, recall = 0, fmeasure = 0;
-    bool is_empty = false;  // no score was computed, as a text has no token
+    bool is_empty = false;  // true if a text does not have tokens; the score is then 0
 };
 
-// Scores candidates of one reference after the other, with buffers of its own.
+// Scores one candidate of a reference per call, with its own buffers.
 class SummaryScorer {
   public:
     SummaryScorer(const std::vector<RougeType>& types, const Implementation& implementation);
 
-    // Turns the numbers of both into classes of the reference, by a table of zeros that has an
-    // entry for each number, and that is all zero again after end_reference().
+    // Sets the reference. class_of maps numbers to classes of the reference: it must be all zero
+    // and have an entry for each number. end_reference() sets it to zero again.
     void set_reference(Summary& reference, std::vector<std::uint32_t>& class_of);
     void end_reference();
 
-    // One score for each type.
+    // Returns one score per type.
     const std::vector<SummaryScore>& operator()(Summary& candidate);
 
   private:
@@ -67,23 +68,22 @@ class SummaryScorer {
 
     Summary reference_;
     std::vector<std::uint32_t>* class_of_ = nullptr;
-    std::vector<std::uint32_t> numbers_;  // by class less one
+    std::vector<std::uint32_t> numbers_;  // indexed by class - 1
     std::vector<std::size_t> shared_;
     std::vector<SummaryScore> scores_;
-    std::vector<std::uint32_t> reference_left_, candidate_left_;  // not yet counted, by class
+    std::vector<std::uint32_t> reference_left_, candidate_left_;  // by class: not yet counted
 
     std::uint32_t class_for(std::uint32_t number);
     std::size_t count_union(const Sentences& candidate);
 };
 
-// The whole texts, cut into sentences at line feeds. Calls of one text after the other share
-// buffers.
+// Tokenises a text and splits it into sentences at line feeds. Successive calls share buffers.
 class SummaryReader {
   public:
     explicit SummaryReader(const Implementation& implementation);
 
     void operator()(const Text& text, Vocabulary& vocabulary, Summary& summary);
-    // The same with sentences that are texts of their own.
+    // The same with given sentences.
     void operator()(const Text& text, const std::vector<Text>& sentences, Vocabulary& vocabulary,
                     Summary& summary);
 
@@ -95,7 +95,7 @@ class SummaryReader {
     void append(const Text& text, Vocabulary& vocabulary, std::vector<std::uint32_t>& numbers);
 };
 
-// Scores all groups as rouge_l does; measures[t] takes those of types[t].
+// Scores all groups, as rouge_l does. measures[t] gets the scores of types[t].
 void score_summaries(const Groups& groups, const std::vector<RougeType>& types, bool stem,
                      const Implementation& implementation, std::size_t threads,
                      const std::function<void()>& poll, const std::vector<Measures>& measures);

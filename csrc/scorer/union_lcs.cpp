@@ -6,7 +6,8 @@
 namespace leakrepro {
 namespace {
 
-// Columns are kept up to so many words; beyond, only some are, and the others are made again.
+// All columns are kept if they fit this many words. Otherwise only some are kept, and the others
+// are recomputed.
 constexpr std::size_t kMostWords = std::size_t{1} << 22;
 
 }  // namespace
@@ -30,7 +31,7 @@ void UnionLcs::set_reference(const Sentence& reference, std::size_t classes) {
     union_.assign(words_, 0);
 }
 
-// V' = (V + (V & M)) | (V & ~M) over several words
+// V' = (V + (V & M)) | (V & ~M) over several words.
 void UnionLcs::next_column(const std::uint64_t* before, std::uint32_t token,
                            std::uint64_t* after) const {
     const std::uint64_t* const mask = masks_.data() + row_of_[token] * words_;

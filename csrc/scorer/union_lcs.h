@@ -13,19 +13,20 @@ struct Sentence {
     std::size_t size;
 };
 
-// Finds which tokens of a sentence are in its longest common subsequence with another: of several
-// such subsequences, the one that rouge_score's backtracking finds.
+// Finds the tokens of a sentence that are in its longest common subsequence with another sentence.
+// If there are several such subsequences, it is the one that rouge_score's backtracking finds.
 //
-// In the table t of the textbook recurrence, backtracking from (i, j) takes a match if there is
-// one, else goes left if t[i][j - 1] > t[i - 1][j], else up. Without a match, t[i][j] is the larger
-// of the two, so that left is larger exactly if t[i][j] > t[i - 1][j]: if bit i - 1 of the bit
-// vector of column j (lcs.h) is zero. The vectors of all columns take a 64th of the table.
+// In the dynamic programming table t, backtracking from (i, j) takes a match if there is one.
+// Otherwise it goes left if t[i][j - 1] > t[i - 1][j], and up if not. Without a match, t[i][j] is
+// the larger of the two, so it goes left if and only if t[i][j] > t[i - 1][j], that is if bit i - 1
+// of the bit vector of column j (lcs.h) is zero. The bit vectors of all columns need 1/64 of the
+// table's memory.
 class UnionLcs {
   public:
-    // The sentence must outlive the calls of add. `classes` is the highest class there is.
+    // The sentence must outlive the calls of add. `classes` is the largest class.
     void set_reference(const Sentence& reference, std::size_t classes);
 
-    // Adds the subsequence with this sentence to the union.
+    // Adds the LCS with this sentence to the union.
     void add(const Sentence& candidate);
 
     // Whether token i of the reference is in the union.
@@ -33,9 +34,9 @@ class UnionLcs {
 
   private:
     Sentence reference_{};
-    std::size_t words_ = 0;              // of a bit vector
-    std::vector<std::uint32_t> row_of_;  // by class
-    std::vector<std::uint32_t> rows_;    // the class of each row but row 0, which is empty
+    std::size_t words_ = 0;              // words per bit vector
+    std::vector<std::uint32_t> row_of_;  // row of masks_, by class
+    std::vector<std::uint32_t> rows_;    // class of each row from row 1 on; row 0 is zero
     std::vector<std::uint64_t> masks_;
     std::vector<std::uint64_t> union_;
     std::vector<std::uint64_t> block_;        // columns of one part of the candidate

@@ -8,10 +8,10 @@ LEAKREPRO_AVX2
 namespace leakrepro {
 namespace {
 
-constexpr std::size_t kBlock = 32;  // characters at a time, one bit of a mask each
+constexpr std::size_t kBlock = 32;  // characters per block; each has one bit of a mask
 
-// 32 code points as bytes; all beyond Latin-1 become some byte that separates. `dotted` is set
-// where U+0130 is seen.
+// Loads 32 code points as bytes. Code points beyond Latin-1 become bytes that separate tokens.
+// `dotted` is set if U+0130 occurs.
 __m256i load(const std::uint8_t* text, bool&) {
     return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(text));
 }
@@ -35,7 +35,7 @@ __m256i load(const std::uint32_t* text, bool& dotted) {
         dotted |= _mm256_movemask_epi8(
                       _mm256_cmpeq_epi32(c, _mm256_set1_epi32(kCapitalIWithDot))) != 0;
         const __m256i kelvin = _mm256_cmpeq_epi32(c, _mm256_set1_epi32(kKelvinSign));
-        // Below 256 a character keeps its value in the first step of packing, and in the second.
+        // Values up to 255 are unchanged by both packing steps.
         return _mm256_min_epu32(_mm256_blendv_epi8(c, _mm256_set1_epi32('k'), kelvin),
                                 _mm256_set1_epi32(0xFF));
     };
@@ -45,23 +45,23 @@ __m256i load(const std::uint32_t* text, bool& dotted) {
     return _mm256_permutevar8x32_epi32(packed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
 }
 
-// Where low <= byte < low + count, as unsigned bytes.
+// A mask of the bytes with low <= byte < low + count (unsigned).
 __m256i in_range(__m256i bytes, char low, char count) {
     const __m256i above = _mm256_sub_epi8(bytes, _mm256_set1_epi8(low));
     return _mm256_cmpeq_epi8(_mm256_min_epu8(above, _mm256_set1_epi8(static_cast<char>(count - 1))),
                              above);
 }
 
-// Letters in lower case and digits; 0 elsewhere.
+// Converts letters to lower case, keeps digits, and sets all other bytes to 0.
 __m256i lower(__m256i characters) {
-    // The bit by which small letters differ from capital ones is set in digits too.
+    // Bit 0x20 converts letters to lower case and is already set in digits.
     const __m256i small = _mm256_or_si256(characters, _mm256_set1_epi8(0x20));
     const __m256i letters = in_range(small, 'a', 26);
     const __m256i digits = in_range(characters, '0', 10);
     return _mm256_and_si256(small, _mm256_or_si256(letters, digits));
 }
 
-// False where the text has U+0130, which is two characters in lower case.
+// Returns false if the text contains U+0130, whose lower case has two characters.
 template <class Char>
 bool tokenise(const Char* text, std::size_t length, Tokens& tokens) {
     tokens.prepare(length);
@@ -77,7 +77,7 @@ bool tokenise(const Char* text, std::size_t length, Tokens& tokens) {
         std::uint32_t starts = ~others & ~(~others << 1 | inside);
         inside = ~others >> (kBlock - 1);
         const int count = _mm_popcnt_u32(starts);
-        // Mostly about six tokens: a loop of a fixed number of steps needs no guess of its end.
+        // A block has about six tokens: a fixed number of steps avoids branch mispredictions.
         for (int done = 0; done < count; done += 8) {
             for (int step = 0; step < 8; ++step) {
                 start[done + step] = static_cast<std::uint32_t>(i) + _tzcnt_u32(starts);

@@ -9,10 +9,10 @@ LEAKREPRO_AVX512
 namespace leakrepro {
 namespace {
 
-constexpr std::size_t kBlock = 64;  // characters at a time, one bit of a mask each
+constexpr std::size_t kBlock = 64;  // characters per block; each has one bit of a mask
 
-// Up to 64 code points as bytes that a table of lower-case forms can be asked for: all beyond
-// Latin-1 become 255, which separates. `dotted` is set where U+0130 is seen.
+// Loads up to 64 code points as bytes. Code points beyond Latin-1 become 255, which separates
+// tokens. `dotted` is set if U+0130 occurs.
 __m512i load(const std::uint8_t* text, __mmask64 valid, bool&) {
     return _mm512_maskz_loadu_epi8(valid, text);
 }
@@ -60,7 +60,8 @@ alignas(64) constexpr std::uint8_t kIota[kBlock] = {
     22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43,
     44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, 62, 63};
 
-// Where the set has the beginnings that start at each byte of `lower`; `second` is one byte ahead.
+// A mask of the bytes of `lower` at which a beginning in the set starts. `second` has the bytes
+// that follow those of `lower`.
 __mmask64 admitted(const Beginnings& wanted, __m512i lower, __m512i second) {
     const __m512i byte = _mm512_ternarylogic_epi32(
         _mm512_set1_epi8(0x7C), _mm512_slli_epi16(second, 2), lower, 0xCA);  // a ? b : c
@@ -72,13 +73,14 @@ __mmask64 admitted(const Beginnings& wanted, __m512i lower, __m512i second) {
         bits, _mm512_shuffle_epi8(_mm512_set1_epi64(static_cast<long long>(0x8040201008040201)), which));
 }
 
-// Writes base + i for every bit i of the mask, and up to 15 numbers more.
+// Writes base + i for every set bit i of the mask, and up to 15 more numbers.
 std::uint32_t* put_positions(std::uint32_t* out, std::uint64_t mask, std::uint32_t base,
                              __m512i iota) {
     const __m512i places = _mm512_maskz_compress_epi8(mask, iota);
     const __m512i bases = _mm512_set1_epi32(static_cast<int>(base));
     const int count = __builtin_popcountll(mask);
-    // A token and what separates it take two characters, so that 64 hold at most 32.
+    // A token and its separator need at least two characters, so 64 characters have at most 32
+    // tokens.
     _mm512_storeu_si512(
         out, _mm512_add_epi32(bases, _mm512_cvtepu8_epi32(_mm512_castsi512_si128(places))));
     if (__builtin_expect(count > 16, 0)) {
@@ -89,7 +91,7 @@ std::uint32_t* put_positions(std::uint32_t* out, std::uint64_t mask, std::uint32
     return out + count;
 }
 
-// False where the text has U+0130, which is two characters in lower case.
+// Returns false if the text contains U+0130, whose lower case has two characters.
 template <class Char>
 bool tokenise(const Char* text, std::size_t length, Tokens& tokens) {
     tokens.prepare(length);
@@ -148,12 +150,12 @@ void find_words_avx512(const WordTable& table, const Tokens& tokens, std::uint32
         return _mm512_set1_epi64(static_cast<long long>(value));
     };
     const __m512i zero = _mm512_setzero_si512();
-    // The high bit of each NUL; letters and digits have none. Bits above the lowest mean nothing.
+    // Sets the high bit of each NUL byte. Only the lowest set bit is reliable.
     const auto find_nul = [&](__m512i bytes) {
         return _mm512_and_si512(_mm512_sub_epi64(bytes, set(0x0101010101010101)),
                                 set(0x8080808080808080));
     };
-    // What stands before the lowest NUL; all of it where there is none.
+    // The bytes before the lowest NUL, or all bytes if there is none.
     const auto cut = [&](__m512i bytes, __m512i nul, __mmask8 has_nul) {
         const __m512i below = _mm512_andnot_si512(nul, _mm512_sub_epi64(nul, set(1)));
         return _mm512_mask_and_epi64(bytes, has_nul, bytes, _mm512_srli_epi64(below, 7));
@@ -176,14 +178,14 @@ void find_words_avx512(const WordTable& table, const Tokens& tokens, std::uint32
         const __m512i hash =
             _mm512_add_epi64(_mm512_mullo_epi64(low, set(WordKey::kLowFactor)),
                              _mm512_mullo_epi64(high, set(WordKey::kHighFactor)));
-        // Four times eight bytes an entry.
+        // An entry has four times eight bytes.
         const __m512i index = _mm512_slli_epi64(_mm512_srl_epi64(hash, shift), 2);
         const __m512i low_there = _mm512_i64gather_epi64(index, entries, 8);
         const __m512i high_there =
             _mm512_i64gather_epi64(index, reinterpret_cast<const char*>(entries) + 8, 8);
         const __m256i number = _mm512_i64gather_epi32(
             index, reinterpret_cast<const char*>(entries) + offsetof(WordTable::Entry, number), 8);
-        // Words of 16 letters or more end in neither half; they are left to others.
+        // Words of 16 or more letters do not have a NUL in either half and are not looked up here.
         __mmask8 found = low_ends | high_ends;
         found = _mm512_mask_cmpeq_epi64_mask(found, low, low_there);
         found = _mm512_mask_cmpeq_epi64_mask(found, high, high_there);

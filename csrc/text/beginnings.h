@@ -1,4 +1,4 @@
-// Which first two letters a token must have to be worth looking up.
+// The set of first two letters with which a token must begin to be looked up.
 #pragma once
 
 #include <cstddef>
@@ -7,8 +7,9 @@
 
 namespace leakrepro {
 
-// A set of pairs of letters or digits, the second being NUL for tokens of one letter. It may admit
-// a pair that was not added (it keeps five bits of each), but never refuses one that was.
+// A set of pairs of letters or digits; the second is NUL for tokens of one letter. Only five bits
+// of each character are stored, so the set may admit pairs that were not added, but it always
+// admits pairs that were.
 class Beginnings {
   public:
     static constexpr std::size_t kBytes = 128;
@@ -18,7 +19,7 @@ class Beginnings {
     void add_all() { std::memset(bits_, 0xFF, kBytes); }
     void clear() { std::memset(bits_, 0, kBytes); }
     void add(char first, char second) { bits_[byte(first, second)] |= bit(first); }
-    // `token` is followed by NUL.
+    // `token` is NUL-terminated.
     bool admits(const char* token) const {
         return (bits_[byte(token[0], token[1])] & bit(token[0])) != 0;
     }

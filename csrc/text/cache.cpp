@@ -13,7 +13,7 @@ struct Cache {
 
 constexpr std::size_t kMostKept = 64;
 
-// Not destroyed: threads may outlast static destructors.
+// Never destroyed, because threads may outlive static destructors.
 Cache& cache(bool stem) {
     static auto& caches = *new std::array<Cache, 2>;
     return caches[stem];
@@ -24,7 +24,8 @@ Cache& cache(bool stem) {
 std::unique_ptr<Words> take_words(bool stem) {
     Cache& from = cache(stem);
     {
-        // try_to_lock: a process forked while another thread held the lock must not wait for it.
+        // try_to_lock, because a process that was forked while the lock was held would wait
+        // forever.
         const std::unique_lock<std::mutex> lock(from.mutex, std::try_to_lock);
         if (lock && !from.kept.empty()) {
             std::unique_ptr<Words> words = std::move(from.kept.back());

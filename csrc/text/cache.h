@@ -1,4 +1,4 @@
-// Vocabularies that outlive a call, so that the next one finds its words stemmed.
+// A cache of vocabularies, so that later calls do not stem the same words again.
 #pragma once
 
 #include <cstdint>
@@ -9,29 +9,29 @@
 
 namespace leakrepro {
 
-// What a thread needs to turn words into classes of a reference.
+// The state that a thread needs to map words to classes of a reference.
 struct Words {
     explicit Words(bool stem) : vocabulary(stem) {}
 
     Vocabulary vocabulary;
     std::vector<std::uint32_t> class_of;  // by number; all zero between groups
 
-    // Gives all numbers an entry in class_of.
-    void make_room() {
+    // Ensures that class_of has an entry for each number.
+    void resize_classes() {
         if (class_of.size() < vocabulary.size()) class_of.resize(2 * vocabulary.size());
     }
 };
 
-// Sampling at temperature 1 makes up words without end; a larger vocabulary is forgotten.
+// Samples at temperature 1 contain ever more new words, so larger vocabularies are dropped.
 constexpr std::uint32_t kMostWords = 1 << 16;
 
-// A kept vocabulary, or a new one. Never waits.
+// Returns a cached vocabulary or a new one. Never waits for a lock.
 std::unique_ptr<Words> take_words(bool stem);
 
-// Keeps it for the next one who asks, unless there are enough or it is too large.
+// Puts a vocabulary into the cache, unless the cache is full or the vocabulary is too large.
 void give_words(std::unique_ptr<Words> words, bool stem);
 
-// Drops all that are kept: the next call starts as the first one of a process.
+// Clears the cache; the next call starts with a new vocabulary.
 void forget_words();
 
 }  // namespace leakrepro

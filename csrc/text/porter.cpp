@@ -53,7 +53,7 @@ bool ends_double_consonant(string_view word) {
     return n >= 2 && word[n - 1] == word[n - 2] && is_consonant(word, n - 1);
 }
 
-// nltk also counts a two-letter word of vowel and consonant.
+// Like nltk, this also returns true for a two-letter word of vowel and consonant.
 bool ends_cvc(string_view word) {
     const std::size_t n = word.size();
     if (n == 2) return !is_consonant(word, 0) && is_consonant(word, 1);
@@ -63,7 +63,7 @@ bool ends_cvc(string_view word) {
            last != 'w' && last != 'x' && last != 'y';
 }
 
-// The word being stemmed. No rule makes it longer than it was, so that it is changed in place.
+// The word being stemmed. It never becomes longer than the input, so it is changed in place.
 class Word {
   public:
     Word(char* letters, std::size_t length) : letters_(letters), length_(length) {}
@@ -77,7 +77,7 @@ class Word {
                std::memcmp(letters_ + length_ - suffix.size(), suffix.data(), suffix.size()) == 0;
     }
 
-    // What is left without the last n letters.
+    // The word without its last n letters.
     string_view without(std::size_t n) const { return view().substr(0, length_ - n); }
 
     void replace(std::size_t n, string_view replacement) {
@@ -94,16 +94,16 @@ class Word {
 struct Rule {
     string_view suffix, replacement;
     std::size_t measure_above = 0;
-    // Letters of the suffix that count as part of the stem when its measure is taken.
-    std::size_t lent = 0;
+    // Number of letters of the suffix that count as part of the stem for its measure.
+    std::size_t in_stem = 0;
 };
 
-// The first rule whose suffix matches decides, whether or not its condition holds.
+// Applies the first rule whose suffix matches if its condition holds; later rules are not tried.
 template <std::size_t N>
 void apply(Word& word, const Rule (&rules)[N]) {
     for (const Rule& rule : rules) {
         if (!word.ends(rule.suffix)) continue;
-        if (measure(word.without(rule.suffix.size() - rule.lent)) > rule.measure_above) {
+        if (measure(word.without(rule.suffix.size() - rule.in_stem)) > rule.measure_above) {
             word.replace(rule.suffix.size(), rule.replacement);
         }
         return;
@@ -181,7 +181,7 @@ void step2(Word& word) {
         {"ousness", "ous"}, {"aliti", "al"},    {"iviti", "ive"},   {"biliti", "ble"},
         {"fulli", "ful"},   {"logi", "log", 0, 1},
     };
-    // nltk takes -alli off first and goes through the list with what is left.
+    // nltk first replaces -alli and then applies the list to the result.
     if (word.ends("alli") && measure(word.without(4)) > 0) word.replace(2, "");
     apply(word, kRules);
 }
@@ -195,7 +195,7 @@ void step3(Word& word) {
 }
 
 void step4(Word& word) {
-    // -ion needs an s or t before it, and is the only suffix of the list that ends so.
+    // -ion needs a preceding s or t. It is the only suffix in the list that ends in -ion.
     if (word.ends("ion") && !word.ends("sion") && !word.ends("tion")) return;
     static constexpr Rule kRules[] = {
         {"al", "", 1},   {"ance", "", 1}, {"ence", "", 1},  {"er", "", 1},   {"ic", "", 1},

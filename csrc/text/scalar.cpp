@@ -5,7 +5,7 @@
 namespace leakrepro {
 namespace {
 
-// The lower-case form of an ASCII letter or digit; 0 for what separates tokens.
+// The lower case of each ASCII letter and digit; 0 for characters that separate tokens.
 constexpr std::array<char, 256> make_lower() {
     std::array<char, 256> table{};
     for (int c = '0'; c <= '9'; ++c) table[c] = static_cast<char>(c);
@@ -20,13 +20,13 @@ constexpr std::array<char, 256> kLower = make_lower();
 
 template <class Char>
 void tokenise(const Char* text, std::size_t length, Tokens& tokens) {
-    tokens.prepare(sizeof(Char) == 1 ? length : 2 * length);  // U+0130 gives two bytes
+    tokens.prepare(sizeof(Char) == 1 ? length : 2 * length);  // U+0130 becomes two bytes
     char* const first = tokens.bytes();
     char* next = first;
     std::uint32_t* start = tokens.starts();
     char before = 0;
     const auto put = [&](char c) {
-        // No branch: where a token starts cannot be guessed.
+        // Without a branch, because the starts of tokens are hard to predict.
         *start = static_cast<std::uint32_t>(next - first);
         start += (c != 0) & (before == 0);
         *next++ = before = c;

@@ -5,14 +5,15 @@
 namespace leakrepro {
 namespace {
 
-// U+0130 and U+212A, the only characters beyond ASCII that do more than separate tokens. Arrow's
-// strings are valid UTF-8, so that these bytes mean nothing else.
+// U+0130 and U+212A are the only non-ASCII characters that do more than separate tokens. Arrow's
+// strings are valid UTF-8, so these bytes cannot be part of other characters.
 bool has_special_character(const Text& text) {
     const std::string_view bytes(static_cast<const char*>(text.data), text.length);
     return bytes.find("\xC4\xB0") != bytes.npos || bytes.find("\xE2\x84\xAA") != bytes.npos;
 }
 
-// As code points, but for those that separate tokens anyway: each of their bytes becomes one.
+// Decodes a text to code points, except characters that only separate tokens: each of their bytes
+// becomes one code point.
 void decode(const Text& text, std::vector<std::uint32_t>& out) {
     const std::string_view bytes(static_cast<const char*>(text.data), text.length);
     out.clear();

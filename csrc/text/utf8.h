@@ -1,4 +1,4 @@
-// Texts as Arrow stores them.
+// Texts as stored by Arrow.
 #pragma once
 
 #include <cstdint>
@@ -8,10 +8,10 @@
 
 namespace leakrepro {
 
-// The width of a Text in UTF-8; `length` counts its bytes.
+// The width of a UTF-8 Text; its `length` is in bytes.
 constexpr int kUtf8 = 0;
 
-// A tokeniser for texts of every width.
+// A tokeniser for texts of all widths, including UTF-8.
 class Reader {
   public:
     explicit Reader(Tokenise tokenise) : tokenise_(tokenise) {}

@@ -14,7 +14,7 @@ constexpr int kFirstBits = 10;
 
 WordTable::WordTable() : entries_(std::size_t{1} << kFirstBits), shift_(64 - kFirstBits) {}
 
-// The entry of a word, or the empty one where it belongs.
+// The entry of a word, or the empty entry where it would be inserted.
 WordTable::Entry* WordTable::slot(const WordKey& key) {
     const std::size_t mask = entries_.size() - 1;
     std::size_t i = key.hash() >> shift_;
@@ -50,7 +50,7 @@ void find_words_scalar(const WordTable& table, const Tokens& tokens, std::uint32
     tokens.for_each([&](const char* token) {
         const WordKey key(token);
         const WordTable::Entry& entry = table.entries()[key.hash() >> table.shift()];
-        // A word too long for a key meets an empty entry, whose number is kNew, or another word.
+        // The key of a longer word is empty: it equals only an empty entry, whose number is kNew.
         *numbers++ = entry.key == key ? entry.number : WordTable::kNew;
     });
 }

@@ -1,4 +1,4 @@
-// Words to numbers: equal numbers exactly when the (stemmed) words are equal.
+// Maps words to numbers. Two numbers are equal if and only if the (stemmed) words are equal.
 #pragma once
 
 #include <algorithm>
@@ -17,11 +17,11 @@
 
 namespace leakrepro {
 
-// A word of up to 16 letters, padded with NUL, and its place in a hash table. Longer words have
-// none: all of it is 0.
+// The key of a word in a hash table: up to 16 letters, padded with NUL. Longer words do not have a
+// key: all its bytes are 0.
 class WordKey {
   public:
-    // Bytes that can be read from the first letter of a word, which is followed by NUL.
+    // Number of bytes that must be readable from the first letter of a NUL-terminated word.
     static constexpr std::size_t kBytes = 17;
 
     WordKey() = default;
@@ -31,7 +31,7 @@ class WordKey {
         return ((low_ ^ other.low_) | (high_ ^ other.high_)) == 0;
     }
     bool is_empty() const { return low_ == 0; }
-    // Its highest bits depend on every letter.
+    // The highest bits depend on all letters.
     std::uint64_t hash() const { return low_ * kLowFactor + high_ * kHighFactor; }
     static constexpr std::uint64_t kLowFactor = 0x9E3779B97F4A7C15;
     static constexpr std::uint64_t kHighFactor = 0xD6E8FEB86659FD93;
@@ -46,21 +46,21 @@ class WordTable {
     static constexpr std::uint32_t kNew = 0xFFFFFFFF;
 
     struct alignas(32) Entry {
-        WordKey key;  // empty where there is none
+        WordKey key;  // empty if the entry is unused
         std::uint32_t number = kNew;
     };
 
     WordTable();
 
-    // The number of a word, kNew where it has none yet; valid until the next call.
+    // The number of a word, or kNew for a new word. The reference is valid until the next call.
     std::uint32_t& operator[](const char* word);
 
-    // A word is found where its hash, shifted right by so many bits, says, or behind that place.
+    // The entry of a word is at index hash >> shift() or, after collisions, behind it.
     const Entry* entries() const { return entries_.data(); }
     int shift() const { return shift_; }
 
   private:
-    std::vector<Entry> entries_;  // a power of two, a quarter full at most
+    std::vector<Entry> entries_;  // the size is a power of two; at most a quarter full
     int shift_;
     std::size_t used_ = 0;
     std::unordered_map<std::string, std::uint32_t> long_words_;
@@ -69,15 +69,15 @@ class WordTable {
     void grow();
 };
 
-// Writes the number of each token that stands at the place of its hash, kNew for all others. One
-// function for each instruction set.
+// Writes the number of each token whose entry is at the index of its hash, and kNew for all other
+// tokens. One function per instruction set.
 using FindWords = void (*)(const WordTable& table, const Tokens& tokens, std::uint32_t* numbers);
 
 void find_words_scalar(const WordTable& table, const Tokens& tokens, std::uint32_t* numbers);
 void find_words_avx512(const WordTable& table, const Tokens& tokens, std::uint32_t* numbers);
 
-// Remembers the stem of each word that it has seen. Every word gets a number, whether it was first
-// seen in a reference or in a candidate, so that no number ever has to be revised.
+// Maps tokens to numbers and caches the stem of each token. All words get a number, from references
+// and from candidates, so numbers never change.
 class Vocabulary {
   public:
     explicit Vocabulary(bool stem) : stem_(stem) {}
@@ -86,21 +86,21 @@ class Vocabulary {
     // at most three letters), from 0 in order of first appearance. Valid until the next call.
     const std::vector<std::uint32_t>& operator()(const Tokens& tokens, FindWords find);
 
-    // How many numbers there are.
+    // How many numbers are in use.
     std::uint32_t size() const { return static_cast<std::uint32_t>(initials_.size()); }
 
-    // Adds to the set how the tokens with this number may begin.
+    // Adds the possible beginnings of tokens with this number to the set.
     void add_beginnings(std::uint32_t number, Beginnings& beginnings) const;
 
   private:
     struct Initials {
-        char first, second;  // second is NUL where there is none
+        char first, second;  // second is NUL for one-letter words
     };
 
     bool stem_;
     WordTable tokens_;
     WordTable stems_;
-    std::vector<Initials> initials_;  // of the stem with each number
+    std::vector<Initials> initials_;  // first letters of the stem, by number
     std::vector<std::uint32_t> numbers_;
     std::vector<char> buffer_;
 
@@ -128,7 +128,7 @@ inline WordKey::WordKey(const char* word) {
     if (length == 16 && word[16] != 0) low_ = high_ = 0;
 }
 
-// Stems a token as rouge_score does, which leaves tokens of up to three letters alone.
+// Stems a token as rouge_score does: tokens of up to three letters are unchanged.
 std::size_t stem_token(char* token, std::size_t length);
 
 }  // namespace leakrepro

@@ -88,7 +88,7 @@ def test_cuda_without_nvcc_is_an_error(checkout):
         checkout, "setup.py", "build_ext", "--inplace", LEAKREPRO_CUDA="1", CUDA_HOME="/nonexistent"
     )
     assert build.returncode != 0
-    assert "LEAKREPRO_CUDA=1, but there is no nvcc in CUDA_HOME=/nonexistent" in build.stdout
+    assert "LEAKREPRO_CUDA=1, but nvcc was not found in CUDA_HOME=/nonexistent" in build.stdout
 
 
 def test_an_unknown_cuda_switch_is_an_error(checkout):
