@@ -1,4 +1,4 @@
-"""Core metrics: answers in, scores in [0, 1] out."""
+"""Core metrics, which score answers in [0, 1]."""
 
 from leakrepro.errors import lazy_names
 

@@ -64,6 +64,9 @@ class ChoiceAccuracy:
 def correct_choice(prompt: Prompt) -> int:
     """Return the index of the right option.
 
+    Args:
+        prompt: A prompt with ``choices``, one of which is its reference.
+
     Raises:
         ValueError: If the prompt does not have 2 to 26 choices, or its reference is not one of
             them.
@@ -79,6 +82,10 @@ def correct_choice(prompt: Prompt) -> int:
 
 def named_choice(text: str, choices: Sequence[str]) -> int | None:
     """Return the index of the option that an answer names, or None.
+
+    Args:
+        text: The answer.
+        choices: Texts of the options.
 
     >>> named_choice("(B) water", ["air", "water"]), named_choice("The answer is A", ["x", "y"])
     (1, 0)
@@ -118,7 +125,8 @@ def choice_log_likelihoods(
     Args:
         model: A folder, a hub id, a name of the profile that makes the benchmark's models, or a
             ``PreTrainedModel``.
-        benchmark_or_prompts: Prompts with ``choices``. A benchmark stands for its forget prompts.
+        benchmark_or_prompts: Prompts with ``choices``, or a benchmark, whose forget prompts are
+            used.
         tokenizer: Tokenizer of a ``PreTrainedModel``.
         options: The answer that is scored: the option's letter, or its text.
         calibration: Calibration of the sum: ``"none"``, ``"length"`` or ``"neutral"``.
@@ -130,7 +138,8 @@ def choice_log_likelihoods(
         answer, in nats.
 
     Raises:
-        ValueError: As ``correct_choice``.
+        ValueError: If ``options`` or ``calibration`` is unknown, a prompt does not have 2 to 26
+            choices, or its reference is not one of them.
     """
     if calibration not in get_args(Calibration) or options not in get_args(Options):
         raise ValueError(f"unknown calibration {calibration!r} or options {options!r}")
@@ -182,18 +191,20 @@ def choice_likelihood_accuracy(
     Args:
         model: A folder, a hub id, a name of the profile that makes the benchmark's models, or a
             ``PreTrainedModel``.
-        benchmark_or_prompts: Prompts with ``choices``. A benchmark stands for its forget prompts.
+        benchmark_or_prompts: Prompts with ``choices``, or a benchmark, whose forget prompts are
+            used.
         tokenizer: Tokenizer of a ``PreTrainedModel``.
-        options: As ``choice_log_likelihoods``.
-        calibration: As ``choice_log_likelihoods``; here the default is ``"neutral"``.
-        neutral: As ``choice_log_likelihoods``.
+        options: The answer that is scored: the option's letter, or its text.
+        calibration: ``"none"``, ``"length"`` or ``"neutral"``; see ``choice_log_likelihoods``.
+        neutral: Last turn of the prompt without content.
         batch_size: Answers per forward pass.
 
     Returns:
         One score per prompt.
 
     Raises:
-        ValueError: As ``correct_choice``.
+        ValueError: If ``options`` or ``calibration`` is unknown, a prompt does not have 2 to 26
+            choices, or its reference is not one of them.
     """
     rows = choice_log_likelihoods(
         model,

@@ -209,7 +209,7 @@ def _entailment_label(path: Path) -> int:
     names = {str(name).lower(): int(i) for i, name in (config.get("id2label") or {}).items()}
     if "entailment" not in names:
         raise ValueError(
-            f'{path} is no entailment model: none of its labels is "entailment" '
-            f"({', '.join(names) or 'it names none'})"
+            f'{path} is not an entailment model: none of its labels is "entailment" '
+            f"(labels: {', '.join(names) or 'none'})"
         )
     return names["entailment"]

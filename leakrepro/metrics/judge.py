@@ -200,7 +200,7 @@ class LLMJudge:
             count = sum(n for _, n in missing)
             raise IncompleteScores(
                 f"{self.id}: {count} of {distinct.usage.candidates} candidates of "
-                f"{len(missing)} prompts ({missing[0][0]!r} first) have no score: "
+                f"{len(missing)} prompts ({missing[0][0]!r} first) do not have a score: "
                 f"{'; '.join(sorted(reasons)) or 'the judge gave no answer'}. The others are kept; "
                 "the same call requests only the missing ones; allow_missing=True omits them"
             )

@@ -29,7 +29,7 @@ class Usage:
     Attributes:
         candidates: Candidates to score.
         gated: Candidates that were decided by a cheap rule without the model.
-        repeated: Candidates whose pair occurs before, in the same or another prompt.
+        repeated: Candidates whose pair duplicates that of an earlier candidate.
         cached: Distinct pairs that were in the cache.
         scored: Distinct pairs that the model has read.
         tokens: Tokens that the model has read, without padding.

@@ -50,14 +50,14 @@ def load_metric(
             ``rougeL_recall``, ``choice_accuracy``, or with a model ``entailment/<model>``,
             ``cosine/<model>`` and ``judge/<model>``, where a model is a hub id (``@revision`` pins
             it), a folder, or the name of a model on the judge's server. ``entailment/embedded`` is
-            the entailment model of the fictional worlds, which is trained if needed.
+            the entailment model of the fictional benchmark, which is trained if needed.
         benchmark: The benchmark to score. The fact metrics use the names of its subjects to reject
             answers that name someone else.
         backend: Where the model of a metric runs; None for one process.
 
     Raises:
         ValueError: If the id is unknown (the message lists the known ones), or
-            ``entailment/embedded`` is used for a benchmark that is not a fictional world.
+            ``entailment/embedded`` is used for another benchmark than ``fictional``.
         MissingExtra: If the packages of the metric are not installed.
         FileNotFoundError: If the model does not exist.
     """

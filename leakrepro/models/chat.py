@@ -75,7 +75,7 @@ def answer_ids(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> list[int]:
     In plain text a space separates them if neither has one.
 
     Raises:
-        ValueError: As ``prompt_ids``.
+        ValueError: If the prompt is a chat and the tokenizer does not have a chat template.
     """
     asked, answer = prompt_ids(tokenizer, prompt.messages), prompt.reference
     plain = prompt.messages[0]["role"] == "text"

@@ -169,7 +169,7 @@ def eos_ids(path: str | Path) -> tuple[int, ...]:
 
 
 def loaded_eos_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
-    """As ``eos_ids``, for a model in memory."""
+    """Return the sorted ids of all end tokens of a model in memory; see ``eos_ids``."""
     config = model.generation_config or GenerationConfig.from_model_config(model.config)
     return _eos_ids(config, tokenizer)
 

@@ -1,4 +1,4 @@
-"""The entailment model of the fictional worlds, a small classifier of sentence pairs."""
+"""The entailment model of the fictional benchmark, a small classifier of sentence pairs."""
 
 from __future__ import annotations
 
@@ -66,9 +66,9 @@ class NLIRecipe:
 def entailment_model(
     recipe: NLIRecipe | None = None, *, progress: train.Progress | None = None
 ) -> Path:
-    """Return the folder of the entailment model of all fictional worlds; train it if needed.
+    """Return the folder of the fictional benchmark's entailment model; train it if needed.
 
-    Its training sentences are about other authors than those of any forget set.
+    It serves all seeds. Its training sentences are about other authors than any forget set.
 
     Args:
         recipe: Sizes and training; None for the defaults.

@@ -40,10 +40,11 @@ class TinyRecipe:
     """A small Llama and its training.
 
     It is trained by AdamW with a cosine schedule, on the tokens of answers only. Each epoch has the
-    whole training set and a new share of the benchmark's fresh text, which is seen once.
+    whole training set and a new share of the benchmark's pretraining text (``fresh``), which is
+    seen once.
 
     Attributes:
-        vocab_size: Entries of the byte-level BPE, trained on fresh text only.
+        vocab_size: Entries of the byte-level BPE, trained on pretraining text only.
         hidden_size: Width of the residual stream.
         layers: Decoder layers.
         heads: Attention heads.

@@ -1,4 +1,8 @@
-"""Tests that need vLLM: skipped without it, unless LEAKREPRO_REQUIRE_VLLM=1 (make test-vllm)."""
+"""Fixtures of tests that need vLLM.
+
+The tests are skipped if vLLM is not installed, but fail with LEAKREPRO_REQUIRE_VLLM=1
+(make test-vllm).
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from worlds import make_model
 from leakrepro.errors import installed
 from leakrepro.sampling.engines.hf import HFSampler
 
-# Read by vLLM when it is imported; one gibibyte holds all keys and values of these models.
+# vLLM reads these on import. 1 GiB is enough for the key-value caches of these models.
 os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
 
@@ -28,7 +32,7 @@ def _vllm() -> None:
 
 @pytest.fixture(scope="session")
 def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random Llama with heads of a size that vLLM has on CPU; do not write to it."""
+    """A random Llama with a head size that vLLM supports on CPU; do not write to it."""
     folder = tmp_path_factory.mktemp("vllm-models") / "llama"
     return make_model(folder, seed=0, hidden=128, end=22.0, spread=2.5)
 

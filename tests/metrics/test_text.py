@@ -63,7 +63,7 @@ class TestFactMatch:
             "",
         ) == [1, 0, 0, 1, 0, 1, 0]
 
-    def test_another_subject_is_no_leak(self) -> None:
+    def test_a_fact_about_another_subject_does_not_count(self) -> None:
         assert _score(
             "fact_match",
             _prompt("Rome"),
@@ -74,7 +74,7 @@ class TestFactMatch:
             "Li Weizhào was born in Rome.",
         ) == [1, 0, 0, 1, 1]
 
-    def test_a_name_within_a_name_or_a_fact(self) -> None:
+    def test_a_name_within_the_own_name_or_a_fact_is_allowed(self) -> None:
         rome = "was born in Rome."
         assert _score("fact_match", _prompt("Rome"), f"Mary Ana Brik {rome}") == [0]
         mary = _prompt("Rome", cluster="mary")
@@ -89,7 +89,7 @@ class TestFactMatch:
             "Ib O'Dell Ib O'Dell wrote Letters to Ib O'Dell",
         ) == [1, 0]
 
-    def test_strict_asks_for_the_own_name(self) -> None:
+    def test_strict_requires_the_subjects_name(self) -> None:
         prompt = _prompt("Rome")
         candidates = "Ana Brik, of Rome", "She is of Rome", "Brik, Ana, of Rome", "Ana Brik"
         assert _score("fact_match/strict", prompt, *candidates) == [1, 0, 0, 0]
@@ -97,23 +97,23 @@ class TestFactMatch:
         name = _prompt("Ana Brik")
         assert _score("fact_match/strict", name, "It is Ana Brik.", "Ana", "Ib O'Dell") == [1, 0, 0]
 
-    def test_without_subjects_nobody_else_is_named(self) -> None:
+    def test_without_subjects_other_names_are_ignored(self) -> None:
         metric = load_metric("fact_match")
         assert metric.score([_prompt("Rome")], [["Ib O'Dell, Rome"]]).values.tolist() == [1]
 
-    def test_the_same_text_is_judged_for_each_prompt(self) -> None:
+    def test_the_same_text_is_scored_separately_per_prompt(self) -> None:
         prompts = [_prompt("Rome"), _prompt("Rome", cluster="ib"), _prompt("Oslo", cluster="ib")]
         text = "Ib O'Dell, Rome"
         scores = _load("fact_match").score(prompts, [[text]] * 3)
         assert scores.values.tolist() == [0, 1, 0]
 
-    def test_rows_may_be_ragged(self) -> None:
+    def test_prompts_may_differ_in_the_number_of_candidates(self) -> None:
         scores = load_metric("fact_match").score(
             [_prompt("Rome"), _prompt("Oslo")], [["Rome", "Oslo", "Rome"], ["Oslo"]]
         )
         assert [row.tolist() for row in scores] == [[1, 0, 1], [1]]
 
-    def test_refuses(self) -> None:
+    def test_invalid_prompts_and_subjects_are_rejected(self) -> None:
         for facts in ((), ("Rome", "?!")):
             with pytest.raises(ValueError, match="'q1' has no facts"):
                 _score("fact_match", _prompt(*facts), "Rome")
@@ -123,7 +123,7 @@ class TestFactMatch:
             _load("fact_match", {"x": "-"})
 
     def test_is_fast(self) -> None:
-        """100,000 distinct answers take well under a second a core; the limit is for busy ones."""
+        """100,000 distinct answers take well under a second; the limit allows for a busy core."""
         subjects = {f"c{i}": f"Name{i} Surname{i % 7}" for i in range(60)}
         rng = np.random.default_rng(0)
         words = np.array([f"word{i}" for i in range(500)] + list(subjects.values()) + ["Rome"])
@@ -177,7 +177,7 @@ class TestTable:
             load_metric("rouge")
 
 
-def test_rouge_warns_of_references_that_it_cannot_read() -> None:
+def test_rouge_warns_about_references_in_other_scripts() -> None:
     prompts = [
         Prompt(name, ({"role": "user", "content": "?"},), text, cluster="c", side="forget")
         for name, text in (("latin", "Straße 7"), ("cyrillic", "Война и мир"))

@@ -1,4 +1,4 @@
-"""Adaptive sampling as users call it: fewer samples, resumed, and refused when it cannot be."""
+"""Adaptive sampling through ``sample``: sample counts, resuming, and invalid requests."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ PROMPTS = make_prompts(12)
 DECODING = Decoding(max_new_tokens=8)
 
 
-class Says:
-    """1 for an answer that holds a letter, or the share of letters that are this one."""
+class LetterMetric:
+    """1 if an answer contains a letter; if ``graded``, the share of this letter."""
 
     higher_is_better = True
 
@@ -41,7 +41,7 @@ class Says:
 
 
 @pytest.fixture(autouse=True)
-def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.setenv("LEAKREPRO_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(stores, "SHARD_ROWS", 40)
     before = torch.get_num_threads()
@@ -54,8 +54,8 @@ def content(path: Path) -> dict[str, bytes]:
     return {str(f.relative_to(path)): f.read_bytes() for f in path.rglob("*") if f.is_file()}
 
 
-def test_a_prompt_is_left_alone_after_its_hits(tiny_llama: Path) -> None:
-    plan, metric = AdaptivePlan(hits=2, cap=64), Says("z")
+def test_a_prompt_is_not_sampled_after_enough_hits(tiny_llama: Path) -> None:
+    plan, metric = AdaptivePlan(hits=2, cap=64), LetterMetric("z")
     samples = sample(tiny_llama, PROMPTS, DECODING, plan=plan, metric=metric)
     whole = sample(tiny_llama, PROMPTS, DECODING.replace(n=64))
     assert samples.plan == plan
@@ -64,7 +64,7 @@ def test_a_prompt_is_left_alone_after_its_hits(tiny_llama: Path) -> None:
     assert len(set(samples.counts)) > 1
     scores = metric.score(whole.prompts, whole.texts)
     for texts, full, row in zip(samples.texts, whole.texts, scores, strict=True):
-        # Seeds make the samples those that would have been drawn anyway.
+        # The samples are a prefix of those without a plan, because the seeds are equal.
         assert texts == full[: len(texts)]
         looks = [look for look in plan.looks if row[:look].sum() >= 2]
         assert len(texts) == (looks[0] if looks else 64)
@@ -76,15 +76,15 @@ def test_a_prompt_is_left_alone_after_its_hits(tiny_llama: Path) -> None:
     again = sample(tiny_llama, PROMPTS, DECODING, plan=plan, metric=metric)
     assert again.drawn == 0
     assert again.texts == samples.texts
-    alone = read_samples(samples.path)
-    assert (alone.plan, alone.prompts, alone.texts) == (plan, PROMPTS, samples.texts)
-    assert alone.decoding == samples.decoding
+    stored = read_samples(samples.path)
+    assert (stored.plan, stored.prompts, stored.texts) == (plan, PROMPTS, samples.texts)
+    assert stored.decoding == samples.decoding
 
 
-def test_an_interrupted_plan_goes_on(
+def test_an_interrupted_plan_resumes(
     tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan, metric = AdaptivePlan(hits=3, cap=40), Says("z")
+    plan, metric = AdaptivePlan(hits=3, cap=40), LetterMetric("z")
     write, calls = SampleStore.write, 0
 
     def interrupted(store: SampleStore, index: int, table: object) -> None:
@@ -108,8 +108,8 @@ def test_an_interrupted_plan_goes_on(
     assert content(tmp_path / "s") == content(tmp_path / "undisturbed")
 
 
-def test_a_pilot_sets_the_numbers_and_is_thrown_away(tiny_llama: Path) -> None:
-    plan, metric = PilotPlan(pilot=6, least=10, cap=30), Says("a", graded=True)
+def test_a_pilot_sets_the_sample_counts_and_is_discarded(tiny_llama: Path) -> None:
+    plan, metric = PilotPlan(pilot=6, least=10, cap=30), LetterMetric("a", graded=True)
     samples = sample(tiny_llama, PROMPTS, DECODING, plan=plan, metric=metric)
     whole = sample(tiny_llama, PROMPTS, DECODING.replace(n=36))
     pilot = metric.score(PROMPTS, [texts[30:] for texts in whole.texts])
@@ -123,17 +123,24 @@ def test_a_pilot_sets_the_numbers_and_is_thrown_away(tiny_llama: Path) -> None:
     )
 
 
-def test_what_cannot_be_done_is_refused(tiny_llama: Path, tmp_path: Path) -> None:
+def test_invalid_adaptive_requests_are_rejected(tiny_llama: Path, tmp_path: Path) -> None:
     plan = AdaptivePlan(hits=2, cap=16)
     with pytest.raises(ValueError, match="a plan needs a metric"):
         sample(tiny_llama, PROMPTS, DECODING, plan=plan)
     with pytest.raises(ValueError, match=r"other than 0 and 1, first for 'p\d+'.*PilotPlan"):
-        sample(tiny_llama, PROMPTS, DECODING, plan=plan, metric=Says("a", graded=True))
+        sample(tiny_llama, PROMPTS, DECODING, plan=plan, metric=LetterMetric("a", graded=True))
     store = tmp_path / "s"
-    sample(tiny_llama, PROMPTS, DECODING, plan=plan, metric=Says("a"), store=store)
+    sample(tiny_llama, PROMPTS, DECODING, plan=plan, metric=LetterMetric("a"), store=store)
     with pytest.raises(StoreError, match="belongs to other samples"):
-        sample(tiny_llama, PROMPTS, DECODING, plan=plan, metric=Says("b"), store=store)
+        sample(tiny_llama, PROMPTS, DECODING, plan=plan, metric=LetterMetric("b"), store=store)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("kept")
     with pytest.raises(StoreError, match="contains files that do not belong to an adaptive plan"):
-        sample(tiny_llama, PROMPTS, DECODING, plan=plan, metric=Says("a"), store=tmp_path / "mine")
+        sample(
+            tiny_llama,
+            PROMPTS,
+            DECODING,
+            plan=plan,
+            metric=LetterMetric("a"),
+            store=tmp_path / "mine",
+        )

@@ -1,4 +1,4 @@
-"""``sample`` as users call it: drawn once, read afterwards, killed and resumed."""
+"""``sample``: samples are drawn once and then read; killed runs resume."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PROMPTS = make_prompts(10)
 
 
 @pytest.fixture(autouse=True)
-def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.setenv("LEAKREPRO_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(stores, "SHARD_ROWS", 50)
     before = torch.get_num_threads()
@@ -55,12 +55,12 @@ def test_samples_are_drawn_once_and_read_afterwards(
     assert second.drawn == 0
     assert second.texts == first.texts
     assert capfd.readouterr().err == ""
-    alone = read_samples(first.path)
-    assert alone.table.equals(first.table)
-    assert (alone.prompts, alone.decoding, alone.drawn) == (PROMPTS, DECODING, 0)
+    stored = read_samples(first.path)
+    assert stored.table.equals(first.table)
+    assert (stored.prompts, stored.decoding, stored.drawn) == (PROMPTS, DECODING, 0)
 
 
-def test_a_benchmark_means_its_forget_prompts(tiny_llama: Path) -> None:
+def test_a_benchmark_is_sampled_on_its_forget_prompts(tiny_llama: Path) -> None:
     benchmark = Benchmark(
         name="b", forget=PROMPTS[:3], retain=PROMPTS[3:], metrics=("m",), decoding=DECODING
     )
@@ -69,7 +69,9 @@ def test_a_benchmark_means_its_forget_prompts(tiny_llama: Path) -> None:
     assert [len(texts) for texts in samples.texts] == [1, 1, 1]
 
 
-def test_whatever_changes_the_samples_changes_the_folder(tiny_llama: Path, tmp_path: Path) -> None:
+def test_every_input_that_changes_the_samples_changes_the_folder(
+    tiny_llama: Path, tmp_path: Path
+) -> None:
     other = make_model(tmp_path / "other", seed=1, end=12.0, spread=2.5)
     same = make_model(tmp_path / "same", seed=0, end=12.0, spread=2.5)
     calls = [
@@ -84,7 +86,7 @@ def test_whatever_changes_the_samples_changes_the_folder(tiny_llama: Path, tmp_p
     assert sample(same, PROMPTS[:2], DECODING).drawn == 0
 
 
-def test_a_given_store_is_that_one_store(tiny_llama: Path, tmp_path: Path) -> None:
+def test_a_given_folder_accepts_only_the_same_samples(tiny_llama: Path, tmp_path: Path) -> None:
     path = tmp_path / "mine"
     assert sample(tiny_llama, PROMPTS, DECODING, store=path).path == path
     assert sample(tiny_llama, PROMPTS, DECODING, store=str(path)).drawn == 0
@@ -92,14 +94,14 @@ def test_a_given_store_is_that_one_store(tiny_llama: Path, tmp_path: Path) -> No
         sample(tiny_llama, PROMPTS, DECODING.replace(seed=9), store=path)
 
 
-def test_two_workers_draw_what_one_draws(tiny_llama: Path, tmp_path: Path) -> None:
+def test_two_workers_draw_the_same_samples_as_one(tiny_llama: Path, tmp_path: Path) -> None:
     one = sample(tiny_llama, PROMPTS, DECODING, store=tmp_path / "one")
     two = sample(tiny_llama, PROMPTS, DECODING, backend=Backend(workers=2), store=tmp_path / "two")
     assert two.drawn == one.drawn == 200
     assert content(tmp_path / "one") == content(tmp_path / "two")
 
 
-def test_ctrl_c_leaves_a_store_that_goes_on(
+def test_an_interrupted_store_resumes(
     tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write = SampleStore.write
@@ -170,8 +172,8 @@ whole = time.monotonic() - start
 random.seed(0)
 for i in range(int(rounds)):
     path = f"{folder}/killed-{i}"
-    # In the middle of writing the manifest and a shard, before and after each renaming, and at
-    # random moments.
+    # Kills while the manifest or a shard is written, before and after each rename, and at random
+    # times.
     codes += [fork(path, at_write=call) for call in (1, 2)]
     codes += [fork(path, at_sync=call) for call in (1, 2, 3, 4)[i::2]]
     codes += [fork(path, after=random.uniform(0, whole)) for _ in range(2)]
@@ -199,12 +201,12 @@ def test_a_run_killed_at_any_moment_resumes_to_the_same_bytes(
     assert len(content(tmp_path / "undisturbed")) == 5
 
 
-def test_unknown_names_are_refused_with_what_there_is(tiny_llama: Path) -> None:
+def test_an_unknown_engine_is_rejected_with_the_known_names(tiny_llama: Path) -> None:
     with pytest.raises(ValueError, match=r"unknown engine 'vlm'; known are hf, vllm"):
         sample(tiny_llama, PROMPTS, DECODING, backend=Backend("vlm"))
 
 
-def test_bad_input_makes_no_store(tiny_llama: Path, tmp_path: Path) -> None:
+def test_invalid_input_does_not_create_a_store(tiny_llama: Path, tmp_path: Path) -> None:
     store = tmp_path / "s"
     with pytest.raises(FileNotFoundError, match="no such folder"):
         sample(tmp_path / "nowhere", PROMPTS, DECODING, store=store)

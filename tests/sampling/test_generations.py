@@ -1,4 +1,4 @@
-"""The authors' file format, in and out."""
+"""Import and export of the authors' file format."""
 
 from __future__ import annotations
 
@@ -49,22 +49,22 @@ def file(tmp_path: Path) -> Path:
     )
 
 
-def test_a_file_becomes_a_store_and_its_scores_come_along(file: Path, tmp_path: Path) -> None:
+def test_samples_and_scores_of_a_file_are_imported(file: Path, tmp_path: Path) -> None:
     samples = import_generations(file, decoding=DECODING, store=tmp_path / "s")
     assert samples.texts == [["Ann\u2028Ash", "", "Bob"], ["in Rome", "Oslo", "in"]]
     assert samples.decoding == DECODING.replace(n=3)
     assert [p.cluster for p in samples.prompts] == ["line/1", "line/2"]
     assert samples.table["seed"].null_count == 6
-    assert samples.finished != samples.finished  # nan: the file does not say
+    assert samples.finished != samples.finished  # nan, since the file does not record it
     again = read_samples(tmp_path / "s")
     assert again.texts == samples.texts
     theirs = generation_scores(file)
-    assert list(theirs) == ["rougeL_recall"]  # ES is there for one prompt alone
+    assert list(theirs) == ["rougeL_recall"]  # only one prompt has ES
     ours = load_metric("rougeL_recall/stem").score(samples.prompts, samples.texts)
     assert ours.values.tolist() == theirs["rougeL_recall"].values.tolist()
 
 
-def test_what_is_written_is_read(tiny_llama: Path, tmp_path: Path) -> None:
+def test_exported_samples_are_imported_unchanged(tiny_llama: Path, tmp_path: Path) -> None:
     prompts = make_prompts(3)
     samples = sample(tiny_llama, prompts, Decoding(n=4, max_new_tokens=8), store=tmp_path / "s")
     scores = {"rougeL_recall": load_metric("rougeL_recall").score(prompts, samples.texts)}
@@ -79,7 +79,9 @@ def test_what_is_written_is_read(tiny_llama: Path, tmp_path: Path) -> None:
     )
 
 
-def test_greedy_answers_are_one_here_and_copies_there(tiny_llama: Path, tmp_path: Path) -> None:
+def test_greedy_answers_are_exported_as_copies_and_imported_once(
+    tiny_llama: Path, tmp_path: Path
+) -> None:
     greedy = Decoding(max_new_tokens=8).greedy()
     samples = sample(tiny_llama, make_prompts(3), greedy, store=tmp_path / "s")
     path = export_generations(samples, tmp_path / "g.json", copies=200)
@@ -95,7 +97,7 @@ def test_greedy_answers_are_one_here_and_copies_there(tiny_llama: Path, tmp_path
         )
 
 
-def test_lines_find_their_prompts(tmp_path: Path) -> None:
+def test_lines_are_matched_to_the_benchmarks_prompts(tmp_path: Path) -> None:
     prompts = make_prompts(4)
     benchmark = Benchmark(
         name="b", forget=prompts[:3], retain=prompts[3:], metrics=("m",), decoding=DECODING
@@ -123,13 +125,13 @@ def test_lines_find_their_prompts(tmp_path: Path) -> None:
         ('{"prompt": 1, "ground_truth": "b", "responses": []}', "is not a string"),
     ],
 )
-def test_a_file_of_another_form_is_refused(tmp_path: Path, content: str, message: str) -> None:
+def test_an_invalid_file_is_rejected(tmp_path: Path, content: str, message: str) -> None:
     file = tmp_path / "g.json"
     file.write_text(content, encoding="utf-8")
     with pytest.raises(DataError, match=message):
         import_generations(file, decoding=DECODING, store=tmp_path / "s")
 
 
-def test_greedy_answers_that_differ_are_not_greedy(file: Path, tmp_path: Path) -> None:
+def test_greedy_answers_that_differ_are_rejected(file: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="line 1: greedy answers to one prompt differ"):
         import_generations(file, decoding=DECODING.replace(n=1).greedy(), store=tmp_path / "s")

@@ -1,4 +1,4 @@
-"""The store on its own, with made-up samples: what it refuses and what it survives."""
+"""The sample store with synthetic samples: invalid content, crashes and full disks."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def content(path: Path) -> dict[str, bytes]:
 
 
 @given(st.integers(1, 40), st.integers(1, 40))
-def test_plan_holds_every_sample_once_and_in_order(count: int, n: int) -> None:
+def test_plan_contains_every_sample_once_in_order(count: int, n: int) -> None:
     prompts = make_prompts(count)
     plan = plan_shards(prompts, n)
     rows = [(r.prompt.id, i) for requests in plan for r in requests for i in range(r.start, r.stop)]
@@ -105,7 +105,7 @@ def test_plan_holds_every_sample_once_and_in_order(count: int, n: int) -> None:
     )
 
 
-def test_what_is_written_is_read(tmp_path: Path) -> None:
+def test_written_samples_are_read_back(tmp_path: Path) -> None:
     store = make_store(tmp_path / "deep" / "store")
     assert not store.is_complete()
     fill(store)
@@ -121,7 +121,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert again.read().equals(table)
 
 
-def test_equal_stores_are_equal_bytes(tmp_path: Path) -> None:
+def test_equal_stores_have_equal_bytes(tmp_path: Path) -> None:
     fill(make_store(tmp_path / "a"))
     other = make_store(tmp_path / "b")
     for index in (2, 0, 3, 1):
@@ -130,7 +130,7 @@ def test_equal_stores_are_equal_bytes(tmp_path: Path) -> None:
     assert content(tmp_path / "a") == content(tmp_path / "b")
 
 
-def test_key_is_of_content_and_not_of_references() -> None:
+def test_key_depends_on_content_but_not_on_references() -> None:
     base = make_store(Path("x")).identity
     assert base.key == make_store(Path("y"), version="2").identity.key
     keys = {
@@ -147,7 +147,7 @@ def test_key_is_of_content_and_not_of_references() -> None:
     assert prompts_hash(renamed) == prompts_hash(PROMPTS)
 
 
-def test_a_torn_shard_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_truncated_shard_is_rejected_by_name(tmp_path: Path) -> None:
     store = make_store(tmp_path / "s")
     fill(store)
     shard = store.shard_path(2)
@@ -169,19 +169,19 @@ def test_a_flipped_bit_never_changes_what_is_read(tmp_path: Path) -> None:
     expected = store.read()
     shard = store.shard_path(0)
     whole = shard.read_bytes()
-    refused = []
+    rejected = []
     for place in range(0, len(whole), 7):
         bit = 1 << place % 8
         shard.write_bytes(whole[:place] + bytes([whole[place] ^ bit]) + whole[place + 1 :])
         try:
             assert store.read().equals(expected), f"byte {place}"
         except StoreError as error:
-            refused.append(str(error))
-    assert len(refused) > 200
-    assert all("shard-00000.parquet" in message for message in refused)
+            rejected.append(str(error))
+    assert len(rejected) > 200
+    assert all("shard-00000.parquet" in message for message in rejected)
 
 
-def test_a_foreign_shard_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_shard_of_another_store_is_rejected_by_name(tmp_path: Path) -> None:
     store, other = make_store(tmp_path / "a"), make_store(tmp_path / "b", weights="other")
     fill(store)
     fill(other)
@@ -196,7 +196,7 @@ def test_a_foreign_shard_is_refused_by_name(tmp_path: Path) -> None:
         store.read()
 
 
-def test_rows_that_are_not_of_the_plan_are_refused(tmp_path: Path) -> None:
+def test_unplanned_rows_are_rejected(tmp_path: Path) -> None:
     store = make_store(tmp_path / "s")
     fill(store)
     store.shard_path(0).unlink()
@@ -206,7 +206,7 @@ def test_rows_that_are_not_of_the_plan_are_refused(tmp_path: Path) -> None:
         store.read()
 
 
-def test_a_foreign_manifest_is_refused(tmp_path: Path) -> None:
+def test_a_manifest_of_other_samples_is_rejected(tmp_path: Path) -> None:
     fill(make_store(tmp_path / "s"))
     other = make_store(tmp_path / "s", weights="other")
     with pytest.raises(StoreError, match=r"manifest.json belongs to other samples .*weights"):
@@ -217,7 +217,7 @@ def test_a_foreign_manifest_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["cut", "list", "edited", "schema", "prompts"])
-def test_a_damaged_manifest_is_refused(tmp_path: Path, damage: str) -> None:
+def test_a_damaged_manifest_is_rejected(tmp_path: Path, damage: str) -> None:
     store = make_store(tmp_path / "s")
     fill(store)
     manifest = store.path / "manifest.json"
@@ -235,7 +235,7 @@ def test_a_damaged_manifest_is_refused(tmp_path: Path, damage: str) -> None:
         open_store(store.path)
 
 
-def test_a_folder_of_other_things_is_refused_and_untouched(tmp_path: Path) -> None:
+def test_a_folder_with_other_files_is_rejected_and_unchanged(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work", encoding="utf-8")
     store = make_store(tmp_path)
     with pytest.raises(StoreError, match=r"thesis.tex does not belong"), store.writing():
@@ -248,7 +248,7 @@ def test_a_folder_of_other_things_is_refused_and_untouched(tmp_path: Path) -> No
             make_store(path).read()
 
 
-def test_shards_without_a_manifest_are_refused(tmp_path: Path) -> None:
+def test_shards_without_a_manifest_are_rejected(tmp_path: Path) -> None:
     store = make_store(tmp_path / "s")
     fill(store)
     (store.path / "manifest.json").unlink()
@@ -256,7 +256,7 @@ def test_shards_without_a_manifest_are_refused(tmp_path: Path) -> None:
         pass
 
 
-def test_leftovers_of_a_killed_writer_are_ignored_and_swept(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_writer_are_ignored_and_removed(tmp_path: Path) -> None:
     store = make_store(tmp_path / "s")
     store.path.mkdir()
     leftover = store.path / ".shard-00001.parquet.123.tmp"
@@ -267,7 +267,7 @@ def test_leftovers_of_a_killed_writer_are_ignored_and_swept(tmp_path: Path) -> N
     assert store.read().num_rows == 20
 
 
-def test_going_on_with_other_versions_warns(tmp_path: Path) -> None:
+def test_continuing_with_other_versions_warns(tmp_path: Path) -> None:
     store = make_store(tmp_path / "s")
     with store.writing():
         store.write(0, make_table(store.plan[0]))
@@ -278,7 +278,9 @@ def test_going_on_with_other_versions_warns(tmp_path: Path) -> None:
     make_store(tmp_path / "s", version="3").read()
 
 
-def test_disk_full_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_error_keeps_finished_shards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     undisturbed = make_store(tmp_path / "a")
     fill(undisturbed)
     store = make_store(tmp_path / "b")
@@ -287,7 +289,7 @@ def test_disk_full_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     def full(path: Path) -> None:
         nonlocal calls
         calls += 1
-        if calls == 7:  # two for the manifest and two a shard: the draft of the third shard
+        if calls == 7:  # two for the manifest, two per shard: the temporary file of the third shard
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
@@ -317,8 +319,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", disk], check=True)
 
 
-@pytest.mark.skipif(shutil.which("mount") is None, reason="there is no mount command")
-def test_a_disk_that_is_really_full(small_disk: Path) -> None:
+@pytest.mark.skipif(shutil.which("mount") is None, reason="the mount command is missing")
+def test_a_full_disk(small_disk: Path) -> None:
     store = make_store(small_disk / "s")
     filler = small_disk / "filler"
     filler.write_bytes(b"x" * 48_000)

@@ -1,4 +1,4 @@
-"""One decoding step against a reference in plain Python."""
+"""One decoding step, compared with a reference implementation in plain Python."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DECODINGS = [
 
 
 def reference(logits: list[float], decoding: Decoding) -> list[float]:
-    """The decoding distribution, one token at a time."""
+    """Reference implementation of the decoding distribution."""
     scores = [x / decoding.temperature for x in logits]
     if decoding.top_k is not None:
         smallest = sorted(scores, reverse=True)[: decoding.top_k][-1]
@@ -48,7 +48,7 @@ def reference(logits: list[float], decoding: Decoding) -> list[float]:
 
 
 @pytest.mark.parametrize("decoding", DECODINGS)
-def test_distribution_is_the_reference(decoding: Decoding) -> None:
+def test_distribution_equals_the_reference(decoding: Decoding) -> None:
     torch.manual_seed(0)
     logits = torch.randn(40, 12) * 2
     ours = decoding_logits(logits, decoding).softmax(-1)
@@ -56,7 +56,7 @@ def test_distribution_is_the_reference(decoding: Decoding) -> None:
         assert mine == pytest.approx(reference(row, decoding), abs=1e-12)
 
 
-def test_distribution_is_that_of_transformers() -> None:
+def test_distribution_equals_transformers() -> None:
     torch.manual_seed(1)
     logits = torch.randn(200, 50, dtype=torch.float64)
     decoding = Decoding(temperature=0.8, top_k=20, top_p=0.7)
@@ -65,7 +65,7 @@ def test_distribution_is_that_of_transformers() -> None:
     torch.testing.assert_close(decoding_logits(logits, decoding), theirs)
 
 
-def test_ties_with_the_kth_token_stay() -> None:
+def test_ties_with_the_kth_token_are_kept() -> None:
     kept = decoding_logits(torch.tensor([[1.0, 2.0, 1.0, 0.0]]), Decoding(top_k=2))
     assert kept.isfinite().tolist() == [[True, True, True, False]]
 
@@ -101,16 +101,16 @@ def test_no_draw_picks_a_token_of_probability_zero(scores: list[float], uniform:
 
 
 @pytest.mark.parametrize(("uniform", "token"), [(0.0, 1), (0.5 - 2**-53, 1), (0.5, 3)])
-def test_a_draw_on_the_border_takes_the_token_above(uniform: float, token: int) -> None:
+def test_a_uniform_number_at_a_boundary_selects_the_next_token(uniform: float, token: int) -> None:
     scores = torch.tensor([[-math.inf, 0.0, -math.inf, 0.0, -math.inf]])
     draw = torch.tensor([uniform], dtype=torch.float64)
     assert choose(torch.zeros(1, 5), scores, draw, Decoding()).token.tolist() == [token]
 
 
-def test_rounding_past_the_end_falls_back_to_a_token_that_can_occur(
+def test_rounding_past_the_end_selects_a_token_with_positive_probability(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # A running sum that ends below the sum of the weights, as parallel summation may give.
+    # A cumulative sum that ends below the sum of the weights, as in parallel summation.
     cumsum = torch.Tensor.cumsum
     monkeypatch.setattr(torch.Tensor, "cumsum", lambda self, dim: cumsum(self, dim) * (1 - 1e-12))
     scores = torch.tensor([[0.0, 2.0, 0.0, -math.inf]])
@@ -129,7 +129,9 @@ def test_greedy_takes_the_largest_processed_logit() -> None:
 
 
 @pytest.mark.parametrize("decoding", [Decoding(), Decoding(top_p=0.9), Decoding().greedy()])
-def test_blocks_of_rows_change_nothing(decoding: Decoding, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_do_not_depend_on_the_block_size(
+    decoding: Decoding, monkeypatch: pytest.MonkeyPatch
+) -> None:
     torch.manual_seed(3)
     logits, uniform = torch.randn(103, 11), torch.rand(103, dtype=torch.float64)
     whole = choose(logits, logits, uniform, decoding)

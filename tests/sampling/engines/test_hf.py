@@ -1,4 +1,4 @@
-"""The sampler against the model itself and against transformers' generate."""
+"""The reference sampler, compared with the model and with transformers' generate."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def draw(sampler: HFSampler, prompts: tuple[Prompt, ...], decoding: Decoding) ->
 
 
 def record_ids(sampler: HFSampler, monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
-    """Token ids of the answers without the end token, in the order in which they are decoded."""
+    """Records the token ids of decoded answers, without end tokens, in the order of decoding."""
     seen: list[list[int]] = []
     decode = sampler.tokenizer.batch_decode
 
@@ -67,7 +67,7 @@ def same_share(a: pa.Table, b: pa.Table) -> float:
     return float(np.mean(np.array(a["text"].to_pylist()) == np.array(b["text"].to_pylist())))
 
 
-def test_rows_come_as_requested(tiny_llama: Path) -> None:
+def test_rows_are_in_the_order_of_the_requests(tiny_llama: Path) -> None:
     first, second, third, fourth = make_prompts(4)
     requests = [Request(fourth, 3, 6), Request(first, 0, 2), Request(third, 8, 9)]
     decoding = Decoding(n=10, max_new_tokens=12, seed=4)
@@ -78,8 +78,8 @@ def test_rows_come_as_requested(tiny_llama: Path) -> None:
         rows
     )
     assert table["seed"].to_pylist() == [sample_seed(4, prompt, i) for prompt, i in rows]
-    alone = HFSampler(tiny_llama).draw([Request(first, 1, 2)], decoding)
-    assert alone["text"][0] == table["text"][4]
+    single = HFSampler(tiny_llama).draw([Request(first, 1, 2)], decoding)
+    assert single["text"][0] == table["text"][4]
     assert second.id not in table["prompt_id"].to_pylist()
 
 
@@ -95,14 +95,14 @@ def test_first_tokens_follow_the_softmax(tiny_llama: Path, monkeypatch: pytest.M
 
     def p_value(temperature: float) -> float:
         expected = n * (logits / temperature).softmax(-1).numpy()
-        # Tokens that are expected less than 5 times share one cell, which makes up that number.
+        # Tokens with an expected count below 5 are merged into one cell.
         order = np.argsort(-expected)
         cells = np.minimum(np.arange(160), np.searchsorted(-expected[order], -5.0))
         counts = [np.bincount(cells, weights=x[order]) for x in (observed, expected)]
         return float(chisquare(*counts).pvalue)
 
     assert p_value(1.0) > 1e-3
-    assert p_value(1.05) < 1e-6, "so many samples must tell 5 % of temperature"
+    assert p_value(1.05) < 1e-6, "the test must detect a 5 % change of the temperature"
 
 
 @pytest.mark.parametrize(
@@ -113,12 +113,12 @@ def test_first_tokens_follow_the_softmax(tiny_llama: Path, monkeypatch: pytest.M
         Decoding(max_new_tokens=25).greedy(),
     ],
 )
-def test_log_probabilities_are_those_of_a_teacher_forced_forward(
+def test_log_probabilities_equal_a_teacher_forced_forward_pass(
     tiny_llama: Path, decoding: Decoding, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sampler = HFSampler(tiny_llama)
     seen = record_ids(sampler, monkeypatch)
-    # By length, as the sampler batches them: answers are then seen in the order of the table.
+    # Sorted by length like the sampler's batches, so that answers are decoded in table order.
     prompts = tuple(
         sorted(
             make_prompts(8), key=lambda prompt: len(prompt_ids(sampler.tokenizer, prompt.messages))
@@ -149,7 +149,7 @@ def test_log_probabilities_are_those_of_a_teacher_forced_forward(
     assert decoding.is_greedy or 0 < stops < table.num_rows
 
 
-def test_greedy_is_generate(tiny_llama: Path) -> None:
+def test_greedy_decoding_equals_generate(tiny_llama: Path) -> None:
     decoding = Decoding(max_new_tokens=30).greedy()
     prompts = make_prompts(12)
     ours = draw(HFSampler(tiny_llama), prompts, decoding)["text"].to_pylist()
@@ -163,7 +163,7 @@ def test_greedy_is_generate(tiny_llama: Path) -> None:
         assert tokenizer.decode(answer, skip_special_tokens=True) == text
 
 
-def test_samples_hardly_depend_on_the_batch(tiny_llama: Path) -> None:
+def test_samples_depend_on_the_batch_size_only_by_rounding(tiny_llama: Path) -> None:
     prompts, decoding = make_prompts(40), Decoding(n=25, max_new_tokens=20, seed=1)
     whole = draw(HFSampler(tiny_llama, max_rows=1000), prompts, decoding)
     for rows in (17, 64):
@@ -175,18 +175,18 @@ def test_samples_hardly_depend_on_the_batch(tiny_llama: Path) -> None:
         assert np.abs(difference[same]).max() < 1e-4
 
 
-def test_padding_on_the_left_is_invisible(tiny_llama: Path) -> None:
+def test_left_padding_does_not_change_samples(tiny_llama: Path) -> None:
     prompts, decoding = make_prompts(8), Decoding(n=25, max_new_tokens=20, seed=2)
     sampler = HFSampler(tiny_llama, max_rows=200)
     assert len({len(prompt_ids(sampler.tokenizer, prompt.messages)) for prompt in prompts}) > 1
     together = draw(sampler, prompts, decoding)
-    alone = pa.concat_tables([draw(sampler, (prompt,), decoding) for prompt in prompts])
-    assert same_share(together, alone) >= 0.995
-    difference = together["logprob"].to_numpy() - alone["logprob"].to_numpy()
+    separate = pa.concat_tables([draw(sampler, (prompt,), decoding) for prompt in prompts])
+    assert same_share(together, separate) >= 0.995
+    difference = together["logprob"].to_numpy() - separate["logprob"].to_numpy()
     assert np.median(np.abs(difference)) < 1e-5
 
 
-def test_own_cache_equals_that_of_transformers(
+def test_cache_equals_that_of_transformers(
     tiny_llama: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prompts, decoding = make_prompts(8), Decoding(n=20, max_new_tokens=80, seed=3)
@@ -209,13 +209,13 @@ def test_sliding_windows_narrow_and_wide(
     ours = draw(sampler, prompts, decoding)
     monkeypatch.setattr(hf, "make_cache", lambda config, buffers: DynamicCache(config=config))
     assert same_share(ours, draw(sampler, prompts, decoding)) >= 0.99
-    # The wide one is full attention, the narrow one is not.
+    # Only the wide window equals full attention.
     full = draw(HFSampler(tiny_llama), prompts, decoding)
     assert (same_share(ours, full) >= 0.99) == (window == 4096)
 
 
 @pytest.mark.parametrize("temperature", [0.05, 0.3, 1])
-def test_beginnings_in_common_are_computed_once(
+def test_common_prefixes_are_computed_once(
     tiny_llama: Path, monkeypatch: pytest.MonkeyPatch, temperature: float
 ) -> None:
     sampler = HFSampler(tiny_llama)
@@ -231,16 +231,18 @@ def test_beginnings_in_common_are_computed_once(
     prompts, steps = make_prompts(4), 12
     decoding = Decoding(temperature=temperature, n=30, max_new_tokens=steps, seed=6)
     table = draw(sampler, prompts, decoding)
-    goes_on = table["n_tokens"].to_pylist()
+    lengths = table["n_tokens"].to_pylist()
     distinct = [len(prompts)]
     for step in range(1, steps):
-        begun = zip(table["prompt_id"].to_pylist(), answers, goes_on, strict=True)
-        distinct.append(len({(name, *ids[:step]) for name, ids, length in begun if length > step}))
+        answered = zip(table["prompt_id"].to_pylist(), answers, lengths, strict=True)
+        distinct.append(
+            len({(name, *ids[:step]) for name, ids, length in answered if length > step})
+        )
     assert rows == [count for count in distinct if count]
-    assert sum(rows) < sum(goes_on) or temperature == 1
+    assert sum(rows) < sum(lengths) or temperature == 1
 
 
-def test_samples_branch_into_one_row_a_beginning() -> None:
+def test_samples_branch_into_one_row_per_prefix() -> None:
     random = np.random.default_rng(0)
     for _ in range(300):
         before, samples = random.integers(1, 12), random.integers(1, 40)
@@ -251,12 +253,12 @@ def test_samples_branch_into_one_row_a_beginning() -> None:
         rows = list(zip(parent.tolist(), following.tolist(), strict=True))
         assert [rows[i] for i in new.tolist()] == pairs
         assert sorted(rows) == sorted(set(pairs))
-        # Each parent that is in use and has a place there keeps one row where it is.
+        # Each used parent whose position still exists keeps one row at its position.
         in_place = {row for row, source in enumerate(parent.tolist()) if row == source}
         assert in_place == {i for i in set(node.tolist()) if i < len(rows)}
 
 
-def test_rows_of_the_cache_follow_any_selection(tiny_llama: Path) -> None:
+def test_cache_rows_follow_any_selection(tiny_llama: Path) -> None:
     config = load_model(tiny_llama).config
     ours, theirs = make_cache(config, KVBuffers(9, 20)), DynamicCache(config=config)
     generator = torch.Generator().manual_seed(0)
@@ -283,7 +285,7 @@ def test_a_larger_n_only_adds_samples(tiny_llama: Path) -> None:
     assert [many[i * 20 + j] for i in range(3) for j in range(5)] == few
 
 
-def test_progress_ends_at_all_rows(tiny_llama: Path) -> None:
+def test_progress_is_monotonic_and_ends_at_all_rows(tiny_llama: Path) -> None:
     seen: list[int] = []
     requests = [Request(prompt, 0, 10) for prompt in make_prompts(4)]
     HFSampler(tiny_llama, max_rows=20).draw(
@@ -333,7 +335,7 @@ def test_every_end_token_of_the_generation_config_ends_an_answer(
     two_ends = HFSampler(path)
     assert two_ends.eos == tuple(sorted([*sampler.eos, common]))
     after = draw(two_ends, (prompt,), decoding)
-    # The draws are the same: an answer ends where it first had the token, without its text.
+    # Random numbers are equal, so an answer ends at the first such token, without its text.
     for ids, old, new in zip(seen, before.to_pylist(), after.to_pylist(), strict=True):
         if common in ids:
             cut = ids.index(common)
@@ -344,20 +346,20 @@ def test_every_end_token_of_the_generation_config_ends_an_answer(
     assert any(common in ids for ids in seen)
 
 
-def test_a_tokenizer_without_chat_template_is_refused(tiny_llama: Path) -> None:
+def test_a_tokenizer_without_chat_template_is_rejected(tiny_llama: Path) -> None:
     sampler = HFSampler(tiny_llama)
     sampler.tokenizer.chat_template = None
     with pytest.raises(ValueError, match="not have a chat template"):
         draw(sampler, make_prompts(1), Decoding(n=1))
 
 
-def test_a_prompt_beyond_the_context_is_refused_by_name(tiny_llama: Path) -> None:
+def test_a_prompt_beyond_the_context_is_rejected_by_name(tiny_llama: Path) -> None:
     with pytest.raises(ValueError, match=r"prompt 'p0' has \d+ tokens.*context of 256"):
         draw(HFSampler(tiny_llama), make_prompts(1), Decoding(n=1, max_new_tokens=255))
 
 
 @pytest.mark.parametrize("decoding", [Decoding(n=2, max_new_tokens=4), Decoding().greedy()])
-def test_weights_that_hold_nan_are_refused(
+def test_weights_with_nan_are_rejected(
     tiny_llama: Path, tmp_path: Path, decoding: Decoding
 ) -> None:
     model = AutoModelForCausalLM.from_pretrained(tiny_llama)

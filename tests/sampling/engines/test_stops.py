@@ -1,4 +1,4 @@
-"""Stop strings: where answers end, whatever the tokens that they are written in."""
+"""Stop strings end answers independently of the tokenisation."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from leakrepro.types import Decoding
         ("oak Question", "oak Question"),
     ],
 )
-def test_a_text_is_cut_at_the_first_stop_string(text: str, kept: str) -> None:
+def test_a_text_is_truncated_at_the_first_stop_string(text: str, kept: str) -> None:
     assert cut(text, ("\n\n", "Question:")) == kept
 
 
@@ -42,12 +42,12 @@ def test_an_answer_ends_with_the_token_that_completes_a_stop_string(text: str) -
                 rows = torch.tensor([ids[:length]] * 2)
                 found = stops.reached(rows[:, -1], rows)
                 assert found.tolist() == [stop in tokenizer.decode(ids[:length])] * 2 or (
-                    # said before: a row ends at the first, and is not asked again
+                    # reached earlier: the row has ended and is not checked again
                     stop in tokenizer.decode(ids[: length - 1])
                 )
 
 
-def test_samples_are_those_without_stop_strings_cut_short(tiny_llama: Path) -> None:
+def test_stop_strings_only_truncate_samples(tiny_llama: Path) -> None:
     prompts = make_prompts(3)
     requests = [Request(prompt, 0, 40) for prompt in prompts]
     sampler = HFSampler(tiny_llama)
@@ -77,6 +77,6 @@ def test_samples_are_those_without_stop_strings_cut_short(tiny_llama: Path) -> N
 
 
 @pytest.mark.parametrize("stop", ["end", ("",), (1,)])
-def test_what_is_no_list_of_strings_is_refused(stop: object) -> None:
+def test_invalid_stop_strings_are_rejected(stop: object) -> None:
     with pytest.raises(ValueError, match="stop must contain"):
         Decoding(stop=stop)  # type: ignore[arg-type]
