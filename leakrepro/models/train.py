@@ -220,7 +220,13 @@ def run(
             trainer.state_tensors = tensors  # type: ignore[attr-defined]
         trainer.train(resume_from_checkpoint=str(last) if last else None)
     model.eval()
-    return list(trainer.state.log_history)
+    log = list(trainer.state.log_history)
+    # After a restart Trainer divides the losses since then by a number of steps that may include
+    # earlier ones. The entries of the steps are restored from the checkpoint, so that their mean is
+    # that of the whole run.
+    losses = [entry["loss"] for entry in log if "loss" in entry]
+    log[-1]["train_loss"] = sum(losses) / len(losses)
+    return log
 
 
 @contextlib.contextmanager
