@@ -13,6 +13,7 @@ import torch
 
 from leakrepro.errors import require
 from leakrepro.models.chat import prompt_ids
+from leakrepro.models.files import refuse_unread_weights
 from leakrepro.models.load import eos_ids, load_tokenizer, resolve_device
 from leakrepro.sampling.engines.base import LogitsProcessor, Sampler
 from leakrepro.sampling.engines.hf import dtype_name
@@ -220,5 +221,10 @@ class VLLMOptions:
             raise ValueError('logits processors need engine "hf": vLLM cannot set them per request')
 
     def open(self, model: Path) -> Sampler:
-        """Starts an engine with the model."""
+        """Starts an engine with the model.
+
+        Raises:
+            ValueError: If the folder contains weights that only one of vLLM and transformers reads.
+        """
+        refuse_unread_weights(model)
         return VLLMSampler(model, self)
