@@ -33,7 +33,7 @@ from leakrepro.unlearning.methods.table import find_method
 from leakrepro.unlearning.trainer import UnlearnItem, collate, reference_nll
 
 # Increase it whenever the same inputs would give different weights.
-_VERSION = 2
+_VERSION = 3
 
 
 @dataclasses.dataclass(frozen=True)
