@@ -11,7 +11,14 @@ import numpy as np
 from leakrepro.errors import MissingExtra, require
 from leakrepro.execution import local
 from leakrepro.execution.backend import Backend, takes_backend
-from leakrepro.metrics.model_scored import Distinct, Usage, named, read_shards, reader_key
+from leakrepro.metrics.model_scored import (
+    Distinct,
+    Usage,
+    named,
+    opened_as,
+    read_shards,
+    reader_key,
+)
 from leakrepro.metrics.score_cache import ScoreCache
 from leakrepro.metrics.text import check_candidates
 from leakrepro.models.load import locate, resolve_device
@@ -57,7 +64,7 @@ class CosineSimilarity:
         require("sentence_transformers", "cosine similarity", "nli")
         packaged = str(model) == _PACKAGED
         self.path = _packaged() if packaged else locate(model).resolve()
-        key = reader_key(self.path)
+        self._key = key = reader_key(self.path)
         self.id = f"cosine/{named(model, self.path, key, _PACKAGED if packaged else None)}"
         self.usage = Usage()
         self._backend = backend or Backend()
@@ -81,7 +88,7 @@ class CosineSimilarity:
         self.usage += read_shards(
             distinct,
             _embed,
-            (str(self.path),),
+            (str(self.path), self._key),
             backend=self._backend,
             label="cosine",
         )
@@ -98,20 +105,22 @@ def _packaged() -> Path:
     return Path(get_model_path())
 
 
-def _open(model: str) -> Any:
+def _open(model: str, key: str) -> Any:
     from sentence_transformers import SentenceTransformer
 
-    return SentenceTransformer(model, device=str(resolve_device()))
+    encoder = SentenceTransformer(model, device=str(resolve_device()))
+    opened_as(Path(model), key)
+    return encoder
 
 
 _encoder = local.Held(_open)
 
 
 def _embed(
-    model: str, pairs: Sequence[tuple[str, ...]], progress: Callable[[int, int], None]
+    model: str, key: str, pairs: Sequence[tuple[str, ...]], progress: Callable[[int, int], None]
 ) -> tuple[list[float], Usage]:
     texts = list(dict.fromkeys(text for pair in pairs for text in pair))
-    vectors = _encoder(model).encode(
+    vectors = _encoder(model, key).encode(
         texts, batch_size=_BATCH, normalize_embeddings=True, show_progress_bar=False
     )
     place = {text: i for i, text in enumerate(texts)}

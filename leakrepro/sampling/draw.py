@@ -23,13 +23,8 @@ from leakrepro.execution import local
 from leakrepro.execution.backend import Backend, takes_backend
 from leakrepro.execution.executors import stream
 from leakrepro.metrics.registry import Metric
-from leakrepro.models.load import (
-    eos_ids,
-    fingerprint,
-    loaded_eos_ids,
-    resolve_device,
-    tokenizer_fingerprint,
-)
+from leakrepro.models.fingerprints import Fingerprints, require_unchanged, tokenizer_fingerprint
+from leakrepro.models.load import eos_ids, loaded_eos_ids, resolve_device
 from leakrepro.models.resolve import LoadedModel, Model, resolve
 from leakrepro.sampling import adaptive
 from leakrepro.sampling.engines.base import LogitsProcessor, Sampler
@@ -147,10 +142,17 @@ def sample(
         return Samples(prompts, most, folder, identity.weights, stores, drawn, plan)
 
 
+class _Folder(NamedTuple):
+    """A model's folder, with the hashes that the store's key holds."""
+
+    path: str
+    read: Fingerprints
+
+
 class _Source(NamedTuple):
     """The model to sample and its parts of the store's key."""
 
-    model: str | LoadedModel
+    model: _Folder | LoadedModel
     weights: str
     tokenizer: str
     dtype: str
@@ -161,10 +163,11 @@ class _Source(NamedTuple):
 def _open_source(model: Path | LoadedModel, options: Engine, backend: Backend) -> _Source:
     if isinstance(model, Path):
         path = model.resolve()
+        read = Fingerprints.of(path)
         return _Source(
-            str(path),
-            fingerprint(path),
-            tokenizer_fingerprint(path),
+            _Folder(str(path), read),
+            read.weights,
+            read.tokenizer,
             options.resolved_dtype(),
             eos_ids(path),
             is_kept=True,
@@ -220,7 +223,7 @@ def _fill(
 
 
 def _draw_shard(
-    model: str | LoadedModel,
+    model: _Folder | LoadedModel,
     engine: Engine,
     requests: Sequence[Request],
     decoding: Decoding,
@@ -232,10 +235,13 @@ def _draw_shard(
     return sampler.draw(requests, decoding, processors, lambda rows: progress(rows, total))
 
 
-def _open(model: str | LoadedModel, engine: Engine) -> Sampler:
+def _open(model: _Folder | LoadedModel, engine: Engine) -> Sampler:
     if isinstance(model, LoadedModel):
         return HFSampler.around(model.model.eval(), model.tokenizer)
-    return engine.open(Path(model))
+    path = Path(model.path)
+    sampler = engine.open(path)
+    require_unchanged(path, model.read, Fingerprints.of(path))
+    return sampler
 
 
 _sampler = local.Held(_open, lambda sampler: sampler.close())
