@@ -9,6 +9,7 @@ from typing import cast
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from leakrepro.models.reading import reading
 from leakrepro.types import Prompt
 
 IGNORED = -100  # the label that cross-entropy skips
@@ -84,12 +85,13 @@ def answer_ids(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> list[int]:
         if text and not text[-1].isspace() and not answer[:1].isspace():
             answer = f" {answer}"
     else:
-        rendered = tokenizer.apply_chat_template(
-            [dict(m) for m in prompt.messages],
-            add_generation_prompt=True,
-            tokenize=False,
-            date_string=DATE,
-        )
+        with reading(tokenizer.name_or_path, "chat template"):
+            rendered = tokenizer.apply_chat_template(
+                [dict(m) for m in prompt.messages],
+                add_generation_prompt=True,
+                tokenize=False,
+                date_string=DATE,
+            )
         text = cast(str, rendered)
     whole = _encode(tokenizer, text + answer, special=plain)
     if whole[: len(asked)] == asked:
@@ -124,7 +126,8 @@ def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
 
 
 def _encode(tokenizer: PreTrainedTokenizerBase, text: str, *, special: bool = True) -> list[int]:
-    encoded = tokenizer(text, add_special_tokens=special, verbose=False)
+    with reading(tokenizer.name_or_path, "tokenizer"):
+        encoded = tokenizer(text, add_special_tokens=special, verbose=False)
     return cast(list[int], encoded["input_ids"])
 
 
@@ -139,10 +142,11 @@ def _apply(
             f"the tokenizer of {tokenizer.name_or_path!r} does not have a chat template; set "
             "tokenizer.chat_template (a Jinja text) and save the tokenizer next to the weights"
         )
-    ids = tokenizer.apply_chat_template(
-        [dict(m) for m in messages],
-        add_generation_prompt=add_generation_prompt,
-        return_dict=False,
-        date_string=DATE,
-    )
+    with reading(tokenizer.name_or_path, "chat template"):
+        ids = tokenizer.apply_chat_template(
+            [dict(m) for m in messages],
+            add_generation_prompt=add_generation_prompt,
+            return_dict=False,
+            date_string=DATE,
+        )
     return cast(list[int], ids)
