@@ -46,6 +46,10 @@ class DataError(ValueError):
     """A benchmark file is invalid; the message names the file and the line."""
 
 
+class ModelError(ValueError):
+    """A model cannot be read, or cannot be used; the message names its folder and the reason."""
+
+
 class StoreError(RuntimeError):
     """A sample store is corrupt, belongs to another run, or cannot be written."""
 

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from leakrepro.benchmarks.base import Benchmark
 from leakrepro.evaluation.leak_report import LeakReport, digest_texts
 from leakrepro.execution.backend import Backend, takes_backend
-from leakrepro.metrics.base import CoreMetric
+from leakrepro.metrics.base import CoreMetric, checked_scores
 from leakrepro.metrics.registry import Metric, load_metrics
 from leakrepro.metrics.text import naming_share
 from leakrepro.models.resolve import LoadedModel, Model, resolve
@@ -86,7 +86,7 @@ def evaluate(
     )
 
     count = len(benchmark.forget)
-    scores = {each.id: each.score(forget.prompts, forget.texts) for each in metrics}
+    scores = {each.id: checked_scores(each, forget.prompts, forget.texts) for each in metrics}
     greedy_leak, retain_greedy, retain_sampled = {}, {}, {}
     for each in metrics:
         greedy_leak[each.id] = _mean(each, greedy.prompts[:count], greedy.texts[:count])
@@ -178,7 +178,7 @@ def _curve(scores: Scores, prompts: Sequence[Prompt], k: Sequence[int] | None) -
 
 
 def _mean(metric: CoreMetric, prompts: Sequence[Prompt], texts: list[list[str]]) -> LeakCurve:
-    return _curve(metric.score(prompts, texts), prompts, [1])
+    return _curve(checked_scores(metric, prompts, texts), prompts, [1])
 
 
 def _split(

@@ -6,6 +6,7 @@ import numpy as np
 from tqdm import tqdm
 
 from leakrepro.metrics import CoreMetric
+from leakrepro.metrics.base import checked_scores
 from leakrepro.sampling.samples import Samples
 from leakrepro.types import Scores
 
@@ -30,7 +31,7 @@ def score_samples(samples: Samples, metric: CoreMetric) -> Scores:
     values, counts = [], []
     with tqdm(total=sum(samples.counts), unit="sample", desc=metric.id) as bar:
         for prompts, texts in samples.blocks(_BLOCK):
-            scores = metric.score(prompts, texts)
+            scores = checked_scores(metric, prompts, texts)
             values.append(scores.values)
             counts.append(scores.counts)
             bar.update(sum(map(len, texts)))

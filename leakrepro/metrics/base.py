@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+import numpy as np
+
 from leakrepro.types import Prompt, Scores
 
 
@@ -26,3 +28,32 @@ class CoreMetric(Protocol):
     def score(self, prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]]) -> Scores:
         """Return the scores of ``candidates[i]``, the answers to ``prompts[i]``, in their order."""
         ...
+
+
+def checked_scores(
+    metric: CoreMetric, prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]]
+) -> Scores:
+    """Return ``metric.score(prompts, candidates)`` after checking it.
+
+    Args:
+        metric: The metric, possibly a user's.
+        prompts: The prompts.
+        candidates: Their answers.
+
+    Raises:
+        ValueError: If a score is nan or outside [0, 1], or if the metric does not return one row
+            per prompt; the message names the metric and the prompt.
+    """
+    scores = metric.score(prompts, candidates)
+    if len(scores) != len(prompts):
+        raise ValueError(
+            f"the metric {metric.id} returns scores of {len(scores)} prompts for {len(prompts)}"
+        )
+    bad = np.flatnonzero(~((scores.values >= 0) & (scores.values <= 1)))  # nan is neither
+    if bad.size:
+        row = int(np.searchsorted(scores.offsets, bad[0], side="right")) - 1
+        raise ValueError(
+            f"the metric {metric.id} gives prompt {prompts[row].id!r} the score "
+            f"{scores.values[bad[0]]}, not a number in [0, 1]"
+        )
+    return scores

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from leakrepro.errors import MissingExtra, require
+from leakrepro.errors import MissingExtra, ModelError, require
 from leakrepro.execution import local
 from leakrepro.execution.backend import Backend, takes_backend
 from leakrepro.metrics.model_scored import (
@@ -22,6 +23,8 @@ from leakrepro.metrics.model_scored import (
 from leakrepro.metrics.score_cache import ScoreCache
 from leakrepro.metrics.text import check_candidates
 from leakrepro.models.load import locate, resolve_device
+from leakrepro.models.reading import no_progress_bars, no_warnings, reading
+from leakrepro.models.weights import check_finite, load_weights
 from leakrepro.types import Prompt, Scores
 
 _BATCH = 256
@@ -49,6 +52,7 @@ class CosineSimilarity:
     Raises:
         MissingExtra: If sentence-transformers or the package of the model is not installed.
         FileNotFoundError: If the model does not exist.
+        ModelError: If it is read and its weights do not fit its configuration or are not finite.
     """
 
     higher_is_better = True
@@ -108,9 +112,28 @@ def _packaged() -> Path:
 def _open(model: str, key: str) -> Any:
     from sentence_transformers import SentenceTransformer
 
-    encoder = SentenceTransformer(model, device=str(resolve_device()))
+    with reading(model, "sentence-transformers model"), no_progress_bars(), no_warnings():
+        encoder = SentenceTransformer(
+            model,
+            device=str(resolve_device()),
+            local_files_only=True,
+            trust_remote_code=False,
+        )
+        inner = type(encoder[0].auto_model)
+    # sentence-transformers loads weights that are missing as random ones; this load checks them.
+    load_weights(_transformer(Path(model)), inner, "auto", encoder=True)
+    check_finite(model, encoder)
     opened_as(Path(model), key)
     return encoder
+
+
+def _transformer(path: Path) -> Path:
+    """Return the folder of the first module, which holds the transformer."""
+    listed = path / "modules.json"
+    if not listed.exists():
+        return path
+    with reading(path, "modules.json"):
+        return path / str(json.loads(listed.read_text(encoding="utf-8"))[0]["path"])
 
 
 _encoder = local.Held(_open)
@@ -120,9 +143,14 @@ def _embed(
     model: str, key: str, pairs: Sequence[tuple[str, ...]], progress: Callable[[int, int], None]
 ) -> tuple[list[float], Usage]:
     texts = list(dict.fromkeys(text for pair in pairs for text in pair))
-    vectors = _encoder(model, key).encode(
-        texts, batch_size=_BATCH, normalize_embeddings=True, show_progress_bar=False
-    )
+    encoder = _encoder(model, key)
+    with reading(model, "sentence-transformers model"):
+        vectors = encoder.encode(
+            texts, batch_size=_BATCH, normalize_embeddings=True, show_progress_bar=False
+        )
+    if not np.isfinite(vectors).all():
+        bad = texts[int(np.flatnonzero(~np.isfinite(vectors).all(-1))[0])]
+        raise ModelError(f"{model}: the embedding of {bad[:60]!r} is not finite")
     place = {text: i for i, text in enumerate(texts)}
     first, second = (vectors[[place[pair[side]] for pair in pairs]] for side in (0, 1))
     cosines = np.einsum("ij,ij->i", first.astype(np.float64), second.astype(np.float64))

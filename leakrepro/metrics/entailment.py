@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
-
+from leakrepro.errors import ModelError
 from leakrepro.execution import local
 from leakrepro.execution.backend import Backend, takes_backend
+from leakrepro.metrics.classifier import PairClassifier, PairReader
 from leakrepro.metrics.model_scored import (
     Distinct,
     Pair,
@@ -24,13 +21,11 @@ from leakrepro.metrics.model_scored import (
 )
 from leakrepro.metrics.score_cache import ScoreCache
 from leakrepro.metrics.text import check_candidates
-from leakrepro.models.load import locate, no_progress_bars, resolve_device
+from leakrepro.models.load import load_config, locate, resolve_device
 from leakrepro.rouge.texts import rouge_l
 from leakrepro.types import Prompt, Scores
 
 GATE = 0.1  # of the authors: an answer with a lower ROUGE-L recall scores 0
-# Tokens per batch with padding: enough to fill a GPU; on a CPU, few enough for its caches.
-_BATCH_TOKENS = {"cuda": 1 << 16, "cpu": 1 << 12}
 
 
 class EntailmentScore:
@@ -60,7 +55,8 @@ class EntailmentScore:
 
     Raises:
         FileNotFoundError: If the model does not exist.
-        ValueError: If the model does not have a label "entailment", or the gate is not in [0, 1].
+        ModelError: If the model cannot be read, or does not have a label "entailment".
+        ValueError: If the gate is not in [0, 1].
     """
 
     higher_is_better = True
@@ -130,7 +126,7 @@ class EntailmentScore:
             for text in texts
         ]
         distinct = list(dict.fromkeys(pairs))
-        reader = _Classifier(self.path, weights=False)
+        reader = PairReader(self.path)
         ids = reader.encode(distinct)
         length = {pair: len(each) for pair, each in zip(distinct, ids, strict=True)}
         lengths = [min(length[pair], reader.longest) for pair in pairs]
@@ -151,66 +147,8 @@ def _classify(
     return _classifier(model, key).read(pairs, label, lambda done: progress(done, len(pairs)))
 
 
-class _Classifier:
-    """A pair classifier in memory."""
-
-    def __init__(self, path: Path, *, weights: bool = True) -> None:
-        self.tokenizer: Any = AutoTokenizer.from_pretrained(str(path))
-        self.device = resolve_device()
-        positions = AutoConfig.from_pretrained(str(path)).max_position_embeddings
-        self.longest = min(self.tokenizer.model_max_length, positions)
-        if not weights:
-            return
-        dtype = torch.bfloat16 if self.device.type == "cuda" else torch.float32
-        with no_progress_bars():
-            model = AutoModelForSequenceClassification.from_pretrained(str(path), dtype=dtype)
-        self.model = model.to(self.device).eval()
-
-    def encode(self, pairs: Sequence[Pair]) -> list[list[int]]:
-        """Return the token ids of each pair, without truncation."""
-        if not pairs:
-            return []
-        first, second = zip(*pairs, strict=True)
-        ids: list[list[int]] = self.tokenizer(
-            list(first), list(second), truncation=False, verbose=False
-        )["input_ids"]
-        return ids
-
-    @torch.inference_mode()
-    def read(
-        self, pairs: Sequence[Pair], label: int, progress: Callable[[int], None]
-    ) -> tuple[list[float], Usage]:
-        lengths = np.array([len(ids) for ids in self.encode(pairs)])
-        cut = int((lengths > self.longest).sum())
-        lengths = np.minimum(lengths, self.longest)
-        order = np.argsort(lengths, kind="stable")
-        labels = np.empty(len(pairs))
-        padding, budget = 0, _BATCH_TOKENS.get(self.device.type, 1 << 14)
-        start = 0
-        while start < len(order):
-            # The pairs are sorted by length, so the last one of a batch sets its width.
-            widths = lengths[order[start:]] * np.arange(1, len(order) - start + 1)
-            stop = start + max(1, int(np.searchsorted(widths, budget, side="right")))
-            rows = order[start:stop]
-            batch = self.tokenizer(
-                [pairs[i][0] for i in rows],
-                [pairs[i][1] for i in rows],
-                padding=True,
-                truncation="longest_first",
-                max_length=self.longest,
-                return_tensors="pt",
-            ).to(self.device)
-            logits = self.model(**batch).logits
-            labels[rows] = (logits.argmax(-1) == label).float().cpu().numpy()
-            padding += int(batch["attention_mask"].numel() - batch["attention_mask"].sum())
-            start = stop
-            progress(start)
-        tokens = int(lengths.sum())
-        return labels.tolist(), Usage(scored=len(pairs), tokens=tokens, padding=padding, cut=cut)
-
-
-def _open(model: Path, key: str) -> _Classifier:
-    classifier = _Classifier(model)
+def _open(model: Path, key: str) -> PairClassifier:
+    classifier = PairClassifier(model)
     opened_as(model, key)
     return classifier
 
@@ -219,11 +157,18 @@ _classifier = local.Held(_open)
 
 
 def _entailment_label(path: Path) -> int:
-    config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-    names = {str(name).lower(): int(i) for i, name in (config.get("id2label") or {}).items()}
+    labels: Any = load_config(path).id2label
+    if not isinstance(labels, Mapping):
+        labels = {}
+    names = {str(name).lower(): i for i, name in labels.items()}
     if "entailment" not in names:
-        raise ValueError(
+        raise ModelError(
             f'{path} is not an entailment model: none of its labels is "entailment" '
             f"(labels: {', '.join(names) or 'none'})"
         )
-    return names["entailment"]
+    label, known = names["entailment"], sorted(labels)
+    if known != list(range(len(known))) or len(names) != len(known):
+        raise ModelError(
+            f"{path}: id2label must give each output from 0 a name of its own, not {dict(labels)}"
+        )
+    return int(label)

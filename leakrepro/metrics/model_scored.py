@@ -85,7 +85,12 @@ class Distinct:
         return [pair for i, pair in enumerate(self._pairs) if np.isnan(self._values[i])]
 
     def put(self, pairs: Sequence[Pair], values: Sequence[float]) -> None:
-        """Store scores of some pairs, first on disk."""
+        """Store scores of some pairs, first on disk.
+
+        Raises:
+            ValueError: If a score is not a number in [0, 1]. None of the scores is stored.
+        """
+        check_values(pairs, values)
         if self._cache is not None:
             values = self._cache.put(dict(zip(pairs, values, strict=True)))
         for pair, value in zip(pairs, values, strict=True):
@@ -103,6 +108,22 @@ class Distinct:
         if allow_missing:
             rows = [row[~np.isnan(row)] for row in rows]
         return Scores.from_rows(rows)
+
+
+def check_values(pairs: Sequence[Pair], values: Sequence[float]) -> None:
+    """Check the scores of some pairs: one number in [0, 1] for each.
+
+    Args:
+        pairs: The pairs.
+        values: Their scores.
+
+    Raises:
+        ValueError: If a score is nan or out of range; the message shows the pair.
+    """
+    for pair, value in zip(pairs, values, strict=True):
+        if not 0 <= value <= 1:  # false for nan
+            shown = " | ".join(text[:60] for text in pair)
+            raise ValueError(f"the score of {shown!r} is {value}, not a number in [0, 1]")
 
 
 def read_shards(

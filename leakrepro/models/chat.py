@@ -12,6 +12,8 @@ from typing import NamedTuple, cast
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from leakrepro.errors import ModelError
+from leakrepro.models.reading import reading
 from leakrepro.types import Prompt
 
 IGNORED = -100  # the label that cross-entropy skips
@@ -175,7 +177,8 @@ def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
 
 
 def _encode(tokenizer: PreTrainedTokenizerBase, text: str, *, special: bool = False) -> list[int]:
-    encoded = tokenizer(text, add_special_tokens=special, verbose=False)
+    with reading(tokenizer.name_or_path, "tokenizer"):
+        encoded = tokenizer(text, add_special_tokens=special, verbose=False)
     return cast(list[int], encoded["input_ids"])
 
 
@@ -193,7 +196,7 @@ def _leading(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     )
 
 
-class _TemplateError(ValueError):
+class _TemplateError(ModelError):
     """A chat template fails on a conversation."""
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +13,20 @@ from huggingface_hub import is_offline_mode, snapshot_download
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
     AutoTokenizer,
     GenerationConfig,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.utils import logging as transformers_logging
 
 from leakrepro.models.files import model_files, refuse_adapter
 from leakrepro.models.fingerprints import fingerprint as fingerprint
 from leakrepro.models.fingerprints import tokenizer_fingerprint as tokenizer_fingerprint
+from leakrepro.models.generation import end_ids, load_generation_config, make_savable
+from leakrepro.models.reading import no_progress_bars, no_warnings, reading
+from leakrepro.models.weights import load_weights
 from leakrepro.storage import provenance
 from leakrepro.storage.atomic import MARKER, is_sealed, seal, sync, temporary
 
@@ -105,7 +108,9 @@ def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
 
 
 def load_model(path: str | Path, device: str = "auto", dtype: str = "auto") -> PreTrainedModel:
-    """Load a local model in evaluation mode.
+    """Load a local causal language model in evaluation mode.
+
+    Custom code of the folder is never run.
 
     Args:
         path: A folder, as returned by ``locate``.
@@ -115,59 +120,81 @@ def load_model(path: str | Path, device: str = "auto", dtype: str = "auto") -> P
 
     Raises:
         FileNotFoundError: If the folder does not have weights.
-        ValueError: If some of the weights that its configuration requires are missing, or the
-            folder contains an adapter.
+        ModelError: If the folder cannot be read, or its weights do not fit its configuration or
+            are not finite.
+        ValueError: If the folder contains an adapter.
     """
-    path = Path(path)
+    return _load(Path(path), AutoModelForCausalLM, device, dtype)
+
+
+def load_classifier(path: str | Path, device: str = "auto", dtype: str = "auto") -> PreTrainedModel:
+    """Load a local sequence classifier in evaluation mode; as ``load_model``.
+
+    Raises:
+        FileNotFoundError: If the folder does not have weights.
+        ModelError: If the folder cannot be read, or its weights do not fit its configuration or
+            are not finite. A classifier without its head is refused.
+        ValueError: If the folder contains an adapter.
+    """
+    return _load(Path(path), AutoModelForSequenceClassification, device, dtype)
+
+
+def _load(path: Path, auto: Any, device: str, dtype: str) -> PreTrainedModel:
     model_files(path)
     provenance.note_model(path)
     where = resolve_device(device)
-    with no_progress_bars():
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            path,
-            dtype=resolve_dtype(dtype, where),
-            local_files_only=True,
-            output_loading_info=True,
-        )
-    model: PreTrainedModel = loaded[0]
-    report: dict[str, Any] = loaded[1]
-    if report["missing_keys"]:
-        # from_pretrained only logs missing weights and initialises them randomly.
-        missing = sorted(report["missing_keys"])
-        raise ValueError(f"{path} lacks {len(missing)} weights, the first is {missing[0]}")
+    if auto is AutoModelForCausalLM:
+        # transformers ignores a file that it cannot read, and the end tokens would be lost.
+        load_generation_config(path)
+    model = load_weights(path, auto, resolve_dtype(dtype, where))
+    make_savable(model)
     model.to(where)  # type: ignore[arg-type]
-    model.eval()
     return model
 
 
 def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
-    """Load the tokenizer of a local model."""
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path, local_files_only=True)
+    """Load the tokenizer of a local model.
+
+    Raises:
+        ModelError: If it cannot be read.
+    """
+    with reading(path, "tokenizer"), no_warnings():
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            path, local_files_only=True, trust_remote_code=False
+        )
+        # Also reads what is only read on use.
+        tokenizer.get_vocab()
+        tokenizer("a", verbose=False)
     return tokenizer
 
 
-def eos_ids(path: str | Path) -> tuple[int, ...]:
-    """Return the sorted ids of all end tokens, from the generation config and the tokenizer."""
-    try:
-        config = GenerationConfig.from_pretrained(path, local_files_only=True)
-    except OSError:
-        # Without a generation config transformers reads them from the model's configuration.
-        config = GenerationConfig.from_model_config(
-            AutoConfig.from_pretrained(path, local_files_only=True)
+def load_config(path: str | Path) -> PreTrainedConfig:
+    """Load the configuration of a local model.
+
+    Raises:
+        ModelError: If it cannot be read.
+    """
+    with reading(path, "configuration"):
+        config: PreTrainedConfig = AutoConfig.from_pretrained(
+            path, local_files_only=True, trust_remote_code=False
         )
-    return _eos_ids(config, load_tokenizer(path))
+    return config
+
+
+def eos_ids(path: str | Path) -> tuple[int, ...]:
+    """Return the sorted ids of all end tokens, from the generation config and the tokenizer.
+
+    Raises:
+        ModelError: If these cannot be read, or an id is not a whole number from 0.
+    """
+    path = Path(path)
+    return end_ids(path, load_generation_config(path), load_tokenizer(path))
 
 
 def loaded_eos_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
     """Return the sorted ids of all end tokens of a model in memory; see ``eos_ids``."""
     config = model.generation_config or GenerationConfig.from_model_config(model.config)
-    return _eos_ids(config, tokenizer)
-
-
-def _eos_ids(config: Any, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
-    declared, end = config.eos_token_id, tokenizer.eos_token_id
-    ids = {declared} if isinstance(declared, int) else set(declared or ())
-    return tuple(sorted(ids if end is None else ids | {end}))
+    return end_ids(tokenizer.name_or_path, config, tokenizer)
 
 
 def same_tokenizer(one: Path, other: Path) -> bool:
@@ -220,15 +247,3 @@ def save_model(
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return path
-
-
-@contextlib.contextmanager
-def no_progress_bars() -> Iterator[None]:
-    """Hide transformers' progress bars for loading and saving."""
-    shown = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            transformers_logging.enable_progress_bar()

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import psutil
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoModelForCausalLM
+
+from leakrepro.models.load import load_config
+from leakrepro.models.reading import reading
 
 _FLOAT = 4  # bytes; weights, gradients and AdamW's two moments are kept in float32
 # Values per layer and token that are kept for the backward pass, in units of the width: the
@@ -68,9 +71,9 @@ def estimate_memory(
         reference: Whether a second, frozen model is kept.
         lora_rank: Rank of adapters on all linear layers; None trains all weights.
     """
-    config = AutoConfig.from_pretrained(path, local_files_only=True)
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
+    config = load_config(path)
+    with reading(path, "configuration"), torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     count = sum(p.numel() for p in model.parameters())
     trained = count
     if lora_rank is not None:

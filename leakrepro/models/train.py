@@ -26,7 +26,7 @@ from transformers import (
 )
 
 from leakrepro.execution.distributed import processes
-from leakrepro.models.load import no_progress_bars
+from leakrepro.models.reading import no_progress_bars
 from leakrepro.storage.atomic import is_sealed, seal
 
 Progress = Callable[[int, int], None]

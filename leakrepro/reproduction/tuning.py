@@ -20,6 +20,7 @@ import pandas as pd
 
 from leakrepro.benchmarks import Benchmark, load_benchmark
 from leakrepro.metrics import load_metric
+from leakrepro.metrics.base import checked_scores
 from leakrepro.profiles.models import make_models
 from leakrepro.profiles.schema import ModelSpec, Profile, Trained, Unlearned
 from leakrepro.reproduction.rules import make_rules
@@ -215,6 +216,6 @@ def _greedy(model: Path, benchmark: Benchmark, profile: Profile) -> tuple[float,
         backend=profile.backend,
     )
     metric = load_metric((profile.metrics or benchmark.metrics)[0], benchmark, profile.backend)
-    scores = metric.score(answers.prompts, answers.texts).values
+    scores = checked_scores(metric, answers.prompts, answers.texts).values
     count = len(benchmark.forget)
     return float(scores[:count].mean()), float(scores[count:].mean())

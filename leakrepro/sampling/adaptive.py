@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from leakrepro.errors import StoreError
 from leakrepro.execution.backend import Backend
-from leakrepro.metrics.base import CoreMetric
+from leakrepro.metrics.base import CoreMetric, checked_scores
 from leakrepro.metrics.registry import Metric, load_metric
 from leakrepro.sampling.store import Identity, SampleStore, open_store, prompts_hash
 from leakrepro.stats.adaptive import AdaptivePlan, PilotPlan, Plan
@@ -94,7 +94,7 @@ class Asked:
         """Returns the scores of a store's samples, one array [samples] per prompt."""
         texts, n = store.read(["text"])["text"].to_pylist(), len(store.each)
         rows = [texts[i : i + n] for i in range(0, len(texts), n)]
-        return list(self.metric.score(store.prompts, rows))
+        return list(checked_scores(self.metric, store.prompts, rows))
 
 
 def metric_of(metric: Metric | None, benchmark: Benchmark | None, backend: Backend) -> CoreMetric:

@@ -21,6 +21,7 @@ from transformers import (
 
 from leakrepro.benchmarks.base import Benchmark
 from leakrepro.metrics import load_metric
+from leakrepro.metrics.base import checked_scores
 from leakrepro.sampling.engines.hf import HFSampler
 from leakrepro.sampling.store import Request
 from leakrepro.stats.estimator import leak_at_k
@@ -77,7 +78,7 @@ class LeakWatch:
             table = HFSampler.around(model, tokenizer).draw(requests, decoding)
             texts = table["text"].to_pylist()
             rows = [texts[i : i + self.n] for i in range(0, len(texts), self.n)]
-            curve = leak_at_k(metric.score(chosen, rows), sorted({1, self.n}))
+            curve = leak_at_k(checked_scores(metric, chosen, rows), sorted({1, self.n}))
             return {f"leak@{k}": float(v) for k, v in zip(curve.k, curve.value, strict=True)}
 
         return probe

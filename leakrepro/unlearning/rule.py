@@ -19,7 +19,7 @@ import numpy as np
 
 from leakrepro.benchmarks.base import Benchmark
 from leakrepro.execution.backend import Backend
-from leakrepro.metrics.base import CoreMetric
+from leakrepro.metrics.base import CoreMetric, checked_scores
 from leakrepro.sampling import sample
 from leakrepro.types import Decoding, Prompt
 from leakrepro.unlearning.methods.options import UnlearnOptions
@@ -205,7 +205,7 @@ def rule_rounds(
             f"{type(later).__name__}"
         )
     prompts = benchmark.forget if options.prompts == "asked" else benchmark.train_forget
-    metric.score(prompts[:1], [[""]])  # a metric that cannot score fails before training
+    checked_scores(metric, prompts[:1], [[""]])  # a metric that cannot score fails before training
     guide: list[Round] = []
     if options.added != "leaks":
         guide = rule_rounds(
@@ -242,7 +242,7 @@ def rule_rounds(
         last = done[-1]
         decoding = options.decoding(index, benchmark.decoding.max_new_tokens)
         found = sample(last.checkpoint, prompts, decoding, backend=backend)
-        scores = metric.score(prompts, found.texts)
+        scores = checked_scores(metric, prompts, found.texts)
         leaks = [row >= options.threshold for row in scores]
         stage()
         searched = Round(

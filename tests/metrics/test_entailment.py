@@ -18,7 +18,7 @@ from nli_models import WORDS, make_nli
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from leakrepro.execution.backend import Backend
-from leakrepro.metrics import EntailmentScore, entailment, load_metric
+from leakrepro.metrics import EntailmentScore, classifier, load_metric
 from leakrepro.metrics import model_scored as pairs
 from leakrepro.rouge.texts import rouge_l
 from leakrepro.types import Prompt, Side
@@ -122,7 +122,7 @@ def test_sorting_by_length_reduces_padding_and_tokens_are_counted(
     nli: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prompts, texts = make_candidates(30, 40)
-    monkeypatch.setitem(entailment._BATCH_TOKENS, "cpu", 256)
+    monkeypatch.setitem(classifier._BATCH_TOKENS, "cpu", 256)
     metric = EntailmentScore(nli)
     metric.score(prompts, texts)
     used = metric.usage

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
-from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
+from tqdm import tqdm
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from leakrepro.models.chat import asked_ids
 from leakrepro.models.load import (
@@ -24,7 +26,14 @@ from leakrepro.models.load import (
 )
 from leakrepro.sampling.engines.base import LogitsProcessor, Sampler
 from leakrepro.sampling.engines.decode import choose
-from leakrepro.sampling.engines.kv_cache import KVBuffers, make_cache
+from leakrepro.sampling.engines.kv_cache import KVBuffers
+from leakrepro.sampling.engines.prefixes import (
+    CachedPrefixes,
+    Prefixes,
+    RecomputedPrefixes,
+    cache_works,
+    left_pad,
+)
 from leakrepro.sampling.engines.rows import answers_table, check_length
 from leakrepro.sampling.engines.stops import Stops
 from leakrepro.sampling.seeds import sample_seed, uniforms
@@ -46,6 +55,10 @@ class HFSampler:
     forward pass represents a prefix, not a sample. Every step uses one uniform random number per
     sample, so a sample depends only on its seed. Rounding that varies with the batch size may
     change one sample in a thousand.
+
+    When a model is opened, cached steps are compared with full passes. A model that keeps a state
+    outside the cache, such as RWKV, or that ignores the attention mask is read completely at every
+    step. That is slow, and a line on stderr says so.
 
     Args:
         model_path: Folder of a local model; see ``leakrepro.models.load.locate``.
@@ -79,6 +92,7 @@ class HFSampler:
         self.tokenizer = load_tokenizer(self.path)
         self.eos = eos_ids(self.path)
         self.max_rows = max_rows
+        self.cached = _use_cache(self.model, self.path)
 
     @classmethod
     def around(cls, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> HFSampler:
@@ -89,6 +103,7 @@ class HFSampler:
         sampler.device = model.device
         sampler.eos = loaded_eos_ids(model, tokenizer)
         sampler.max_rows = None
+        sampler.cached = _use_cache(model, model.name_or_path or type(model).__name__)
         return sampler
 
     def draw(
@@ -120,6 +135,7 @@ class HFSampler:
         for request in requests:
             ids = asked_ids(self.tokenizer, request.prompt)
             check_length(request.prompt, len(ids), decoding, context)
+            self._check_ids(request.prompt.id, ids)
             pieces.append(_Piece(request.prompt.id, ids, request.start, request.stop, position))
             position += request.stop - request.start
         length = max(len(p.ids) for p in pieces) + decoding.max_new_tokens
@@ -135,12 +151,23 @@ class HFSampler:
                 positions.extend(range(piece.position, piece.position + piece.rows))
         return pa.concat_tables(tables).take(np.argsort(positions)).combine_chunks()
 
+    def _check_ids(self, prompt: str, ids: Sequence[int]) -> None:
+        embeddings: Any = self.model.get_input_embeddings()
+        rows = embeddings.weight.shape[0]
+        if max(ids) >= rows:
+            raise ValueError(
+                f"prompt {prompt!r} has the token id {max(ids)}, but the model {self.path} has "
+                f"embeddings for {rows} tokens: the tokenizer belongs to another model"
+            )
+
     def rows_per_batch(self, length: int) -> int:
         """Returns the maximum number of samples per batch, for sequences of ``length`` tokens."""
         if self.max_rows is not None:
             return self.max_rows
         if self.device.type != "cuda":
             return _CPU_ROWS
+        if not self.cached:
+            return _CUDA_ROWS
         config = self.model.config.get_text_config(decoder=True)
         heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
         width = getattr(config, "head_dim", None) or (
@@ -178,17 +205,18 @@ class HFSampler:
         draws = uniforms(seeds, 0 if decoding.is_greedy else steps)
         uniform = torch.from_numpy(draws).to(device)
 
-        ids, mask = _left_pad([piece.ids for piece in batch], device)
-        cache = make_cache(self.model.config, buffers)
-        position = None if mask is None else (mask.cumsum(-1) - 1).clamp_(min=0)
-        logits = self._forward(ids, mask, position, cache)
-        if position is not None:
-            position = position[:, -1:]
+        prompts = [piece.ids for piece in batch]
+        prefixes: Prefixes
+        if self.cached:
+            prefixes = CachedPrefixes(self.model, buffers)
+        else:
+            prefixes = RecomputedPrefixes(self.model)
+        logits = prefixes.start(prompts)
 
         rows = torch.arange(total, device=device)  # indices of the unfinished samples
         # For each unfinished sample, the row of the forward pass that represents its prefix.
         node = torch.repeat_interleave(torch.tensor([piece.rows for piece in batch])).to(device)
-        context = ids[node] if logits_processors else None
+        context = left_pad(prompts, device)[0][node] if logits_processors else None
         tokens = torch.zeros((total, steps), dtype=torch.int64, device=device)
         lengths = torch.zeros(total, dtype=torch.int64, device=device)
         stopped = torch.zeros(total, dtype=torch.bool, device=device)
@@ -222,11 +250,7 @@ class HFSampler:
             if context is not None:
                 context = torch.cat([context[keep], token[:, None]], dim=-1)
             parent, following, node = _branch(node, token)
-            cache.batch_select_indices(parent)
-            if mask is not None and position is not None:
-                mask = torch.cat([mask[parent], mask.new_ones((len(parent), 1))], dim=-1)
-                position = position[parent] + 1
-            logits = self._forward(following[:, None], mask, position, cache)
+            logits = prefixes.extend(parent, following)
         progress(total)
 
         kept = zip(tokens.cpu().tolist(), lengths.tolist(), strict=True)
@@ -241,21 +265,6 @@ class HFSampler:
             logq=logq.cpu().numpy(),
             stop=decoding.stop,
         )
-
-    def _forward(
-        self, ids: Tensor, mask: Tensor | None, position: Tensor | None, cache: Cache
-    ) -> Tensor:
-        """Returns the logits of the next token, [rows, vocabulary], float32."""
-        output = self.model(
-            input_ids=ids,
-            attention_mask=mask,
-            position_ids=position,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        logits: Tensor = output.logits[:, -1]
-        return logits.float()
 
 
 class _Piece(NamedTuple):
@@ -318,14 +327,16 @@ def _branch(node: Tensor, token: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return parent[order], pairs[order] % size, place[inverse]
 
 
-def _left_pad(prompts: Sequence[list[int]], device: torch.device) -> tuple[Tensor, Tensor | None]:
-    """Returns token ids [prompts, longest] and the attention mask, or None without padding."""
-    longest = max(len(ids) for ids in prompts)
-    padded = torch.tensor([[0] * (longest - len(ids)) + ids for ids in prompts], device=device)
-    if all(len(ids) == longest for ids in prompts):
-        return padded, None
-    pads = torch.tensor([longest - len(ids) for ids in prompts], device=device)
-    return padded, (torch.arange(longest, device=device) >= pads[:, None]).long()
+def _use_cache(model: PreTrainedModel, name: str | Path) -> bool:
+    """Whether a model is sampled with a cache; otherwise a line on stderr says so."""
+    works = cache_works(model, name)
+    if not works:
+        tqdm.write(
+            f"{name}: {type(model).__name__} does not work with the key-value cache, so every step "
+            "reads the whole text again; this is slow",
+            file=sys.stderr,
+        )
+    return works
 
 
 def _offset(progress: Callable[[int], None] | None, done: int) -> Callable[[int], None]:

@@ -15,6 +15,7 @@ from leakrepro.errors import require
 from leakrepro.models.chat import asked_ids
 from leakrepro.models.files import refuse_unread_weights
 from leakrepro.models.load import eos_ids, load_tokenizer, resolve_device
+from leakrepro.models.reading import reading
 from leakrepro.sampling.engines.base import LogitsProcessor, Sampler
 from leakrepro.sampling.engines.hf import dtype_name
 from leakrepro.sampling.engines.rows import answers_table, check_length
@@ -58,20 +59,22 @@ class VLLMSampler:
             settings = {"enforce_eager": True}
         if options.max_num_seqs is not None:
             settings["max_num_seqs"] = options.max_num_seqs
-        self._llm: Any = LLM(
-            str(model_path),
-            dtype=options.resolved_dtype(),
-            tensor_parallel_size=options.tensor_parallel_size,
-            gpu_memory_utilization=options.gpu_memory_utilization,
-            max_model_len=options.max_model_len,
-            enable_prefix_caching=True,
-            generation_config="vllm",  # ignore the model's sampling defaults
-            logprobs_mode="raw_logprobs",
-            seed=0,
-            **settings,
-        )
         self.tokenizer = load_tokenizer(model_path)
         self.eos = eos_ids(model_path)
+        with reading(model_path, "model"):
+            self._llm: Any = LLM(
+                str(model_path),
+                trust_remote_code=False,
+                dtype=options.resolved_dtype(),
+                tensor_parallel_size=options.tensor_parallel_size,
+                gpu_memory_utilization=options.gpu_memory_utilization,
+                max_model_len=options.max_model_len,
+                enable_prefix_caching=True,
+                generation_config="vllm",  # ignore the model's sampling defaults
+                logprobs_mode="raw_logprobs",
+                seed=0,
+                **settings,
+            )
 
     def draw(
         self,

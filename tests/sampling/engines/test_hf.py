@@ -24,7 +24,7 @@ from worlds import Ban, make_prompts
 
 from leakrepro.models.chat import prompt_ids
 from leakrepro.models.load import load_model, load_tokenizer
-from leakrepro.sampling.engines import hf
+from leakrepro.sampling.engines import prefixes
 from leakrepro.sampling.engines.hf import HFSampler, _branch
 from leakrepro.sampling.engines.kv_cache import KVBuffers, make_cache
 from leakrepro.sampling.seeds import sample_seed
@@ -191,7 +191,7 @@ def test_cache_equals_that_of_transformers(
 ) -> None:
     prompts, decoding = make_prompts(8), Decoding(n=20, max_new_tokens=80, seed=3)
     ours = draw(HFSampler(tiny_llama), prompts, decoding)
-    monkeypatch.setattr(hf, "make_cache", lambda config, buffers: DynamicCache(config=config))
+    monkeypatch.setattr(prefixes, "make_cache", lambda config, buffers: DynamicCache(config=config))
     theirs = draw(HFSampler(tiny_llama), prompts, decoding)
     assert same_share(ours, theirs) >= 0.99
 
@@ -207,7 +207,7 @@ def test_sliding_windows_narrow_and_wide(
     sampler = HFSampler.around(model, load_tokenizer(tiny_llama))
     prompts, decoding = make_prompts(6), Decoding(n=20, max_new_tokens=40, seed=3)
     ours = draw(sampler, prompts, decoding)
-    monkeypatch.setattr(hf, "make_cache", lambda config, buffers: DynamicCache(config=config))
+    monkeypatch.setattr(prefixes, "make_cache", lambda config, buffers: DynamicCache(config=config))
     assert same_share(ours, draw(sampler, prompts, decoding)) >= 0.99
     # Only the wide window equals full attention.
     full = draw(HFSampler(tiny_llama), prompts, decoding)
@@ -221,13 +221,13 @@ def test_common_prefixes_are_computed_once(
     sampler = HFSampler(tiny_llama)
     answers = record_ids(sampler, monkeypatch)
     rows: list[int] = []
-    forward = sampler._forward
+    forward = sampler.model.forward
 
-    def counting(ids: Tensor, *rest: Any) -> Tensor:
-        rows.append(len(ids))
-        return forward(ids, *rest)
+    def counting(input_ids: Tensor, **rest: Any) -> Any:
+        rows.append(len(input_ids))
+        return forward(input_ids=input_ids, **rest)
 
-    monkeypatch.setattr(sampler, "_forward", counting)
+    monkeypatch.setattr(sampler.model, "forward", counting)
     prompts, steps = make_prompts(4), 12
     decoding = Decoding(temperature=temperature, n=30, max_new_tokens=steps, seed=6)
     table = draw(sampler, prompts, decoding)
@@ -365,10 +365,14 @@ def test_weights_with_nan_are_rejected(
     model = AutoModelForCausalLM.from_pretrained(tiny_llama)
     with torch.no_grad():
         model.lm_head.weight[7] = torch.nan
+    # In memory they are found by their logits.
+    sampler = HFSampler.around(model.eval(), load_tokenizer(tiny_llama))
+    with pytest.raises(ValueError, match="'p0' are not finite"):
+        draw(sampler, make_prompts(1), decoding)
     shutil.copytree(tiny_llama, tmp_path / "nan")
     model.save_pretrained(tmp_path / "nan")
-    with pytest.raises(ValueError, match="'p0' are not finite"):
-        draw(HFSampler(tmp_path / "nan"), make_prompts(1), decoding)
+    with pytest.raises(ValueError, match=r"nan: lm_head\.weight has 32 values that are nan"):
+        HFSampler(tmp_path / "nan")
 
 
 def test_max_rows_must_be_positive(tiny_llama: Path) -> None:
