@@ -31,8 +31,10 @@ class Prompt:
         choices: Options of a multiple-choice question, in order.
 
     Raises:
+        TypeError: If a field that holds text is not text, such as NaN or None; the message names
+            the prompt and the field.
         ValueError: If ``id`` or ``messages`` is empty, a turn with the role ``"text"`` is not the
-            only turn, or ``side`` is unknown.
+            only turn, ``side`` is unknown, or a text has an unpaired surrogate.
     """
 
     id: str
@@ -45,8 +47,18 @@ class Prompt:
     choices: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not self.id:
+        if self.id == "":
             raise ValueError("a prompt needs a non-empty id")
+        for name in ("messages", "facts", "choices"):
+            given: Any = getattr(self, name)
+            if isinstance(given, str | Mapping) or not isinstance(given, Iterable):
+                raise TypeError(f"prompt {self.id!r}: {name} must be a sequence, not {given!r}")
+            object.__setattr__(self, name, tuple(given))
+        for turn in self.messages:
+            if not isinstance(turn, Mapping) or not {"role", "content"} <= turn.keys():
+                raise TypeError(
+                    f"prompt {self.id!r}: a message must have role and content, not {turn!r}"
+                )
         if not self.messages:
             raise ValueError(f"prompt {self.id!r} does not have messages")
         if len(self.messages) > 1 and any(turn["role"] == "text" for turn in self.messages):
@@ -55,8 +67,24 @@ class Prompt:
             raise ValueError(
                 f"prompt {self.id!r}: side must be 'forget' or 'retain', not {self.side!r}"
             )
-        for name in ("messages", "facts", "choices"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name, text in self._texts():
+            if not isinstance(text, str):
+                raise TypeError(
+                    f"prompt {self.id!r}: {name} must be text, not {text!r} ({type(text).__name__})"
+                )
+            if found := unpaired_surrogate(text):
+                raise ValueError(
+                    f"prompt {self.id!r}: {name} has the unpaired surrogate {found}; the text is "
+                    "not valid Unicode"
+                )
+
+    def _texts(self) -> Iterator[tuple[str, Any]]:
+        """Names and values of all fields that must be text."""
+        yield from (("id", self.id), ("reference", self.reference), ("cluster", self.cluster))
+        for i, turn in enumerate(self.messages):
+            yield from ((f"messages[{i}][{key!r}]", value) for key, value in turn.items())
+        for name in ("facts", "choices"):
+            yield from ((f"{name}[{i}]", text) for i, text in enumerate(getattr(self, name)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,6 +236,18 @@ class Decoding:
     def replace(self, **changes: Any) -> Decoding:
         """Return a copy with changed fields."""
         return dataclasses.replace(self, **changes)
+
+
+def unpaired_surrogate(text: str) -> str | None:
+    r"""Return the first unpaired surrogate of a text, such as ``\ud800``, or None.
+
+    A string with one is not Unicode text: it cannot be tokenised or written to a file.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return f"\\u{ord(text[error.start]):04x}"
+    return None
 
 
 def check_prompts(prompts: Sequence[Prompt]) -> tuple[Prompt, ...]:

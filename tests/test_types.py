@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from leakrepro.types import Decoding, Prompt, Scores, check_prompts
@@ -11,8 +14,8 @@ MESSAGES = ({"role": "user", "content": "Where was Ana Brik born?"},)
 
 
 def _prompt(id: str = "q1", **changes: object) -> Prompt:
-    options = {"cluster": "ana", "side": "forget", **changes}
-    return Prompt(id, MESSAGES, "She was born in Oslo.", **options)  # type: ignore[arg-type]
+    fields = {"reference": "She was born in Oslo.", "cluster": "ana", "side": "forget", **changes}
+    return Prompt(id, MESSAGES, **fields)  # type: ignore[arg-type]
 
 
 class TestPrompt:
@@ -38,6 +41,38 @@ class TestPrompt:
             _prompt(side="test")
         with pytest.raises(ValueError, match="'q1' does not have messages"):
             Prompt("q1", (), "Oslo", cluster="ana", side="forget")
+
+    @pytest.mark.parametrize("value", [math.nan, None, 7, pd.NA, pd.NaT, np.float64("nan"), b"x"])
+    @pytest.mark.parametrize("field", ["reference", "cluster", "facts", "choices", "content"])
+    def test_rejects_what_is_not_text(self, field: str, value: object) -> None:
+        fields: dict[str, Any] = {"reference": "Oslo", "cluster": "ana", "side": "forget"}
+        messages: list[dict[str, Any]] = [{"role": "user", "content": "Where?"}]
+        if field == "content":
+            messages[0]["content"] = value
+        else:
+            fields[field] = ("x", value) if field in ("facts", "choices") else value
+        with pytest.raises(TypeError, match=f"prompt 'q1': .*{field}.* must be text, not "):
+            Prompt("q1", tuple(messages), **fields)
+
+    def test_rejects_a_string_for_a_sequence(self) -> None:
+        for name in ("facts", "choices"):
+            with pytest.raises(TypeError, match=f"'q1': {name} must be a sequence, not 'Oslo'"):
+                _prompt(**{name: "Oslo"})
+        with pytest.raises(TypeError, match="'q1': messages must be a sequence, not nan"):
+            Prompt("q1", math.nan, "Oslo", cluster="a", side="forget")  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="'q1': a message must have role and content"):
+            Prompt("q1", ({"role": "user"},), "Oslo", cluster="a", side="forget")
+
+    @pytest.mark.parametrize("field", ["reference", "cluster", "facts", "choices", "content", "id"])
+    def test_rejects_unpaired_surrogates(self, field: str) -> None:
+        bad = "Os\ud83dlo"
+        fields: dict[str, Any] = {"reference": "Oslo", "cluster": "ana", "side": "forget"}
+        content = bad if field == "content" else "Where?"
+        if field not in ("content", "id"):
+            fields[field] = (bad,) if field in ("facts", "choices") else bad
+        with pytest.raises(ValueError, match=rf"prompt 'q1.*{field}.*unpaired surrogate \\ud83d"):
+            Prompt("q1" + bad * (field == "id"), ({"role": "user", "content": content},), **fields)
+        assert _prompt(reference="Os\U0001f600lo").reference == "Os\U0001f600lo"
 
     def test_check_prompts(self) -> None:
         prompts = [_prompt("a"), _prompt("b")]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from leakrepro.errors import DataError, require
 from leakrepro.storage import paths, provenance
+from leakrepro.storage.text_files import json_lines, read_utf8
+from leakrepro.types import unpaired_surrogate
 
 Row = Mapping[str, Any]
 
@@ -51,7 +52,7 @@ def read_rows(
         rows = _from_hub(repo, config, split, revision)
         return _check(rows, columns, check, f"{repo} {config} {split}, row")
     path = root / folder / f"{file or config}.json"
-    return _check(_from_file(path), columns, check, f"{path}, line")
+    return _check(json_lines(path, _read(path)), columns, check, f"{path}, line")
 
 
 def read_text(folder: str, name: str) -> str:
@@ -72,34 +73,15 @@ def read_text(folder: str, name: str) -> str:
         raise DataError(
             f"{folder}/{name} exists only in a local copy, and LEAKREPRO_DATA is not set"
         )
-    path = root / folder / name
-    try:
-        return _read(path).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 ({error.reason})") from error
+    return _read(root / folder / name)
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path) -> str:
     provenance.note_file(path)
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(
-            f"{path}: {error.strerror}; LEAKREPRO_DATA must name a folder with the hub's files, "
-            "or be unset to download them"
-        ) from error
-
-
-def _from_file(path: Path) -> Iterable[tuple[int, Any]]:
-    for number, line in enumerate(_read(path).splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            yield number, json.loads(line.decode("utf-8"))
-        except UnicodeDecodeError as error:
-            raise DataError(f"{path}, line {number}: not UTF-8 ({error.reason})") from error
-        except json.JSONDecodeError as error:
-            raise DataError(f"{path}, line {number}: not JSON ({error})") from error
+    return read_utf8(
+        path,
+        "LEAKREPRO_DATA must name a folder with the hub's files, or be unset to download them",
+    )
 
 
 def _from_hub(
@@ -133,6 +115,8 @@ def _check(
             if not isinstance(row.get(column), str):
                 problem = "is not text" if column in row else "is missing"
                 raise DataError(f"{where} {number}: {column!r} {problem}")
+            if found := unpaired_surrogate(row[column]):
+                raise DataError(f"{where} {number}: {column!r} has the unpaired surrogate {found}")
         if check is not None and (wrong := check(row)):
             raise DataError(f"{where} {number}: {wrong}")
         checked.append(row)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from leakrepro.errors import DataError
 from leakrepro.storage import provenance
+from leakrepro.storage.text_files import csv_rows, json_lines, read_utf8
 from leakrepro.types import Prompt
 
 _Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
@@ -45,6 +43,9 @@ def read_prompts(path: str | Path) -> tuple[Prompt, ...]:
     A prompt's id consists of the file's stem and the row number, starting at 1. Rows added at the
     end do not change the samples of the other rows.
 
+    A cell of a CSV file is text: ``NA``, ``null`` and ``None`` are words. Empty cells count as
+    missing.
+
     Args:
         path: The file.
 
@@ -52,24 +53,19 @@ def read_prompts(path: str | Path) -> tuple[Prompt, ...]:
         One prompt per row.
 
     Raises:
-        DataError: if the file cannot be read or does not have rows, or if a value is missing,
-            empty or not text (the message names its line and column).
+        DataError: if the file cannot be read or does not have rows, if two columns have the same
+            name, or if a value is missing, empty or not text, such as ``NaN`` (the message names
+            its line and column).
         ValueError: for another file extension.
     """
     path = Path(path)
-    readers = {".csv": _csv_rows, ".jsonl": _json_rows, ".json": _json_rows}
+    readers = {".csv": csv_rows, ".jsonl": json_lines, ".json": json_lines}
     if path.suffix not in readers:
         raise ValueError(
             f"{path}: the extension of a file of questions must be one of {', '.join(readers)}"
         )
     provenance.note_file(path)
-    try:
-        # utf-8-sig: Excel writes a byte order mark.
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 ({error.reason})") from error
+    text = read_utf8(path)
     prompts = tuple(
         _prompt(f"{path.stem}/{i:04d}", row, f"{path}, line {line}")
         for i, (line, row) in enumerate(readers[path.suffix](path, text), 1)
@@ -77,28 +73,6 @@ def read_prompts(path: str | Path) -> tuple[Prompt, ...]:
     if not prompts:
         raise DataError(f"{path}: no rows")
     return prompts
-
-
-def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, Any]]:
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    try:
-        for row in reader:
-            # DictReader stores cells beyond the header under the key None.
-            if None in row:
-                raise DataError(f"{path}, line {reader.line_num}: more cells than the header has")
-            # An empty cell counts as missing.
-            yield reader.line_num, {name: cell for name, cell in row.items() if cell}
-    except csv.Error as error:
-        raise DataError(f"{path}, line {reader.reader.line_num}: not CSV ({error})") from error
-
-
-def _json_rows(path: Path, text: str) -> Iterator[tuple[int, Any]]:
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            try:
-                yield number, json.loads(line)
-            except json.JSONDecodeError as error:
-                raise DataError(f"{path}, line {number}: not JSON ({error})") from error
 
 
 def _prompt(id: str, row: Any, where: str) -> Prompt:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Literal, get_args
@@ -15,7 +14,8 @@ from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from leakrepro.benchmarks.base import Benchmark
-from leakrepro.metrics.text import check_candidates, normalise
+from leakrepro.metrics.named_choice import LETTERS, named_choice
+from leakrepro.metrics.text import check_candidates
 from leakrepro.models.chat import answer_ids, asked_ids, pad_id
 from leakrepro.models.load import load_model, load_tokenizer
 from leakrepro.models.resolve import LoadedModel, Model, resolve
@@ -26,19 +26,15 @@ Calibration = Literal["none", "length", "neutral"]
 _Answer = tuple[tuple[int, ...], tuple[int, ...]]  # token ids of a prompt and of its answer
 
 NEUTRAL = "N/A"
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-# A letter that names an option: followed by punctuation or the end of a line, or named as the
-# answer. "A sample of ..." does not name one.
-_LEADING = re.compile(r"\s*[(\[*\"']*([A-Z])(?:[)\].:,*\"']|\s*$|\s*\n)")
-_NAMED = re.compile(r"\b(?:answer|option|choice)\b\W*(?:is|:)?\W*([A-Z])(?![\w'])", re.IGNORECASE)
 
 
 class ChoiceAccuracy:
     """1 if a candidate names the right option of its prompt, else 0.
 
-    A candidate names an option if it starts with its letter (``B``, ``(B)``, ``B. ...``), says
-    ``the answer is B``, or equals the option's text. Otherwise it scores 0. ``chance_curve`` of the
-    numbers of options is leak@k of uniform guessing.
+    A candidate names an option if it starts with its letter (``B``, ``(b)``, ``B. ...``), says
+    ``the answer is B``, or equals the option's text; ``named_choice`` has all rules. A candidate
+    that does not name exactly one option scores 0. ``chance_curve`` of the numbers of options is
+    leak@k of uniform guessing.
     """
 
     id = "choice_accuracy"
@@ -78,29 +74,6 @@ def correct_choice(prompt: Prompt) -> int:
     if prompt.reference not in prompt.choices:
         raise ValueError(f"prompt {prompt.id!r}: its reference is not one of its choices")
     return prompt.choices.index(prompt.reference)
-
-
-def named_choice(text: str, choices: Sequence[str]) -> int | None:
-    """Return the index of the option that an answer names, or None.
-
-    Args:
-        text: The answer.
-        choices: Texts of the options.
-
-    >>> named_choice("(B) water", ["air", "water"]), named_choice("The answer is A", ["x", "y"])
-    (1, 0)
-    >>> named_choice("A glass of it", ["x", "y"]) is None
-    True
-    """
-    plain = normalise(text)
-    for i, choice in enumerate(choices):
-        if plain and plain == normalise(choice):
-            return i
-    found = _LEADING.match(text) or _NAMED.search(text)
-    if found is None:
-        return None
-    i = LETTERS.index(found.group(1).upper())
-    return i if i < len(choices) else None
 
 
 def choice_log_likelihoods(

@@ -6,7 +6,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from leakrepro.types import Prompt, Scores
+from leakrepro.types import Prompt, Scores, unpaired_surrogate
 
 
 class _Blanks(dict[int, str]):
@@ -32,7 +32,7 @@ def normalise(text: str) -> str:
 
 
 def check_candidates(prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]]) -> None:
-    """Raise unless there is one list of strings per prompt; the message names the prompt."""
+    """Raise unless there is one list of Unicode strings per prompt; errors name the prompt."""
     if len(prompts) != len(candidates):
         raise ValueError(f"{len(candidates)} lists of candidates for {len(prompts)} prompts")
     for prompt, texts in zip(prompts, candidates, strict=True):
@@ -44,6 +44,11 @@ def check_candidates(prompts: Sequence[Prompt], candidates: Sequence[Sequence[st
             if not isinstance(text, str):
                 raise TypeError(
                     f"prompt {prompt.id!r}: candidate {j} is {type(text).__name__}, not text"
+                )
+            if found := unpaired_surrogate(text):
+                raise ValueError(
+                    f"prompt {prompt.id!r}: candidate {j} has the unpaired surrogate {found}; the "
+                    "text is not valid Unicode"
                 )
 
 

@@ -22,12 +22,14 @@ from leakrepro.sampling.samples import Samples
 from leakrepro.sampling.store import SCHEMA, Identity, Request, SampleStore, prompts_hash
 from leakrepro.storage import paths
 from leakrepro.storage.atomic import write_atomically
+from leakrepro.storage.text_files import json_lines, read_utf8
 from leakrepro.types import Decoding, Prompt, Scores
 
 if TYPE_CHECKING:
     from leakrepro.benchmarks.base import Benchmark
 
 SCORE_NAMES = ("rougeL_recall", "exact_match", "ES", "CS", "LLM_judge")
+_LINE = "an object with prompt, ground_truth and responses"
 
 
 def import_generations(
@@ -108,7 +110,7 @@ def generation_scores(file: str | Path) -> dict[str, Scores]:
     found = {}
     for name in SCORE_NAMES:
         values = [[each.get(name) for each in row["responses"]] for row in rows]
-        if all(isinstance(v, int | float) for row in values for v in row):
+        if all(isinstance(v, int | float) for row in values for v in row):  # json_lines: finite
             found[name] = Scores.from_rows(values)
     return found
 
@@ -162,24 +164,13 @@ def export_generations(
 
 def _read(file: Path) -> Iterator[dict[str, Any]]:
     """Yields the lines of a file and checks that all have the same number of responses."""
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{file}: {error}") from error
     n = 0
-    # Not splitlines(), which also splits at separators that JSON strings may contain.
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
+    for number, row in json_lines(file, read_utf8(file), _LINE):
         try:
-            row = json.loads(line)
             strings = [row["prompt"], row["ground_truth"]]
             strings += [each["response"] for each in row["responses"]]
-        except (ValueError, KeyError, TypeError) as error:
-            raise DataError(
-                f"{file}, line {number}: not an object with prompt, ground_truth and responses "
-                f"({error!r})"
-            ) from error
+        except (KeyError, TypeError) as error:
+            raise DataError(f"{file}, line {number}: not {_LINE} ({error!r})") from error
         if not all(isinstance(string, str) for string in strings):
             raise DataError(
                 f"{file}, line {number}: a prompt, ground truth or response is not a string"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -120,6 +121,30 @@ def test_the_error_names_the_invalid_line(
 def test_blank_lines_do_not_shift_the_numbering(files: Path) -> None:
     rewrite(files / "full.json", 7, lambda line: b"\n" + line + b"\n{")
     with pytest.raises(DataError, match="line 9: not JSON"):
+        tofu("forget01")
+
+
+def test_a_byte_order_mark_is_skipped(files: Path) -> None:
+    expected = tofu("forget01").train_forget
+    for file in files.glob("*.json"):
+        file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert tofu("forget01").train_forget == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (b"NaN", r"full\.json, line 3, 'answer': nan is not a JSON number"),
+        (b"-Infinity", r"full\.json, line 3, 'answer': -inf"),
+        (b"7", r"full\.json, line 3: 'answer' is not text"),
+        (b"null", r"full\.json, line 3: 'answer' is not text"),
+        (rb'"x\ud800"', r"full\.json, line 3, 'answer': unpaired surrogate"),
+    ],
+)
+def test_an_answer_that_is_not_text(files: Path, value: bytes, message: str) -> None:
+    rewrite(files / "full.json", 3, lambda line: re.sub(rb'("answer": )"[^"]*"', rb"\1@", line))
+    rewrite(files / "full.json", 3, lambda line: line.replace(b"@", value))
+    with pytest.raises(DataError, match=message):
         tofu("forget01")
 
 

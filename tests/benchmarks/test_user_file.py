@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 from pathlib import Path
 
 import pytest
@@ -55,6 +57,23 @@ def test_json_lines_and_csv_agree(tmp_path: Path) -> None:
         ("a.jsonl", '{"question": ["Who?"], "answer": "A"}', "line 1, column 'question'.*string"),
         ("a.jsonl", '{"question": "Who?", "answer": "A"}\n[1]', "line 2: expected an object"),
         ("a.jsonl", "\n{'question'}", "line 2: not JSON"),
+        ("a.jsonl", '{"question": "W?", "answer": NaN}', r"a\.jsonl, line 1, 'answer': nan is not"),
+        ("a.jsonl", '{"question": "W?", "answer": "A", "fact": NaN}', "line 1, 'fact': nan is not"),
+        (
+            "a.jsonl",
+            '\n{"question": "W?", "answer": "A", "cluster": Infinity}',
+            "line 2, 'cluster'",
+        ),
+        ("a.jsonl", '{"question": -Infinity, "answer": "A"}', "line 1, 'question': -inf is not"),
+        ("a.jsonl", '{"question": "W?", "answer": 1e999}', "line 1, 'answer': inf is not"),
+        ("a.jsonl", '{"question": "W?", "answer": null}', "line 1, column 'answer'.*string"),
+        ("a.jsonl", '{"question": "W?", "answer": true}', "line 1, column 'answer'.*string"),
+        ("a.jsonl", '{"question": "W?", "answer": "A", "answer": "B"}', "'answer' occurs twice"),
+        ("a.jsonl", '{"question": "W?", "answer": "A\\ud800"}', r"line 1, 'answer': .*\\ud800"),
+        ("a.jsonl", '{"question": "W?", "answer": ' + "[" * 9999 + "]" * 9999 + "}", "line 1: "),
+        ("a.jsonl", '{"question": "W?", "answer": ' + "9" * 9999 + "}", "line 1: "),
+        ("a.csv", "question,answer,answer\nW?,A,B\n", "line 1: the column 'answer' occurs 2 times"),
+        ("a.csv", "question, question,answer\nW?,A,B\n", "the column 'question' occurs 2 times"),
     ],
 )
 def test_the_error_names_the_line_and_column(
@@ -64,6 +83,27 @@ def test_the_error_names_the_line_and_column(
         lr.read_prompts(write(tmp_path / name, text))
 
 
+def test_words_for_missing_values_are_text(tmp_path: Path) -> None:
+    words = ["NA", "null", "None", "nan", "NaN", "N/A", "inf"]
+    rows = "".join(f"Who {i}?,{word},{word},{word}\n" for i, word in enumerate(words))
+    prompts = lr.read_prompts(write(tmp_path / "a.csv", "question,answer,cluster,fact\n" + rows))
+    assert [prompt.reference for prompt in prompts] == words
+    assert [prompt.cluster for prompt in prompts] == words
+    assert [prompt.facts for prompt in prompts] == [(word,) for word in words]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+def test_long_cells_and_byte_order_marks(tmp_path: Path, name: str) -> None:
+    long = "ash " * 50_000 + "end"
+    text = f'question,answer\n"Who?","{long}"\n'
+    if name == "a.jsonl":
+        text = json.dumps({"question": "Who?", "answer": long})
+    limit = csv.field_size_limit()
+    (prompt,) = lr.read_prompts(write(tmp_path / name, "\ufeff" + text))
+    assert prompt.reference == long
+    assert csv.field_size_limit() == limit
+
+
 def test_other_files(tmp_path: Path) -> None:
     message = r"questions\.txt: the extension of a file of questions must be one of \.csv"
     with pytest.raises(ValueError, match=message):
@@ -71,7 +111,7 @@ def test_other_files(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none\.csv: No such file"):
         lr.read_prompts(tmp_path / "none.csv")
     (tmp_path / "latin.csv").write_bytes("question,answer\nOù?,là".encode("latin-1"))
-    with pytest.raises(DataError, match=r"latin\.csv: not UTF-8"):
+    with pytest.raises(DataError, match=r"latin\.csv, line 2: not UTF-8"):
         lr.read_prompts(tmp_path / "latin.csv")
 
 

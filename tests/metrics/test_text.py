@@ -172,6 +172,10 @@ class TestTable:
         with pytest.raises(TypeError, match="'q1': candidate 1 is NoneType, not text"):
             metric.score([prompt], [["a", None]])  # type: ignore[list-item]
 
+    def test_unpaired_surrogates(self) -> None:
+        with pytest.raises(ValueError, match=r"prompt 'q1': candidate 1 has the unpaired .*udfff"):
+            load_metric("exact_match").score([_prompt("Rome")], [["x", "\udfff"]])
+
     def test_unknown_id_lists_the_known(self) -> None:
         with pytest.raises(ValueError, match="unknown core metric 'rouge'; known are fact_match, "):
             load_metric("rouge")

@@ -123,6 +123,15 @@ def test_lines_are_matched_to_the_benchmarks_prompts(tmp_path: Path) -> None:
             "line 2: 2 responses, not 1",
         ),
         ('{"prompt": 1, "ground_truth": "b", "responses": []}', "is not a string"),
+        ('{"prompt": NaN, "ground_truth": "b", "responses": []}', "line 1, 'prompt': nan is not"),
+        (
+            '{"prompt": "a", "ground_truth": "b", "responses": [{"response": NaN}]}',
+            r"g\.json, line 1, 'responses\[0\]\.response': nan is not",
+        ),
+        (
+            json.dumps(line("a", "b", ["x"])) + "\n" + json.dumps(line("a", "b", ["x\udc00"])),
+            r"line 2, 'responses\[0\]\.response': unpaired surrogate \\udc00",
+        ),
     ],
 )
 def test_an_invalid_file_is_rejected(tmp_path: Path, content: str, message: str) -> None:
@@ -130,6 +139,19 @@ def test_an_invalid_file_is_rejected(tmp_path: Path, content: str, message: str)
     file.write_text(content, encoding="utf-8")
     with pytest.raises(DataError, match=message):
         import_generations(file, decoding=DECODING, store=tmp_path / "s")
+
+
+def test_a_byte_order_mark_is_not_part_of_the_text(file: Path, tmp_path: Path) -> None:
+    marked = tmp_path / "marked.json"
+    marked.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    samples = import_generations(marked, decoding=DECODING, store=tmp_path / "s")
+    assert samples.texts == import_generations(file, decoding=DECODING).texts
+
+
+def test_scores_that_are_not_numbers_are_rejected(tmp_path: Path) -> None:
+    file = write(tmp_path / "g.json", line("a", "b", ["x"], ES=[float("nan")]))
+    with pytest.raises(DataError, match=r"g\.json, line 1, 'responses\[0\]\.ES': nan is not"):
+        generation_scores(file)
 
 
 def test_greedy_answers_that_differ_are_rejected(file: Path, tmp_path: Path) -> None:
