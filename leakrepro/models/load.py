@@ -25,7 +25,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from leakrepro.storage import provenance
-from leakrepro.storage.atomic import MARKER, is_sealed, seal, sync, temporary
+from leakrepro.storage.atomic import MARKER, is_sealed, remove_drafts, seal, sync, temporary
 from leakrepro.storage.keys import digest
 
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
@@ -246,6 +246,7 @@ def save_model(
     if is_sealed(path) and not replace:
         raise FileExistsError(f"{path} already holds a complete model")
     path.parent.mkdir(parents=True, exist_ok=True)
+    remove_drafts(path.parent)
     draft = temporary(path)
     shutil.rmtree(draft, ignore_errors=True)
     try:
