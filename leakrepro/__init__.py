@@ -5,10 +5,12 @@
 [0.125, 0.25]
 """
 
-from leakrepro.errors import lazy_names
+from leakrepro.errors import lazy_names, require_main_interpreter
 from leakrepro.models.named import register
 
 __version__ = "0.1.0"
+
+require_main_interpreter()
 
 # leakrepro.profiles resolves model names, but lower packages must not import it; see
 # leakrepro/models/named.py.

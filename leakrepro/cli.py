@@ -12,10 +12,12 @@ import typer
 from typer.core import TyperGroup
 
 from leakrepro.errors import (
+    BusyError,
     IncompleteScores,
     MissingExtra,
     NotebookError,
     StoreError,
+    WorkerError,
     extra_named,
 )
 
@@ -23,7 +25,16 @@ if TYPE_CHECKING:
     from leakrepro.benchmarks.base import Benchmark
 
 # Errors that a user can correct. Any other error is a bug and keeps its traceback.
-_USER_ERRORS = (ValueError, OSError, FloatingPointError, IncompleteScores, MissingExtra, StoreError)
+_USER_ERRORS = (
+    ValueError,
+    OSError,
+    FloatingPointError,
+    BusyError,
+    IncompleteScores,
+    MissingExtra,
+    StoreError,
+    WorkerError,
+)
 
 
 class _Commands(TyperGroup):
@@ -124,16 +135,18 @@ def reproduce(
         return
     if tokens_per_second is not None or judge_price is not None:
         raise ValueError("--tokens-per-second and --judge-price belong to --dry-run")
+    from leakrepro.execution.lifetime import ends_in_order
     from leakrepro.reproduction.runner import reproduce as run
 
-    output = run(
-        profile,
-        only=only,
-        jobs=jobs,
-        parameters=_pairs(parameter, "-p"),
-        notebooks=notebooks,
-        again=again,
-    )
+    with ends_in_order():
+        output = run(
+            profile,
+            only=only,
+            jobs=jobs,
+            parameters=_pairs(parameter, "-p"),
+            notebooks=notebooks,
+            again=again,
+        )
     typer.echo(output / "index.html")
 
 

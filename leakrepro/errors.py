@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib.util
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -62,8 +63,33 @@ class MissingExtra(ModuleNotFoundError):
     """An optional dependency is not installed; the message contains the install command."""
 
 
+class WorkerError(RuntimeError):
+    """A worker could not be started, died, or raised an error that cannot be pickled."""
+
+
+class BusyError(RuntimeError):
+    """Another process uses a folder; the message names the process."""
+
+
 class NotebookError(RuntimeError):
     """A notebook failed; the message contains the cell and the error."""
+
+
+def require_main_interpreter() -> None:
+    """Check that this code does not run in a subinterpreter, in which scipy would wait forever.
+
+    Raises:
+        ImportError: in a subinterpreter.
+    """
+    api = ctypes.pythonapi
+    api.PyInterpreterState_Get.restype = ctypes.c_void_p
+    api.PyInterpreterState_GetID.argtypes = [ctypes.c_void_p]
+    api.PyInterpreterState_GetID.restype = ctypes.c_int64
+    if api.PyInterpreterState_GetID(api.PyInterpreterState_Get()) != 0:
+        raise ImportError(
+            "leakrepro does not run in subinterpreters, because scipy and torch do not: use "
+            "threads, or processes (leakrepro.Backend(workers=...))"
+        )
 
 
 def installed(module: str) -> bool:

@@ -7,7 +7,7 @@ thread settings before torch is imported, and scripts and notebooks do not need
 
 A worker takes seconds to import torch and transformers. After its last task it therefore waits for
 the next call from the same environment. Meanwhile it frees the large objects that it caches
-(``Held``).
+(``Held``). A worker and everything that it started end with the caller, however the caller ends.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Generator, Sequence
@@ -28,15 +29,14 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from tqdm import tqdm
 
+from leakrepro.errors import WorkerError as WorkerError
+from leakrepro.execution.lifetime import Lifeline
+
 T = TypeVar("T")
 Progress = Callable[[int, int], None]  # done, total
 Watcher = Callable[[int, int, int], None]  # task, done, total
 
 _IDLE_SECONDS = 60.0  # after which a worker without a task exits
-
-
-class WorkerError(RuntimeError):
-    """A worker died, or raised an error that cannot be pickled."""
 
 
 def run(
@@ -64,7 +64,7 @@ def run(
     Raises:
         ValueError: If ``workers`` or ``threads`` is below 1, or a worker cannot import
             ``function``.
-        WorkerError: If a worker dies (killed, out of memory).
+        WorkerError: If a worker cannot be started, or dies (killed, out of memory).
         Exception: The first error of a task, with the worker's traceback as its cause; the other
             tasks are stopped.
     """
@@ -116,7 +116,7 @@ def stream(
     Raises:
         ValueError: If ``workers`` or ``threads`` is below 1, or a worker cannot import
             ``function``.
-        WorkerError: If a worker dies (killed, out of memory).
+        WorkerError: If a worker cannot be started, or dies (killed, out of memory).
         Exception: The first error of a task, with the worker's traceback as its cause.
     """
     if workers < 1 or threads < 1:
@@ -125,6 +125,28 @@ def stream(
     if workers <= 1:
         return _run_here(function, arguments, threads, watch)
     return _run_workers(importable(function), arguments, workers, threads, watch)
+
+
+def apart(
+    function: Callable[..., T], arguments: Sequence[tuple[Any, ...]], *, workers: int
+) -> Generator[tuple[int, T]]:
+    """Yield results as ``stream``, but never run a task in this process.
+
+    Tasks get this process's environment variables as they are; no threads are set.
+
+    Args:
+        function: As for ``stream``; it gets a ``progress`` that nobody watches.
+        arguments: Picklable arguments, one tuple per task.
+        workers: Maximum number of tasks at the same time, at least 1.
+
+    Raises:
+        ValueError: If a worker cannot import ``function``.
+        WorkerError: If a worker cannot be started, or dies (killed, out of memory).
+        Exception: The first error of a task, with the worker's traceback as its cause.
+    """
+    return _run_workers(
+        importable(function), arguments, min(workers, len(arguments)), threads=None, watch=None
+    )
 
 
 def _run_here(
@@ -149,7 +171,7 @@ def _run_workers(
     name: tuple[str, str],
     arguments: Sequence[tuple[Any, ...]],
     workers: int,
-    threads: int,
+    threads: int | None,
     watch: Watcher | None,
 ) -> Generator[tuple[int, Any]]:
     pool: list[_Worker] = []
@@ -218,7 +240,7 @@ _held: list[Held[Any]] = []  # all caches of this process
 _idle: list[_Worker] = []  # workers of this process that do not have a task
 
 
-def _idle_or_new(threads: int) -> _Worker:
+def _idle_or_new(threads: int | None) -> _Worker:
     """Return an idle worker with the present environment, or start a new one."""
     environment = _Environment.present(threads)
     while _idle:
@@ -235,9 +257,11 @@ def _stop_idle() -> None:
 
 
 def _stop(workers: list[_Worker]) -> None:
-    for worker in workers:
-        worker.process.terminate()
-    for worker in workers:
+    mine = [worker for worker in workers if worker.environment.process == os.getpid()]
+    for worker in mine:
+        worker.lifeline.cut()
+        worker.process.kill()  # it may not have followed its lifeline yet
+    for worker in mine:
         worker.join()
 
 
@@ -250,8 +274,10 @@ class _Environment(NamedTuple):
     folder: str
 
     @classmethod
-    def present(cls, threads: int) -> _Environment:
-        variables = os.environ | worker_environment(threads)
+    def present(cls, threads: int | None) -> _Environment:
+        variables = dict(os.environ)
+        if threads is not None:
+            variables |= worker_environment(threads)
         return cls(os.getpid(), variables, list(sys.path), os.getcwd())
 
 
@@ -274,23 +300,22 @@ class _Worker:
 
     def __init__(self, environment: _Environment) -> None:
         self.environment = environment
-        self.pipe, theirs = connections.Pipe()
-        command = (
-            "import pickle, sys; from multiprocessing.connection import Connection; "
-            f"pipe = Connection({theirs.fileno()}); sys.path[:] = pipe.recv(); "
-            "from leakrepro.execution.local import _serve; _serve(pipe)"
-        )
-        try:
-            # In its own session, so that Ctrl-C reaches only the caller, which stops the worker.
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", command],
-                pass_fds=[theirs.fileno()],
-                env=environment.variables,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-        finally:
-            theirs.close()
+        with contextlib.ExitStack() as stack:
+            try:
+                self.pipe, theirs = connections.Pipe()
+                stack.callback(theirs.close)
+                self.lifeline = Lifeline()
+                stack.callback(self.lifeline.started)
+                self.process = _start(theirs.fileno(), self.lifeline.child_end, environment)
+                # It ends by itself when it is idle for long; without a wait it would stay a zombie.
+                threading.Thread(target=self.process.wait, daemon=True).start()
+            except (OSError, RuntimeError) as error:
+                if hasattr(self, "lifeline"):
+                    self.lifeline.cut()
+                raise WorkerError(
+                    f"a worker process could not be started: {error}. Use fewer workers, or raise "
+                    "the limits of open files (ulimit -n) and processes (ulimit -u)"
+                ) from error
         self._send(environment.path)
 
     def give(self, name: tuple[str, str], index: int, arguments: tuple[Any, ...]) -> None:
@@ -318,11 +343,7 @@ class _Worker:
 
     def join(self) -> None:
         self.pipe.close()
-        try:
-            self.process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        self.process.wait()
 
     def _send(self, content: Any) -> None:
         try:
@@ -337,6 +358,23 @@ class _Worker:
         how = "ended" if code is None or code >= 0 else f"was killed by signal {-code}"
         hint = "; it may have run out of memory" if code == -9 else ""
         return WorkerError(f"a worker {how} before its task was done (exit code {code}){hint}")
+
+
+def _start(pipe: int, child_end: int, environment: _Environment) -> subprocess.Popen[bytes]:
+    command = (
+        "import pickle, sys; from multiprocessing.connection import Connection; "
+        f"pipe = Connection({pipe}); sys.path[:] = pipe.recv(); "
+        f"from leakrepro.execution.lifetime import follow; follow({child_end}); "
+        "from leakrepro.execution.local import _serve; _serve(pipe)"
+    )
+    # In its own session, so that Ctrl-C reaches only the caller, which stops the worker.
+    return subprocess.Popen(
+        [sys.executable, "-c", command],
+        pass_fds=[pipe, child_end],
+        env=environment.variables,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+    )
 
 
 _RELEASE, _IS_CURRENT = "release", "is current"  # messages to a worker that are not tasks

@@ -28,7 +28,7 @@ from leakrepro.models.generation import end_ids, load_generation_config, make_sa
 from leakrepro.models.reading import no_progress_bars, no_warnings, reading
 from leakrepro.models.weights import load_weights
 from leakrepro.storage import provenance
-from leakrepro.storage.atomic import MARKER, is_sealed, seal, sync, temporary
+from leakrepro.storage.atomic import MARKER, is_sealed, remove_drafts, seal, sync, temporary
 
 _DOWNLOAD = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "chat_template*"]
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -231,6 +231,7 @@ def save_model(
     if is_sealed(path) and not replace:
         raise FileExistsError(f"{path} already holds a complete model")
     path.parent.mkdir(parents=True, exist_ok=True)
+    remove_drafts(path.parent)
     draft = temporary(path)
     shutil.rmtree(draft, ignore_errors=True)
     try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 import shutil
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from transformers import (
 
 from leakrepro.execution.distributed import processes
 from leakrepro.models.reading import no_progress_bars
-from leakrepro.storage.atomic import is_sealed, seal
+from leakrepro.storage.atomic import is_sealed, scratch, seal
 
 Progress = Callable[[int, int], None]
 Log = list[dict[str, float]]
@@ -167,7 +166,7 @@ def run(
     with contextlib.ExitStack() as stack:
         stack.enter_context(no_progress_bars())  # bars for saving
         hidden = progress is not None or not processes().is_main_process
-        scratch = stack.enter_context(_drafts(checkpoints))
+        drafts = stack.enter_context(_drafts(checkpoints))
         bar = stack.enter_context(tqdm(desc=label, unit="step", disable=hidden))
 
         def report(state: TrainerState) -> None:
@@ -182,7 +181,7 @@ def run(
             bar.update(state.global_step - bar.n)
 
         arguments = TrainingArguments(
-            output_dir=str(scratch),
+            output_dir=str(drafts),
             num_train_epochs=1,
             train_sampling_strategy="sequential",
             save_strategy="no" if checkpoints is None else "steps",
@@ -233,8 +232,8 @@ def run(
 def _drafts(checkpoints: Checkpoints | None) -> Iterator[Path]:
     """Yield a folder for Trainer's output, on the file system of the checkpoints."""
     if checkpoints is None:
-        with tempfile.TemporaryDirectory() as scratch:
-            yield Path(scratch)
+        with scratch("training") as folder:
+            yield Path(folder)
         return
     # All processes of a run share this name, and no other run has it: the caller holds a lock.
     drafts = checkpoints.folder / ".drafts"

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from leakrepro.report.figures import save_figure
 from leakrepro.storage import paths
+from leakrepro.storage.records import keep_written
 
 _MIN_BYTES = 10_000  # a PNG of an empty figure is smaller
 
@@ -26,7 +27,8 @@ def save(
     """Save the results of a notebook in the folder of a run.
 
     Files are named ``<stem>.<part>.<ending>``, or ``<stem>.<ending>`` for the main part ``""``.
-    Parts that are None are skipped.
+    Parts that are None are skipped. Files of an earlier ``leakrepro reproduce`` get new digests in
+    its record.
 
     Args:
         stem: Name of the notebook, such as ``"01_leak_curves"``.
@@ -48,21 +50,27 @@ def save(
     def name(part: str) -> str:
         return f"{stem}.{part}" if part else stem
 
+    saved = []
     for part, table in tables.items():
         if table is not None:
-            table.to_csv(folder / f"{name(part)}.csv", index=False)
+            saved.append(folder / f"{name(part)}.csv")
+            table.to_csv(saved[-1], index=False)
     parts = [latex] if isinstance(latex, str) else list(latex)
     if parts:
-        (folder / f"{stem}.tex").write_text("\n".join(parts), encoding="utf-8")
+        saved.append(folder / f"{stem}.tex")
+        saved[-1].write_text("\n".join(parts), encoding="utf-8")
     for part, content in (files or {}).items():
-        (folder / name(part)).write_text(content, encoding="utf-8")
+        saved.append(folder / name(part))
+        saved[-1].write_text(content, encoding="utf-8")
     written = []
     for part, figure in figures.items():
         if figure is not None:
-            png, _ = save_figure(figure, folder / name(part))
+            png, pdf = save_figure(figure, folder / name(part))
+            saved += [png, pdf]
             if png.stat().st_size < _MIN_BYTES:
                 raise ValueError(f"the figure {png} is empty")
             written.append(png)
     if not written:
         raise ValueError(f"{stem} does not have a figure to save")
+    keep_written(folder, [path.name for path in saved])
     return written[0]

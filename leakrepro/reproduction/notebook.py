@@ -20,8 +20,10 @@ from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
 
 from leakrepro import info
+from leakrepro.execution.lifetime import Lifeline
+from leakrepro.execution.local import Progress
 from leakrepro.reproduction.record import RunRecord
-from leakrepro.storage import provenance
+from leakrepro.storage import atomic, provenance
 from leakrepro.storage.atomic import write_atomically
 
 _UNFINISHED_BAR = re.compile(r"[^\r\n]*: +(?:\d?\d%\||0\w+ \[)[^\r\n]*[\r\n]*(?:\x1b\[A)?")
@@ -61,6 +63,7 @@ def execute(
         environment[provenance.STORED_ONLY] = "1"
     started, clock = datetime.now(UTC), time.monotonic()
     error = ""
+    lifeline = Lifeline()
     try:
         papermill.execute_notebook(
             literal(path),
@@ -72,7 +75,7 @@ def execute(
             stderr_file=None if quiet else sys.stderr,
             start_timeout=300,
             coalesce_streams=True,
-            kernel_manager_class=_kernel(threads, environment),
+            kernel_manager_class=_kernel(threads, environment, lifeline),
         )
     except PapermillExecutionError as failure:
         error = f"cell [{failure.exec_count}]: {failure.ename}: {failure.evalue}"
@@ -80,6 +83,8 @@ def execute(
         error = f"cell [{_last_started(draft)}]: the kernel died (out of memory?)"
     except RuntimeError as failure:  # a kernel that did not start
         error = str(failure)
+    finally:
+        lifeline.cut()
     _drop_progress(draft)
     if error:
         draft.replace(failed)
@@ -103,6 +108,30 @@ def execute(
         trained=tuple(note.path.name for note in notes if note.trained),
     )
     return record, notes
+
+
+def execute_task(
+    path: Path,
+    parameters: Mapping[str, Any],
+    output: Path,
+    threads: int | None,
+    quiet: bool,
+    stored_only: bool,
+    progress: Progress,
+) -> tuple[RunRecord, list[provenance.Note]]:
+    """``execute`` as a task of a worker."""
+    return execute(
+        path, parameters, output=output, threads=threads, quiet=quiet, stored_only=stored_only
+    )
+
+
+def remove_drafts(output: Path) -> None:
+    """Removes what notebooks that were killed have left in the folder of the results."""
+    for pattern in (".*.partial.ipynb", ".*.provenance"):
+        for path in output.glob(pattern):
+            path.unlink(missing_ok=True)
+    for folder in (output, output / "digests"):
+        atomic.remove_drafts(folder)
 
 
 def pick(known: Iterable[str], wanted: Sequence[str], where: str) -> list[str]:
@@ -131,18 +160,26 @@ def literal(path: Path) -> str:
     return str(path.absolute()).replace("{", "{{").replace("}", "}}")
 
 
-def _kernel(threads: int | None, given: Mapping[str, str]) -> type[AsyncKernelManager]:
+def _kernel(
+    threads: int | None, given: Mapping[str, str], lifeline: Lifeline
+) -> type[AsyncKernelManager]:
     """A kernel of this interpreter, independent of the user's kernel ``python3``.
 
     Args:
         threads: ``OMP_NUM_THREADS``, unless the user has set it.
         given: Environment variables that are always set.
+        lifeline: The kernel ends with this process.
     """
     # Threads that spin while they wait slow down the worker processes of small models.
     environment = {"OMP_WAIT_POLICY": "passive", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
     if threads is not None:
         environment["OMP_NUM_THREADS"] = str(threads)
-    launcher = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    # The first argument is the end of the kernel's lifeline.
+    code = (
+        "import sys; from leakrepro.execution.lifetime import follow; follow(int(sys.argv.pop(1)));"
+        " from runpy import run_module; run_module('ipykernel_launcher', run_name='__main__')"
+    )
+    launcher = [sys.executable, "-c", code, str(lifeline.child_end), "-f", "{connection_file}"]
     spec = KernelSpec(
         # ipykernel 7 would warn of each unencrypted connection (this one does not leave the
         # machine) and of each interrupt during shutdown.
@@ -153,6 +190,12 @@ def _kernel(threads: int | None, given: Mapping[str, str]) -> type[AsyncKernelMa
     )
 
     class ThisPython(AsyncKernelManager):
+        async def start_kernel(self, **options: Any) -> None:
+            try:
+                await super().start_kernel(**options, pass_fds=[lifeline.child_end])
+            finally:
+                lifeline.started()
+
         @property
         def kernel_spec(self) -> KernelSpec:
             return spec

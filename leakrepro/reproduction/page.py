@@ -17,6 +17,7 @@ from leakrepro.evaluation.frames import readable
 from leakrepro.reproduction.record import RunRecord, StoreUse
 from leakrepro.reproduction.verdict import Verdict, compare_results, verdict
 from leakrepro.storage.atomic import write_atomically
+from leakrepro.storage.records import keep_written
 
 INDEX = "index.html"
 _OPEN_ROWS = 40  # longer tables are folded
@@ -38,6 +39,7 @@ def write_page(folder: Path, records: Mapping[str, RunRecord]) -> Path:
     """
     path = folder / INDEX
     write_atomically(path, render_page(folder, records).encode())
+    keep_written(folder, [INDEX], name=INDEX)
     return path
 
 

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from leakrepro.errors import StoreError
-from leakrepro.storage.atomic import write_atomically
-
-RECORDS = "runs.json"
+from leakrepro.storage import records
 
 
 @dataclass(frozen=True)
@@ -65,6 +61,7 @@ class RunRecord:
         files: Path of each file or folder that the run read or wrote -> its stamp, as
             ``up_to_date.stamp`` gives it. An empty stamp: the file must exist, its content may
             change.
+        written: Path in the results folder of each file that belongs to the run -> its digest.
     """
 
     stem: str
@@ -79,6 +76,7 @@ class RunRecord:
     stores: Mapping[str, StoreUse] = field(default_factory=dict)
     basis: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str | None] = field(default_factory=dict)
+    written: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The content as ``runs.json`` holds it."""
@@ -93,9 +91,14 @@ class RunRecord:
         Raises:
             KeyError: for a field that is missing.
         """
-        fields = {f.name: content[f.name] for f in dataclasses.fields(cls)}
+        fields = {name: content[name] for name in _FIELDS}
         stores = {path: StoreUse.from_json(use) for path, use in fields["stores"].items()}
-        return cls(**fields | {"trained": tuple(fields["trained"]), "stores": stores})
+        written = content.get("written", {})  # records of earlier versions do not have it
+        changes = {"trained": tuple(fields["trained"]), "stores": stores, "written": written}
+        return cls(**fields | changes)
+
+
+_FIELDS = {field.name for field in dataclasses.fields(RunRecord)} - {"written"}
 
 
 def read_records(folder: Path) -> dict[str, RunRecord]:
@@ -104,28 +107,24 @@ def read_records(folder: Path) -> dict[str, RunRecord]:
     Records that another version of the package wrote in another format are left out.
 
     Raises:
-        StoreError: for a file that is not JSON.
+        StoreError: for a file that is damaged.
+        OSError: for a file that cannot be read.
     """
-    path = folder / RECORDS
-    if not path.exists():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise StoreError(f"{path} is not JSON; delete it, the next run writes it again") from error
-    known = {f.name for f in dataclasses.fields(RunRecord)}
-    return {
-        stem: RunRecord.from_json(record)
-        for stem, record in content.items()
-        if known <= record.keys()
-    }
+    found = {}
+    for stem, content in records.read_entries(folder).items():
+        if content.keys() >= _FIELDS:
+            try:
+                found[stem] = RunRecord.from_json(content)
+            except (TypeError, ValueError, KeyError, AttributeError) as error:
+                raise records.damaged_record(folder, stem, error) from error
+    return found
 
 
-def write_records(folder: Path, records: Mapping[str, RunRecord]) -> None:
-    """Writes ``runs.json`` of a results folder.
+def write_record(folder: Path, record: RunRecord) -> None:
+    """Adds a record to ``runs.json``, or replaces the one of an earlier run.
 
     Raises:
+        StoreError: for a file that is damaged.
         OSError: when the folder cannot be written.
     """
-    content = {stem: record.to_json() for stem, record in records.items()}
-    write_atomically(folder / RECORDS, json.dumps(content, indent=1).encode())
+    records.put_entry(folder, record.stem, record.to_json())

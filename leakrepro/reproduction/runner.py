@@ -7,9 +7,7 @@ import inspect
 import re
 import sys
 from collections.abc import Collection, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
-from multiprocessing import get_context
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +16,18 @@ import papermill
 from tqdm import tqdm
 
 from leakrepro.errors import NotebookError
-from leakrepro.profiles.schema import load_profile
-from leakrepro.reproduction.notebook import execute, literal, pick
+from leakrepro.execution import local
+from leakrepro.profiles.schema import Profile, load_profile
+from leakrepro.reproduction.notebook import execute_task, literal, pick, remove_drafts
 from leakrepro.reproduction.page import files_of, write_page
-from leakrepro.reproduction.record import RunRecord, StoreUse, read_records, write_records
+from leakrepro.reproduction.record import RunRecord, StoreUse, read_records, write_record
 from leakrepro.reproduction.up_to_date import Basis, basis_of, stamp, what_changed, with_notebook
 from leakrepro.sampling.digests import digest_file, keep_digests
 from leakrepro.sampling.store import SampleStore, open_store
 from leakrepro.storage import paths, provenance
 from leakrepro.storage.keys import digest
+from leakrepro.storage.owner import owned
+from leakrepro.storage.records import file_digest
 from leakrepro.storage.provenance import Kind
 
 
@@ -66,12 +67,18 @@ def reproduce(
         notebooks: Folder with the ``NN_topic.ipynb`` files; None is ``./notebooks``.
         again: Also run the notebooks that are up to date.
 
+    A call that is stopped or killed takes its kernels and workers with it, and the next call
+    continues. Only one call at a time may write into a folder of results.
+
     Returns:
         The folder of the results; ``index.html`` there is the report.
 
     Raises:
         ValueError: before anything runs, for an unknown profile, notebook or parameter, or a
             parameter that does not fit the profile.
+        BusyError: before anything runs, when another call writes into the folder.
+        StoreError: before anything runs, when the folder's ``runs.json`` is damaged.
+        WorkerError: when a process for a notebook cannot be started, or dies.
         NotebookError: after all notebooks have run, when some have failed; names the cell and the
             error of each.
     """
@@ -88,24 +95,41 @@ def reproduce(
 
     output = paths.results(run)
     output.mkdir(parents=True, exist_ok=True)
-    records, failures = read_records(output), []
+    with owned(output):
+        remove_drafts(output)
+        try:
+            failures = _run(chosen, passed, output, settings, jobs, again)
+        finally:
+            remove_drafts(output)
+    if failures:
+        raise NotebookError("\n".join(failures))
+    return output
+
+
+def _run(
+    chosen: Sequence[Path],
+    passed: Mapping[Path, Mapping[str, Any]],
+    output: Path,
+    settings: Profile,
+    jobs: int,
+    again: bool,
+) -> list[str]:
+    """Runs the notebooks that are due and writes the report; returns the errors."""
+    records, failures = read_records(output), {}
     common = basis_of(settings)
     bases = {path: with_notebook(common, path, passed[path]) for path in chosen}
     due = [path for path in chosen if again or _is_due(path.stem, records, bases[path])]
     # One process per notebook: event loops, working folders and Ctrl-C belong to processes.
-    run_one = partial(execute, output=output, threads=settings.threads, quiet=jobs > 1)
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        results = pool.map(run_one, due, [passed[path] for path in due])
-        for path, (record, notes) in zip(due, results, strict=True):
+    tasks = [(path, passed[path], output, settings.threads, jobs > 1, False) for path in due]
+    with closing(local.apart(execute_task, tasks, workers=jobs)) as finished:
+        for index, (record, notes) in finished:
             # After each notebook: a run that is killed keeps the records of the earlier ones.
-            records[record.stem] = _record(record, notes, output, bases[path])
-            write_records(output, records)
+            records[record.stem] = _record(record, notes, output, bases[due[index]])
+            write_record(output, records[record.stem])
             if record.error:
-                failures.append(record.error)
+                failures[index] = record.error
     write_page(output, records)
-    if failures:
-        raise NotebookError("\n".join(failures))
-    return output
+    return [failures[index] for index in sorted(failures)]
 
 
 def overrides(parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -176,17 +200,20 @@ def _record(
     shared = {note.path for note in notes if note.kind == Kind.SCORES}
     own = {output / name for name in files_of(output, record.stem)}
     own |= {note.path for note in notes if note.kind in (Kind.STORE, Kind.MODEL, Kind.FILE)}
-    stores = {}
+    stores: dict[str, StoreUse] = {}
+    kept: set[Path] = set()
     for path, shards in drawn.items() if record.status == "ok" else ():
         store = open_store(path)
         digests = digest_file(output, store)
         keep_digests(store, digests, shards)
-        shared.add(digests)
+        kept.add(digests)
         stores[_from_home(path)] = _use(store, shards)
-    stamps = dict.fromkeys(sorted(shared), "") | {path: stamp(path) for path in sorted(own)}
+    stamps = dict.fromkeys(sorted(shared | kept), "") | {path: stamp(path) for path in sorted(own)}
     # A path that does not exist any more was temporary.
     files = {_from_home(p): s for p, s in stamps.items() if s is not None and p.exists()}
-    return dataclasses.replace(record, stores=stores, basis=basis, files=files)
+    mine = {output / name for name in files_of(output, record.stem)} | kept
+    written = {str(path.relative_to(output)): file_digest(path) for path in sorted(mine)}
+    return dataclasses.replace(record, stores=stores, basis=basis, files=files, written=written)
 
 
 def _use(store: SampleStore, drawn: Collection[int]) -> StoreUse:

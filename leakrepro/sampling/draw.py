@@ -8,7 +8,6 @@ import dataclasses
 import functools
 import importlib.metadata
 import platform
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -34,6 +33,7 @@ from leakrepro.sampling.samples import Samples
 from leakrepro.sampling.store import Identity, Request, SampleStore, prompts_hash
 from leakrepro.stats.adaptive import Plan
 from leakrepro.storage import paths, provenance
+from leakrepro.storage.atomic import scratch
 from leakrepro.types import Decoding, Prompt, check_prompts
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ def _open_source(model: Path | LoadedModel, options: Engine, backend: Backend) -
 @functools.cache
 def _temporary_folder() -> Path:
     """Returns a folder that is removed when the process ends."""
-    folder = tempfile.TemporaryDirectory(prefix="leakrepro-samples-")
+    folder = scratch("samples")
     atexit.register(folder.cleanup)
     return Path(folder.name)
 

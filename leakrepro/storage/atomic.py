@@ -6,6 +6,11 @@ import contextlib
 import fcntl
 import json
 import os
+import re
+import shutil
+import socket
+import tempfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +28,54 @@ def sync(path: Path) -> None:
 
 def temporary(path: Path) -> Path:
     """The temporary name under which this process prepares ``path``, in the same folder."""
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    return path.with_name(f".{path.name}.{_this_process()}.tmp")
+
+
+def remove_drafts(folder: Path) -> None:
+    """Removes the files and folders under temporary names whose processes were killed."""
+    _remove_dead(folder, ".*.tmp")
+
+
+def scratch(what: str) -> tempfile.TemporaryDirectory[str]:
+    """A new temporary folder, removed at its end; those of killed processes are removed now.
+
+    Args:
+        what: Part of the folder's name.
+    """
+    _remove_dead(Path(tempfile.gettempdir()), "leakrepro-*")
+    return tempfile.TemporaryDirectory(prefix=f"leakrepro-{what}.{_this_process()}.")
+
+
+_PROCESS = re.compile(r"\.([0-9a-f]{8})-([0-9]+)\.")
+
+
+def _this_process() -> str:
+    # Containers that share a file system have the same process ids.
+    return f"{zlib.crc32(socket.gethostname().encode()):08x}-{os.getpid()}"
+
+
+def _remove_dead(folder: Path, pattern: str) -> None:
+    """Removes what dead processes of this host have left; all else stays."""
+    host = _this_process().partition("-")[0]
+    for path in folder.glob(pattern):
+        found = _PROCESS.search(path.name)
+        if found is None or found[1] != host or _lives(int(found[2])):
+            continue
+        with contextlib.suppress(OSError):  # of another user
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass  # a process of another user
+    return True
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -11,10 +11,14 @@ def home() -> Path:
 
     A notebook that is opened in ``notebooks/`` runs in that folder. It uses ``../runs``, where
     ``leakrepro reproduce`` writes.
+
+    Raises:
+        ValueError: when ``LEAKREPRO_HOME`` is not a folder and cannot become one.
     """
-    if "LEAKREPRO_HOME" not in os.environ and Path.cwd().name == "notebooks":
+    named = _folder("LEAKREPRO_HOME")
+    if named is None and Path.cwd().name == "notebooks":
         return Path.cwd().parent / "runs"
-    return Path(os.environ.get("LEAKREPRO_HOME", "runs"))
+    return named or Path("runs")
 
 
 def models() -> Path:
@@ -38,6 +42,28 @@ def results(profile: str) -> Path:
 
 
 def data() -> Path | None:
-    """A local copy of the benchmark files (``LEAKREPRO_DATA``), or None for the hub."""
-    value = os.environ.get("LEAKREPRO_DATA")
-    return Path(value) if value else None
+    """A local copy of the benchmark files (``LEAKREPRO_DATA``), or None for the hub.
+
+    Raises:
+        ValueError: when ``LEAKREPRO_DATA`` is not a folder and cannot become one.
+    """
+    return _folder("LEAKREPRO_DATA")
+
+
+def _folder(variable: str) -> Path | None:
+    """The folder that an environment variable names; None if it is empty or not set."""
+    value = os.environ.get(variable, "").strip()
+    if not value:
+        return None
+    try:
+        path = Path(value).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{variable}={value!r}: {error}; write the folder's full path") from error
+    for existing in (path, *path.parents):
+        if existing.is_dir():
+            break
+        if existing.exists():
+            raise ValueError(
+                f"{variable}={value!r}: {existing} is a file; name a folder, or unset {variable}"
+            )
+    return path

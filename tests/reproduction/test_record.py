@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from leakrepro.errors import StoreError
-from leakrepro.reproduction.record import RunRecord, StoreUse, read_records, write_records
+from leakrepro.reproduction.record import RunRecord, StoreUse, read_records, write_record
 
 RECORD = RunRecord(
     stem="01_x",
@@ -23,12 +23,13 @@ RECORD = RunRecord(
     stores={"samples/a": StoreUse(samples=10, tokens=90, drawn=4, drawn_tokens=30)},
     basis={"package": "p"},
     files={"models/NPO-0123": "12-34", "scores/m.sqlite": ""},
+    written={"01_x.csv": "0f"},
 )
 
 
 def test_records_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert read_records(tmp_path) == {}
-    write_records(tmp_path, {"01_x": RECORD})
+    write_record(tmp_path, RECORD)
     assert read_records(tmp_path) == {"01_x": RECORD}
 
 
@@ -37,7 +38,7 @@ def test_the_keys_of_the_file_do_not_change() -> None:
     content = RECORD.to_json()
     assert list(content) == [
         *("stem", "status", "started", "seconds", "error", "parameters", "environment", "commit"),
-        *("trained", "stores", "basis", "files"),
+        *("trained", "stores", "basis", "files", "written"),
     ]
     use = {"samples": 10, "tokens": 90, "drawn": 4, "drawn tokens": 30}
     assert content["stores"] == {"samples/a": use}
