@@ -107,8 +107,7 @@ def read_records(folder: Path) -> dict[str, RunRecord]:
     Records that another version of the package wrote in another format are left out.
 
     Raises:
-        StoreError: for a file that is damaged.
-        OSError: for a file that cannot be read.
+        StoreError: for a file that is damaged or cannot be opened.
     """
     found = {}
     for stem, content in records.read_entries(folder).items():
