@@ -84,7 +84,7 @@ class LLMJudge:
     parameter that the server does not take, such as ``temperature``, is left out.
 
     Each answer is stored as it arrives. After an interrupt (Ctrl-C) the answers under way are
-    awaited and stored; a second interrupt drops them.
+    awaited and stored; a second interrupt does not wait for them.
 
     Args:
         model: The model's name on the server, such as ``"gpt-4o-mini"``.
@@ -201,18 +201,17 @@ class LLMJudge:
         with tqdm(total=len(pairs), unit="request", desc=self.id, leave=False) as bar:
             run = _Run(self, pairs, distinct, bar)
             # A thread has an event loop of its own, also within a notebook, which runs one.
-            thread = threading.Thread(target=run.run, name=self.id, daemon=True)
-            thread.start()
+            threading.Thread(target=run.run, name=self.id, daemon=True).start()
             try:
-                run.wait(thread)
+                run.wait()
             except BaseException:
                 run.finish()
                 tqdm.write(
                     f"{self.id}: waiting for the answers under way, to keep them; interrupt again "
-                    "to drop them",
+                    "to leave at once",
                     file=sys.stderr,
                 )
-                run.wait(thread)
+                run.wait()
                 raise
         if isinstance(run.error, Refused):
             # Not chained: what the server said may repeat the key.
@@ -256,6 +255,7 @@ class _Run:
         self._judge, self._distinct, self._bar = judge, distinct, bar
         self._waiting, self._failures, self._finishing = iter(pairs), 0, False
         self._workers = min(judge._concurrency, len(pairs))
+        self._done = threading.Event()
         self._fresh: dict[Pair, float] = {}
         self._storing = asyncio.Lock()
         self._stop: Callable[[], object] = lambda: None
@@ -266,11 +266,14 @@ class _Run:
             asyncio.run(self._all())
         except BaseException as error:
             self.error = self.error or error
+        finally:
+            self._done.set()
 
-    def wait(self, thread: threading.Thread) -> None:
-        """Wait for the thread of ``run``; a signal can interrupt it."""
-        while thread.is_alive():
-            thread.join(0.1)
+    def wait(self) -> None:
+        """Wait for the end of ``run``; a signal can interrupt it."""
+        # Not Thread.join: an interrupted one takes the thread for ended (Python 3.11, bpo-45274).
+        while not self._done.wait(0.1):
+            pass
 
     def finish(self) -> None:
         """Send no further requests; those under way go on."""

@@ -231,8 +231,8 @@ class Requests:
     async def _send(self, body: dict[str, Any]) -> tuple[int, bytes]:
         """Return status and body of a reply; failures of the server are retried."""
         for retry in range(self.retries + 1):
-            if delay := self.delay():
-                await asyncio.sleep(delay)
+            if await self._stopped(self.delay()):
+                raise Unreachable("stopped before the request was sent")
             pause = min(0.5 * 2**retry, 8.0) * (1 - 0.25 * random.random())
             try:
                 async with asyncio.timeout(self.timeout):
@@ -246,11 +246,18 @@ class Requests:
                     return status, content
                 said = f"status {status}: {self._short(_error(content))}"
                 pause = pause if wait is None else wait
-            if retry == self.retries or self.stop.is_set():
+            if retry == self.retries:
                 break
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.stop.wait(), pause)
+            if await self._stopped(pause):
+                break
         raise Unreachable(said)
+
+    async def _stopped(self, seconds: float) -> bool:
+        """Wait, unless the run is stopped; return whether it is."""
+        if seconds > 0:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.stop.wait(), seconds)
+        return self.stop.is_set()
 
     async def _post(self, body: dict[str, Any]) -> tuple[int, bytes, float | None]:
         """Post to the server: status, at most ``MAX_BYTES`` + 1 bytes, and seconds to wait."""

@@ -153,8 +153,8 @@ def _content(message: Mapping[str, Any]) -> tuple[str, str]:
 def _score(content: str, rubric: Rubric) -> float | None:
     content = _REASONING.sub("", content).strip()
     brace = content.find("{")
-    if brace > 0 and content.count("{") == 1 and not content.startswith(('"', "[")):
-        content = re.sub(r"\A.*?(?=```|\{)", "", content, flags=re.DOTALL)
+    if brace > 0 and content.count("{") == 1 and not content.startswith(('"', "[", "<")):
+        content = re.sub(r"\A.*?(?=```|\{)", "", content, count=1, flags=re.DOTALL)
     fenced = _FENCED.match(content)
     try:
         answer = json.loads(fenced[1] if fenced else content, object_pairs_hook=_object)

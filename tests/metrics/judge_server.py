@@ -14,12 +14,19 @@ from typing import Any
 
 @dataclass
 class Reply:
-    """A reply: the model's text, status, headers, and the delay in seconds."""
+    """A reply: the model's text, status, headers, and the delay in seconds.
+
+    ``body`` replaces the whole body; ``drip`` sends it, after the headers, a byte at a time with
+    this pause, and ``choice`` replaces fields of the choice.
+    """
 
     text: str = ""
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     wait: float = 0.0
+    body: bytes | None = None
+    drip: float = 0.0
+    choice: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -33,6 +40,7 @@ class Server:
         times: Arrival time of each request, in seconds.
         busiest: Maximum number of simultaneous requests.
         busy: Number of requests in progress.
+        paths: Path and query of all requests.
     """
 
     url: str = ""
@@ -41,6 +49,7 @@ class Server:
     times: list[float] = field(default_factory=list)
     busiest: int = 0
     busy: int = 0
+    paths: list[str] = field(default_factory=list)
 
     def items(self) -> list[dict[str, str]]:
         """The judged items, in the order of requests."""
@@ -64,6 +73,7 @@ def serve(answer: Callable[[dict[str, str], int], Reply | str]) -> Iterator[Serv
             content = body["messages"][1]["content"]
             with lock:
                 server.requests.append(body)
+                server.paths.append(self.path)
                 server.headers.append({name.title(): v for name, v in self.headers.items()})
                 server.times.append(time.monotonic())
                 server.busy += 1
@@ -87,6 +97,7 @@ def serve(answer: Callable[[dict[str, str], int], Reply | str]) -> Iterator[Serv
                             "index": 0,
                             "finish_reason": "stop",
                             "message": {"role": "assistant", "content": reply.text},
+                            **reply.choice,
                         }
                     ],
                     "usage": {"prompt_tokens": 90, "completion_tokens": 10, "total_tokens": 100},
@@ -95,13 +106,21 @@ def serve(answer: Callable[[dict[str, str], int], Reply | str]) -> Iterator[Serv
                 else {"error": {"message": reply.text or "refused"}}
             ).encode()
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                if reply.body is not None:
+                    content = reply.body
                 self.send_response(reply.status)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(content)))
                 for name, value in reply.headers.items():
                     self.send_header(name, value)
                 self.end_headers()
-                self.wfile.write(content)
+                if not reply.drip:
+                    self.wfile.write(content)
+                    return
+                for byte in content:
+                    self.wfile.write(bytes([byte]))
+                    self.wfile.flush()
+                    time.sleep(reply.drip)
 
         def log_message(self, *args: object) -> None:
             pass
