@@ -374,9 +374,6 @@ def test_every_file_that_reproduce_wrote_is_checked(world: Path) -> None:
         if path.name != "runs.json":
             assert f"{path} was changed after `leakrepro reproduce` wrote it" in differences, path
     assert "Traceback" not in differences
-    for path, content in originals.items():
-        path.write_bytes(content)
-    assert lr.verify("tiny.yaml").agrees
     for path in files:
         if path.name != "runs.json":
             path.unlink()
