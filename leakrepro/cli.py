@@ -166,6 +166,7 @@ def verify(
         list[str],
         typer.Option("--parameter", "-p", metavar="KEY=VALUE", help="As passed to reproduce."),
     ] = [],  # noqa: B006
+    notebooks: Annotated[Path, typer.Option(help="Folder of the notebooks.")] = Path("notebooks"),
 ) -> None:
     """Score every stored sample again, compute every table again, and compare with the results.
 
@@ -175,8 +176,11 @@ def verify(
     Example: leakrepro verify --profile embedded --only 01
     """
     import leakrepro as lr
+    from leakrepro.execution.lifetime import ends_in_order
 
-    found = lr.verify(profile, only=only, jobs=jobs, parameters=_pairs(parameter, "-p"))
+    given = _pairs(parameter, "-p")
+    with ends_in_order():
+        found = lr.verify(profile, only=only, jobs=jobs, parameters=given, notebooks=notebooks)
     for difference in found.differences:
         typer.echo(difference)
     typer.echo(found)

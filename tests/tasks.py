@@ -13,6 +13,13 @@ from leakrepro.execution import local
 Progress = Callable[[int, int], None]
 
 
+def spin(seconds: float, progress: Progress) -> None:
+    """Work at full speed for some time."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        progress(0, 1)
+
+
 def square(number: int, progress: Progress) -> int:
     for step in range(1, 4):
         progress(step, 3)

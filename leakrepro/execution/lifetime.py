@@ -94,7 +94,7 @@ def _is_leader() -> bool:
 
 @contextlib.contextmanager
 def ends_in_order() -> Iterator[None]:
-    """Turns SIGTERM and SIGHUP into ``SystemExit``, so that ``finally`` blocks run.
+    """Makes SIGTERM and SIGHUP run the ``finally`` blocks of this context, then end the process.
 
     The exit status is 128 plus the signal's number. A second signal ends the process at once.
     Signals that the process ignores (``nohup``) stay ignored. Only for the main thread.
@@ -104,13 +104,25 @@ def ends_in_order() -> Iterator[None]:
     def end(number: int, frame: object) -> None:
         for each in before:
             signal.signal(each, signal.SIG_DFL)
-        raise SystemExit(128 + number)
+        raise _Signalled(128 + number)
 
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) == signal.SIG_DFL:
             before[number] = signal.signal(number, end)
     try:
         yield
+    except _Signalled as end_of_run:
+        # The interpreter's own end takes seconds once torch is imported.
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(end_of_run.status)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+class _Signalled(BaseException):
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status

@@ -88,6 +88,26 @@ class _Commit(TrainerCallback):
         wait()
 
 
+class _WholeRun(TrainerCallback):
+    """Makes the logged ``train_loss`` the mean loss of all steps.
+
+    Trainer averages only the steps since it was resumed.
+    """
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
+        if logs is not None and "train_loss" in logs and losses:
+            logs["train_loss"] = math.fsum(losses) / len(losses)
+            state.log_history[-1]["train_loss"] = logs["train_loss"]
+
+
 class _Watch(TrainerCallback):
     """Reports steps and losses, and stops a run that has diverged."""
 
@@ -100,7 +120,7 @@ class _Watch(TrainerCallback):
         args: TrainingArguments,
         state: TrainerState,
         control: TrainerControl,
-        logs: Mapping[str, float] | None = None,
+        logs: dict[str, float] | None = None,
         **kwargs: Any,
     ) -> None:
         # "train_loss" of the last entry belongs to the whole run.
@@ -157,7 +177,9 @@ def run(
             compared with that of uniform guessing.
 
     Returns:
-        The trainer's log, one entry per step and one for the run.
+        The trainer's log, one entry per step and one for the run. After a resume it equals that of
+        an uninterrupted run, except for the times and speeds of the last entry, which are those of
+        this call.
 
     Raises:
         FloatingPointError: If the loss or its gradient is not finite, or the retain loss is above
@@ -211,6 +233,8 @@ def run(
         )
         for callback in commit:
             callback.trainer = trainer
+        # First, so that trackers also get the value.
+        trainer.callback_handler.callbacks.insert(0, _WholeRun())
         # Without its own bar Trainer prints its log as lines.
         trainer.remove_callback(PrinterCallback)
         last = checkpoints and checkpoints.newest()

@@ -155,6 +155,21 @@ def pick(known: Iterable[str], wanted: Sequence[str], where: str) -> list[str]:
     return [stem for stem in stems if {stem, stem[:2]} & set(wanted)]
 
 
+def find_notebooks(folder: Path) -> dict[str, Path]:
+    """The notebooks (``NN_topic.ipynb``) of a folder by stem.
+
+    Raises:
+        ValueError: for a folder without notebooks.
+    """
+    found = {path.stem: path for path in sorted(folder.glob("[0-9][0-9]_*.ipynb"))}
+    if not found:
+        raise ValueError(
+            f"no notebooks (NN_topic.ipynb) in {folder.absolute()}; "
+            "run in the repository's root, or name their folder with --notebooks"
+        )
+    return found
+
+
 def literal(path: Path) -> str:
     """A path with its braces escaped, which papermill reads as placeholders."""
     return str(path.absolute()).replace("{", "{{").replace("}", "}}")

@@ -18,7 +18,13 @@ from tqdm import tqdm
 from leakrepro.errors import NotebookError
 from leakrepro.execution import local
 from leakrepro.profiles.schema import Profile, load_profile
-from leakrepro.reproduction.notebook import execute_task, literal, pick, remove_drafts
+from leakrepro.reproduction.notebook import (
+    execute_task,
+    find_notebooks,
+    literal,
+    pick,
+    remove_drafts,
+)
 from leakrepro.reproduction.page import files_of, write_page
 from leakrepro.reproduction.record import RunRecord, StoreUse, read_records, write_record
 from leakrepro.reproduction.up_to_date import Basis, basis_of, stamp, what_changed, with_notebook
@@ -27,8 +33,8 @@ from leakrepro.sampling.store import SampleStore, open_store
 from leakrepro.storage import paths, provenance
 from leakrepro.storage.keys import digest
 from leakrepro.storage.owner import owned
-from leakrepro.storage.records import file_digest
 from leakrepro.storage.provenance import Kind
+from leakrepro.storage.records import file_digest
 
 
 def reproduce(
@@ -88,7 +94,8 @@ def reproduce(
     settings = load_profile(profile, **overrides(parameters))
     jobs = jobs or settings.jobs
     folder = Path("notebooks") if notebooks is None else Path(notebooks)
-    chosen = _choose(folder, only or settings.notebooks)
+    found = find_notebooks(folder)
+    chosen = [found[stem] for stem in pick(found, only or settings.notebooks, str(folder))]
     run = run_name(settings.name, parameters)
     given = {"profile": str(profile), **parameters}
     passed = {path: _accept(path, given, run) for path in chosen}
@@ -145,16 +152,6 @@ def run_name(profile: str, parameters: Mapping[str, Any]) -> str:
     ordered = sorted(parameters.items())
     readable = ",".join(f"{k}={re.sub('[^A-Za-z0-9.]+', '_', str(v))}" for k, v in ordered)
     return f"{profile}+{readable[:60]}-{digest(dict(ordered))[:6]}"
-
-
-def _choose(folder: Path, wanted: Sequence[str]) -> list[Path]:
-    found = {path.stem: path for path in sorted(folder.glob("[0-9][0-9]_*.ipynb"))}
-    if not found:
-        raise ValueError(
-            f"no notebooks (NN_topic.ipynb) in {folder.absolute()}; "
-            "run in the repository's root, or name their folder with --notebooks"
-        )
-    return [found[stem] for stem in pick(found, wanted, str(folder))]
 
 
 def _is_due(stem: str, records: Mapping[str, RunRecord], basis: Basis) -> bool:

@@ -46,8 +46,11 @@ def damaged_record(folder: Path, name: str, error: Exception) -> StoreError:
 
 
 def is_edited(entry: Mapping[str, Any]) -> bool:
-    """Whether an entry is another than the one that was written."""
-    return entry.get(DIGEST) != _digest(entry)
+    """Whether an entry is another than the one that was written.
+
+    Entries of earlier versions have no digests and cannot be checked.
+    """
+    return bool({DIGEST, WRITTEN} & entry.keys()) and entry.get(DIGEST) != _digest(entry)
 
 
 def put_entry(folder: Path, name: str, entry: Mapping[str, Any]) -> None:
@@ -64,7 +67,7 @@ def put_entry(folder: Path, name: str, entry: Mapping[str, Any]) -> None:
         entries[name] = dict(entry)
         _renew(entries, entry.get(WRITTEN, {}))
 
-    _update(folder, change)
+    _update(folder, change, name)
 
 
 def keep_written(folder: Path, files: Iterable[str], *, name: str | None = None) -> None:
@@ -87,7 +90,7 @@ def keep_written(folder: Path, files: Iterable[str], *, name: str | None = None)
             entry = entries.setdefault(name, {})
             entry[WRITTEN] = entry.get(WRITTEN, {}) | digests
 
-    _update(folder, change)
+    _update(folder, change, name)
 
 
 def file_digest(path: Path) -> str:
@@ -106,16 +109,17 @@ def _renew(entries: Entries, digests: Mapping[str, str]) -> None:
             entry[WRITTEN] = written | {f: d for f, d in digests.items() if f in written}
 
 
-def _update(folder: Path, change: Callable[[Entries], None]) -> None:
+def _update(folder: Path, change: Callable[[Entries], None], own: str | None) -> None:
+    """Changes entries and signs them; edited ones, apart from ``own``, stay recognisable."""
     with locked(folder):
         entries = read_entries(folder)
-        before = json.dumps(entries)
-        edited = {name for name, entry in entries.items() if DIGEST in entry and is_edited(entry)}
+        before = {name: dict(entry) for name, entry in entries.items()}
         change(entries)
         for name, entry in entries.items():
-            if name not in edited:  # an edited entry stays recognisable
+            known = before.get(name)
+            if name == own or (entry != known and not is_edited(known or {})):
                 entry[DIGEST] = _digest(entry)
-        if json.dumps(entries) != before:
+        if entries != before:
             write_atomically(folder / RECORDS, json.dumps(entries, indent=1).encode())
 
 

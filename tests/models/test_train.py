@@ -58,6 +58,34 @@ def test_the_log_is_returned_and_nothing_is_written_or_printed(
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("stop", [1, 2, 3, 5, 7, 10, 11])
+def test_the_log_of_a_resumed_run_is_that_of_an_uninterrupted_one(
+    tiny_llama: Path, items: list[chat.Pair], tmp_path: Path, stop: int
+) -> None:
+    class Stop(Exception):
+        pass
+
+    def end(done: int, total: int) -> None:
+        if done == stop:
+            raise Stop
+
+    def entries(folder: Path, progress: Any = lambda done, total: None) -> list[dict[str, float]]:
+        model = load.load_model(tiny_llama, device="cpu")
+        checkpoints = train.Checkpoints(tmp_path / folder, every=2)
+        log, _ = run(model, items * 2, progress=progress, checkpoints=checkpoints)
+        return [
+            {k: v for k, v in e.items() if not k.endswith(("_runtime", "_per_second"))} for e in log
+        ]
+
+    whole = entries(Path("whole"))
+    losses = [entry["loss"] for entry in whole if "loss" in entry]
+    assert len(losses) == 11
+    assert whole[-1]["train_loss"] == pytest.approx(sum(losses) / 11)
+    with pytest.raises(Stop):
+        entries(Path("killed"), end)
+    assert entries(Path("killed")) == whole
+
+
 def test_without_a_callback_there_is_a_bar(
     tiny_llama: Path, items: list[chat.Pair], capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -25,10 +25,13 @@ import leakrepro as lr
 
 TIMES = max(1, int(os.environ.get("LEAKREPRO_SOAK", "0")) // 2)
 MARK = "LEAKREPRO_TEST_RUN"
+IMPORTS = Path(lr.__file__).parents[1], Path(__file__).parents[1]
 SECONDS = 2.0  # after which no process may be left
 CODE = """\
 import subprocess
 import leakrepro as lr
+from leakrepro.execution import local
+from tasks import spin
 
 subprocess.Popen(["sleep", "600"])
 settings = lr.load_profile(profile)
@@ -36,9 +39,10 @@ benchmark = lr.load_benchmark(settings.benchmark, **settings.benchmark_options)
 paths = lr.make_models(settings, benchmark)
 reports = [
     lr.evaluate(path, benchmark, name=name, decoding=settings.decoding, metric=settings.metrics,
-                k=settings.k, retain_n=settings.retain_n, backend=lr.Backend(workers=2))
+                k=settings.k, retain_n=settings.retain_n)
     for name, path in paths.items()
 ]
+local.run(spin, [(3.0,), (3.0,)], workers=2)
 table = lr.report.table(reports)
 table.to_csv(lr.paths.results(run or settings.name) / "{stem}.csv", index=False)
 """
@@ -79,7 +83,7 @@ class Run:
                 MARK: self.mark,
                 "LEAKREPRO_HOME": str(folder / "home"),
                 "OMP_NUM_THREADS": "1",
-                "PYTHONPATH": str(Path(lr.__file__).parents[1]),
+                "PYTHONPATH": os.pathsep.join(map(str, IMPORTS)),
                 "PYTHONWARNINGS": "ignore",
             },
             stdout=subprocess.PIPE,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import sqlite3
@@ -20,13 +21,14 @@ import leakrepro as lr
 from leakrepro.cli import app
 from leakrepro.errors import StoreError
 from leakrepro.metrics.score_cache import ScoreCache
-from leakrepro.reproduction.record import read_records
+from leakrepro.reproduction.record import read_records, write_record
 from leakrepro.reproduction.runner import reproduce
-from leakrepro.reproduction.verification import _compare_tables
+from leakrepro.reproduction.tables import compare_tables
 from leakrepro.sampling.store import open_store
 from leakrepro.storage import provenance
 from leakrepro.storage.keys import digest
 from leakrepro.storage.provenance import Kind, Note
+from leakrepro.storage.records import file_digest, is_edited, keep_written
 from leakrepro.types import Decoding
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "metrics"))
@@ -46,7 +48,9 @@ reports = [
 folder = lr.paths.results(run or settings.name)
 table = lr.report.table(reports)
 table.assign(seconds=__import__("time").time()).to_csv(folder / "01_tiny.csv", index=False)
+(folder / "01_tiny.tex").write_text(table[["model", "k", "leak@k"]].to_latex(index=False))
 lr.report.save_figure(lr.report.leak_figure(reports), folder / "01_tiny")
+table[["model", "k", "leak@k"]]
 """
 TABLE = "01_tiny.csv"
 
@@ -217,8 +221,9 @@ def test_deleted_results_are_named_and_restored_alone(world: Path) -> None:
     for name in (TABLE, "01_tiny.png", "01_tiny.pdf"):
         (results / name).unlink()
     shutil.rmtree(world / "home" / "scores")
-    (difference,) = lr.verify("tiny.yaml").differences
-    assert difference.startswith(f"{results / TABLE} is missing")
+    found = lr.verify("tiny.yaml").differences
+    missing = [f"{results / name} is missing" for name in (TABLE, "01_tiny.pdf", "01_tiny.png")]
+    assert [each.split(";")[0] for each in found] == missing
     reproduce("tiny.yaml")
     check_restored(world, before)
 
@@ -275,7 +280,7 @@ class TestTables:
         for name, text in (("kept", kept), ("derived", derived)):
             (tmp_path / name).mkdir()
             (tmp_path / name / "01_x.csv").write_text(text)
-        cells, differences = _compare_tables(tmp_path / "kept", tmp_path / "derived", "01_x")
+        cells, differences = compare_tables(tmp_path / "kept", tmp_path / "derived", "01_x")
         if found is None:
             assert (cells, differences) == (2, [])
         else:
@@ -286,7 +291,7 @@ class TestTables:
         for name in ("kept", "derived"):
             (tmp_path / name).mkdir()
             (tmp_path / name / f"01_x.{name}.csv").write_text("a\n1\n")
-        _, differences = _compare_tables(tmp_path / "kept", tmp_path / "derived", "01_x")
+        _, differences = compare_tables(tmp_path / "kept", tmp_path / "derived", "01_x")
         assert [each.split("/")[-1].split(";")[0] for each in differences] == [
             "01_x.derived.csv is missing",
             "01_x.kept.csv is not written when derived again",
@@ -335,9 +340,124 @@ class TestStoredOnly:
 
 
 def test_a_failed_notebook_has_no_results(world: Path) -> None:
-    file = world / "home" / "tiny" / "runs.json"
-    records = json.loads(file.read_text())
-    records["01_tiny"] |= {"status": "failed", "stores": {}}
-    file.write_text(json.dumps(records))
+    results = world / "home" / "tiny"
+    (record,) = read_records(results).values()
+    write_record(results, dataclasses.replace(record, status="failed", stores={}))
     found = lr.verify("tiny.yaml")
     assert found.differences == ("01_tiny: its last run failed, so it does not have results",)
+
+
+def tamper(file: Path) -> None:
+    """Changes what a reader of this kind of file would see."""
+    if file.suffix in (".ipynb", ".html", ".tex", ".csv", ".json"):
+        text = file.read_text()
+        digit = next(i for i in range(len(text) - 1, 0, -1) if text[i].isdigit())
+        file.write_text(text[:digit] + str((int(text[digit]) + 1) % 10) + text[digit + 1 :])
+    else:
+        content = bytearray(file.read_bytes())
+        content[len(content) // 2] ^= 1
+        file.write_bytes(bytes(content))
+
+
+def test_every_file_that_reproduce_wrote_is_checked(world: Path) -> None:
+    results = world / "home" / "tiny"
+    files = sorted(path for path in results.rglob("*") if path.is_file())
+    kinds = {path.suffix for path in files}
+    assert kinds == {".ipynb", ".html", ".csv", ".tex", ".png", ".pdf", ".npy", ".json"}
+    originals = {path: path.read_bytes() for path in files}
+    for path in files:
+        if path.name != "runs.json":
+            tamper(path)
+            assert path.read_bytes() != originals[path]
+    differences = "\n".join(lr.verify("tiny.yaml").differences)
+    for path in files:
+        if path.name != "runs.json":
+            assert f"{path} was changed after `leakrepro reproduce` wrote it" in differences, path
+    assert "Traceback" not in differences
+    for path in files:
+        if path.name != "runs.json":
+            path.unlink()
+    (results / "01_tiny.extra.csv").write_text("a\n1\n")
+    (results / "notes.txt").write_text("mine")
+    differences = "\n".join(lr.verify("tiny.yaml").differences)
+    for path in files:
+        assert path.name == "runs.json" or f"{path} is missing" in differences, path
+    for name in ("01_tiny.extra.csv", "notes.txt"):
+        assert f"{results / name} was not written by `leakrepro reproduce`" in differences
+
+
+def test_a_forged_notebook_with_matching_table_record_and_digests_is_found(world: Path) -> None:
+    results = world / "home" / "tiny"
+    (record,) = read_records(results).values()
+    table = results / TABLE
+    lines = table.read_text().splitlines()
+    place = lines[0].split(",").index("leak@k")
+    row = lines[1].split(",")
+    value, row[place] = row[place], "0.125"
+    lines[1] = ",".join(row)
+    table.write_text("\n".join(lines) + "\n")
+    executed = results / "01_tiny.ipynb"
+    nb = nbformat.read(executed, as_version=4)
+    nb.cells[-1].source += "\ntable.loc[0, 'leak@k'] = 0.125"
+    (output,) = [o for o in nb.cells[-1].outputs if o.output_type == "execute_result"]
+    shown = output.data["text/html"]
+    output.data["text/html"] = shown.replace(f"{float(value):.6f}", "0.125000", 1)
+    assert output.data["text/html"] != shown
+    nbformat.write(nb, executed)
+    digests = {name: file_digest(results / name) for name in record.written}
+    write_record(results, dataclasses.replace(record, written=digests))
+    differences = lr.verify("tiny.yaml").differences
+    number = len(nb.cells)
+    assert not any("was changed after" in each for each in differences)
+    assert any(
+        each.startswith(f"{table}, row 1, column 'leak@k': 0.125, and {value}")
+        for each in differences
+    )
+    assert any(
+        each.startswith(f"{executed}, cell {number}: its text is not") for each in differences
+    )
+    shown_again = f"{executed}, cell {number}, row 1, column 'leak@k': 0.125000, and "
+    assert any(each.startswith(shown_again) for each in differences)
+
+
+def test_damaged_files_are_named_without_a_traceback(world: Path) -> None:
+    results = world / "home" / "tiny"
+    for name in (TABLE, "01_tiny.ipynb", "01_tiny.tex", "index.html"):
+        (results / name).write_bytes(b"\xff\xfe\x00\x80" + (results / name).read_bytes())
+    result = CliRunner().invoke(app, ["verify", "--profile", "tiny.yaml"])
+    assert result.exit_code == 1
+    assert f"{results / TABLE} cannot be read as a table" in result.output
+    assert f"{results / '01_tiny.ipynb'} is not a notebook" in result.output
+    assert f"{results / 'index.html'} was changed" in result.output
+
+
+def test_a_changed_record_and_a_changed_source_are_named(world: Path) -> None:
+    file = world / "home" / "tiny" / "runs.json"
+    content = json.loads(file.read_text())
+    content["01_tiny"]["seconds"] += 1
+    file.write_text(json.dumps(content))
+    source = world / "notebooks" / "01_tiny.ipynb"
+    source.write_text(source.read_text().replace("leak_figure(reports)", "leak_figure(reports )"))
+    text = "\n".join(lr.verify("tiny.yaml").differences)
+    assert f"{file}: the record of 01_tiny was changed" in text
+    assert f"01_tiny: {Path('notebooks/01_tiny.ipynb')} has changed since its run" in text
+    for damaged in ("{", "[]", '{"01_tiny": 3}', "\xff"):
+        file.write_text(damaged, encoding="latin-1")
+        result = CliRunner().invoke(app, ["verify", "--profile", "tiny.yaml"])
+        assert result.exit_code == 2
+        assert result.output.startswith(f"Error: {file} ")
+        assert "delete it" in result.output
+        assert result.output.count("\n") == 1
+
+
+def test_files_that_are_written_again_get_new_digests(world: Path) -> None:
+    results = world / "home" / "tiny"
+    (results / "index.html").unlink()
+    reproduce("tiny.yaml")  # writes the page again
+    assert lr.verify("tiny.yaml").agrees
+    assert "02_other" not in read_records(results)
+    (results / TABLE).write_text((results / TABLE).read_text().replace(",", ",", 1))
+    keep_written(results, [TABLE])
+    (record,) = read_records(results).values()
+    assert record.written[TABLE] == file_digest(results / TABLE)
+    assert not is_edited(json.loads((results / "runs.json").read_text())["01_tiny"])
