@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from leakrepro.stats.adaptive import AdaptivePlan, Plan
 from leakrepro.stats.checks import check_confidence, check_k, check_scores
 from leakrepro.stats.clusters import Clusters, Floats
-from leakrepro.stats.posterior import beta_quantile, sampling_variation
+from leakrepro.stats.variation import over_samples
 from leakrepro.types import Scores
 
 if TYPE_CHECKING:
@@ -199,7 +199,8 @@ def leak_at_k(
         low, high = groups.bootstrap(per_prompt, confidence, 0.0, 1.0, rng)
         units = groups.n
     else:
-        stderr, low, high = _over_samples(checked, ks, value, confidence, rng)
+        bounds = over_samples(checked, ks, value, confidence, rng)
+        stderr, low, high = bounds.stderr, bounds.low, bounds.high
         units = len(checked)
     return LeakCurve(
         k=ks,
@@ -332,20 +333,3 @@ def _expected_maximum(scores: Scores, ks: NDArray[np.int64], plan: Plan | None) 
         # A weighted mean lies in the range of its values, but rounding could leave it.
         out[rows] = np.clip(block @ _weights(n, ks), block[:, :1], block[:, -1:])
     return out
-
-
-def _over_samples(
-    scores: Scores,
-    ks: NDArray[np.int64],
-    value: Floats,
-    confidence: float,
-    rng: int | np.random.Generator,
-) -> tuple[Floats, Floats, Floats]:
-    """Return standard error and interval of the mean over these prompts under new samples."""
-    tail = (1 - confidence) / 2
-    least, most = sampling_variation(scores, ks, rng)
-    low, high = (
-        beta_quantile(np.clip(value + varied.shift, 0, 1), varied.deviation**2, probability)
-        for varied, probability in ((least, tail), (most, 1 - tail))
-    )
-    return np.maximum(least.deviation, most.deviation), low, high

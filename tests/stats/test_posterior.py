@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from leakrepro.stats.estimator import leak_at_k
-from leakrepro.stats.posterior import Posterior, beta_quantile, sampling_variation
+from leakrepro.stats.posterior import Posterior, beta_quantile
+from leakrepro.stats.variation import over_samples
 from leakrepro.types import Scores
 
 LEVELS = np.array([0.0, 0.2, 0.7, 1.0])
@@ -45,12 +46,13 @@ def test_layers_add_up_to_the_deviation_of_graded_scores() -> None:
     rng = np.random.default_rng(3)
     ks = np.array([1, 16])
     scores = Scores.from_rows(rng.random((30, 100)))
-    least, most = sampling_variation(scores, ks, np.random.default_rng(0))
+    value = leak_at_k(scores, ks.tolist()).value
+    found = over_samples(scores, ks, value)
     again = [leak_at_k(rng.random((30, 100)), ks.tolist()).value for _ in range(300)]
-    np.testing.assert_allclose(most.deviation, np.std(again, axis=0), rtol=0.2)
-    assert least.deviation[0] == pytest.approx((1 / 12 / 3000) ** 0.5, rel=0.1)
-    assert (least.shift < 0).all()
-    assert (most.shift > 0).all()
+    np.testing.assert_allclose(found.stderr, np.std(again, axis=0), rtol=0.25)
+    assert found.stderr[0] == pytest.approx((1 / 12 / 3000) ** 0.5, rel=0.1)
+    assert (found.low < value).all()
+    assert (found.high > value).all()
 
 
 def test_equal_prompts_share_a_row() -> None:

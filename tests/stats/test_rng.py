@@ -12,7 +12,7 @@ from leakrepro.stats.clusters import cluster_bootstrap
 from leakrepro.stats.counts import leak_counts
 from leakrepro.stats.estimator import compare_leak, leak_at_k
 from leakrepro.stats.extrapolation import extrapolate_leak
-from leakrepro.stats.posterior import sampling_variation
+from leakrepro.stats.variation import over_samples
 from leakrepro.types import Scores
 
 SCORES = np.random.default_rng(7).beta(0.4, 2, (20, 12))
@@ -25,8 +25,8 @@ FIRST_USE: dict[str, Callable[..., Any]] = {
     "leak_counts": lambda **rng: leak_counts(SCORES, 0.5, **rng).average.low,
     "extrapolate_leak": lambda **rng: extrapolate_leak(SCORES, [4, 24], **rng).low[:1],
     "cluster_bootstrap": lambda **rng: cluster_bootstrap(SCORES, **rng).low,
-    "sampling_variation": lambda **rng: (
-        sampling_variation(Scores.from_rows(SCORES), np.array([1, 4]), **rng)[0].deviation
+    "over_samples": lambda **rng: (
+        over_samples(Scores.from_rows(SCORES), np.array([1, 4]), np.full(2, 0.5), **rng).low
     ),
 }
 LATER_USE: dict[str, Callable[..., Any]] = {
