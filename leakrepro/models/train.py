@@ -243,13 +243,7 @@ def run(
             trainer.state_tensors = tensors  # type: ignore[attr-defined]
         trainer.train(resume_from_checkpoint=str(last) if last else None)
     model.eval()
-    log = list(trainer.state.log_history)
-    # After a restart Trainer divides the losses since then by a number of steps that may include
-    # earlier ones. The entries of the steps are restored from the checkpoint, so that their mean is
-    # that of the whole run.
-    losses = [entry["loss"] for entry in log if "loss" in entry]
-    log[-1]["train_loss"] = sum(losses) / len(losses)
-    return log
+    return list(trainer.state.log_history)
 
 
 @contextlib.contextmanager

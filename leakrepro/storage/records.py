@@ -13,6 +13,7 @@ from typing import Any
 
 from leakrepro.errors import StoreError
 from leakrepro.storage.atomic import locked, write_atomically
+from leakrepro.storage.documents import unreadable
 from leakrepro.storage.keys import digest
 
 RECORDS = "runs.json"
@@ -24,8 +25,7 @@ def read_entries(folder: Path) -> Entries:
     """All entries of a results folder by name; empty without ``runs.json``.
 
     Raises:
-        StoreError: for a file that does not hold entries.
-        OSError: for a file that cannot be read.
+        StoreError: for a file that does not hold entries, or that cannot be opened.
     """
     path = folder / RECORDS
     try:
@@ -34,6 +34,8 @@ def read_entries(folder: Path) -> Entries:
         return {}
     except (ValueError, RecursionError) as error:
         raise StoreError(_damaged(path, "is not JSON")) from error
+    except (OSError, MemoryError) as error:
+        raise unreadable(path, error, "delete it") from error
     if not isinstance(content, dict) or not all(isinstance(e, dict) for e in content.values()):
         raise StoreError(_damaged(path, "does not hold one record per notebook"))
     return content

@@ -106,30 +106,3 @@ def test_a_diverging_run_is_ended_where_the_log_shows_it(
     with pytest.raises(FloatingPointError, match=r"the loss became nan by step 1: training div"):
         run(model, items * 4, progress=lambda done, total: steps.append(done))
     assert steps == []
-
-
-@pytest.mark.parametrize("killed_at", [2, 3, 5, 6, 8, 11])
-def test_the_log_of_a_continued_run_is_that_of_an_uninterrupted_one(
-    tiny_llama: Path, items: list[chat.Pair], tmp_path: Path, killed_at: int
-) -> None:
-    def stop(done: int, total: int) -> None:
-        if done == killed_at:
-            raise KeyboardInterrupt
-
-    def losses(log: list[Any]) -> list[float]:
-        return [entry["loss"] for entry in log[:-1]] + [log[-1]["train_loss"]]
-
-    checkpoints = train.Checkpoints(tmp_path, every=2)
-    whole, _ = run(load.load_model(tiny_llama, device="cpu"), items * 2)
-    with pytest.raises(KeyboardInterrupt):
-        run(
-            load.load_model(tiny_llama, device="cpu"),
-            items * 2,
-            checkpoints=checkpoints,
-            progress=stop,
-        )
-    continued, _ = run(
-        load.load_model(tiny_llama, device="cpu"), items * 2, checkpoints=checkpoints
-    )
-    assert losses(continued) == losses(whole)
-    assert whole[-1]["train_loss"] == pytest.approx(sum(losses(whole)[:-1]) / 11, abs=0)
