@@ -25,7 +25,8 @@ from transformers import (
 )
 
 from leakrepro.models.generation import end_ids, load_generation_config, make_savable
-from leakrepro.models.reading import no_progress_bars, no_warnings, reading
+from leakrepro.models.reading import no_warnings, reading
+from leakrepro.models.saved import check_saved, write_model
 from leakrepro.models.weights import load_weights
 from leakrepro.storage import provenance
 from leakrepro.storage.atomic import MARKER, is_sealed, seal, sync, temporary
@@ -256,7 +257,8 @@ def save_model(
 ) -> Path:
     """Save a model with its tokenizer atomically: ``path`` does not exist or is complete.
 
-    An incomplete folder of this name is replaced.
+    An incomplete folder of this name is replaced. The saved model is loaded again and compared with
+    the one in memory.
 
     Args:
         model: The model, saved as safetensors.
@@ -267,6 +269,8 @@ def save_model(
 
     Raises:
         FileExistsError: If the folder holds a complete model and ``replace`` is False.
+        ModelError: If the saved model cannot be loaded, or does not compute what the model in
+            memory computes; nothing is saved.
     """
     path = Path(path)
     if is_sealed(path) and not replace:
@@ -275,9 +279,8 @@ def save_model(
     draft = temporary(path)
     shutil.rmtree(draft, ignore_errors=True)
     try:
-        with no_progress_bars():
-            model.save_pretrained(draft)
-        tokenizer.save_pretrained(draft)
+        write_model(model, tokenizer, draft)
+        check_saved(model, draft, path)
         for name, content in (extra or {}).items():
             (draft / name).write_text(content + "\n", encoding="utf-8")
         seal(draft)
