@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,22 @@ def make_savable(model: PreTrainedModel) -> None:
         if not _is_valid(kept):
             setattr(kept, name, before)
     model.generation_config = kept
+
+
+@contextlib.contextmanager
+def savable(model: PreTrainedModel) -> Iterator[None]:
+    """Let transformers save a model whose generation settings contradict each other.
+
+    Args:
+        model: The model; it has its own settings again afterwards.
+    """
+    before: Any = getattr(model, "generation_config", None)
+    make_savable(model)
+    try:
+        yield
+    finally:
+        if before is not None:
+            model.generation_config = before
 
 
 def _is_valid(config: GenerationConfig) -> bool:

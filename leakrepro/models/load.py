@@ -25,7 +25,8 @@ from leakrepro.models.files import model_files, refuse_adapter
 from leakrepro.models.fingerprints import fingerprint as fingerprint
 from leakrepro.models.fingerprints import tokenizer_fingerprint as tokenizer_fingerprint
 from leakrepro.models.generation import end_ids, load_generation_config, make_savable
-from leakrepro.models.reading import no_progress_bars, no_warnings, reading
+from leakrepro.models.reading import no_warnings, reading
+from leakrepro.models.saved import check_saved, write_model
 from leakrepro.models.weights import load_weights
 from leakrepro.storage import provenance
 from leakrepro.storage.atomic import MARKER, is_sealed, remove_drafts, seal, sync, temporary
@@ -215,7 +216,8 @@ def save_model(
 ) -> Path:
     """Save a model with its tokenizer atomically: ``path`` does not exist or is complete.
 
-    An incomplete folder of this name is replaced.
+    An incomplete folder of this name is replaced. The saved model is loaded again and compared with
+    the one in memory.
 
     Args:
         model: The model, saved as safetensors.
@@ -226,6 +228,8 @@ def save_model(
 
     Raises:
         FileExistsError: If the folder holds a complete model and ``replace`` is False.
+        ModelError: If the saved model cannot be loaded, or does not compute what the model in
+            memory computes; nothing is saved.
     """
     path = Path(path)
     if is_sealed(path) and not replace:
@@ -235,9 +239,8 @@ def save_model(
     draft = temporary(path)
     shutil.rmtree(draft, ignore_errors=True)
     try:
-        with no_progress_bars():
-            model.save_pretrained(draft)
-        tokenizer.save_pretrained(draft)
+        write_model(model, tokenizer, draft)
+        check_saved(model, draft, path)
         for name, content in (extra or {}).items():
             (draft / name).write_text(content + "\n", encoding="utf-8")
         seal(draft)

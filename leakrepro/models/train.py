@@ -242,6 +242,8 @@ def run(
             tensors = load_file(last / _METHOD_STATE, device=str(arguments.device))
             trainer.state_tensors = tensors  # type: ignore[attr-defined]
         trainer.train(resume_from_checkpoint=str(last) if last else None)
+        # Trainer replaces the forward pass by one with autocast; the saved model has the plain one.
+        trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
     model.eval()
     return list(trainer.state.log_history)
 

@@ -23,7 +23,9 @@ from leakrepro.execution.distributed import processes
 from leakrepro.models import chat, load, named, train
 from leakrepro.models.fingerprints import Fingerprints, fingerprint, require_unchanged
 from leakrepro.models.memory import MemoryEstimate, estimate_memory
+from leakrepro.models.reading import reading
 from leakrepro.models.resolve import Model, resolve_folder
+from leakrepro.models.saved import check_savable
 from leakrepro.models.train_once import Made, find, make_once
 from leakrepro.storage import keys
 from leakrepro.unlearning.card import model_card
@@ -267,6 +269,7 @@ def _train(
 
     model = task.load_model()
     _check_vocabulary(model, tokenizer, task.model)
+    check_savable(model, tokenizer, task.model)
     items, per_epoch = _items(task, forget, retain, tokenizer, model)
     reference = None
     if method.trainer.needs_reference_model(options):
@@ -462,9 +465,36 @@ def _with_adapters(model: PreTrainedModel, options: UnlearnOptions) -> Any:
         target_modules=targets,
         task_type="CAUSAL_LM",
     )
-    with torch.random.fork_rng():
+    name = model.name_or_path or type(model).__name__
+    with torch.random.fork_rng(), reading(name, f"lora target {list(lora.targets)}"):
         torch.manual_seed(options.seed)  # for the initial values of the adapters
-        return get_peft_model(model, config)
+        adapted = get_peft_model(model, config)
+    _check_untied(adapted, name)
+    return adapted
+
+
+def _check_untied(adapted: Any, name: str) -> None:
+    """Raise ValueError if an adapted module shares its weight with another one.
+
+    Merging an adapter changes one of the two. The weight is saved once, so the saved model would
+    not be the trained one.
+    """
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    owners: dict[int, list[str]] = {}
+    for place, module in adapted.named_modules():
+        weight = getattr(module, "weight", None)
+        if isinstance(weight, torch.nn.Parameter) and not isinstance(module, BaseTunerLayer):
+            owners.setdefault(id(weight), []).append(place)
+    for place, module in adapted.named_modules():
+        if isinstance(module, BaseTunerLayer):
+            shared = owners.get(id(getattr(module.get_base_layer(), "weight", None)), [])
+            if len(shared) > 1:
+                raise ValueError(
+                    f"lora.targets adapts {place.removeprefix('base_model.model.')} of {name}, "
+                    "whose weight is tied to another module: name other targets, or save the model "
+                    "with tie_word_embeddings=False and two copies of the weight"
+                )
 
 
 def _check_vocabulary(

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from leakrepro.errors import ModelError
 from leakrepro.models.reading import reading
 from leakrepro.sampling.engines.kv_cache import KVBuffers, make_cache
 
@@ -174,7 +175,7 @@ def cache_works(model: PreTrainedModel, name: str | Path) -> bool:
         name: Its folder or name, for the message.
 
     Raises:
-        ModelError: If the model cannot compute logits at all.
+        ModelError: If the model cannot compute logits, or is not causal.
     """
     if model in _verdicts:
         return _verdicts[model]
@@ -183,6 +184,16 @@ def cache_works(model: PreTrainedModel, name: str | Path) -> bool:
         full = _steps(RecomputedPrefixes(model), prompts, tokens, model.device)
     if not torch.isfinite(full).all():
         return True  # sampling names the prompt
+    allowed = torch.finfo(model.dtype).eps ** 0.5 * (full - full.mean(-1, keepdim=True)).norm(
+        dim=-1
+    )
+    with reading(name, "model"):
+        earlier = _before_the_last(model, [*prompts[0], int(tokens[0])])
+    if (earlier - full[0]).norm() > allowed[0]:
+        raise ModelError(
+            f"{name}: {type(model).__name__} is not a causal language model: its logits after a "
+            "text depend on the tokens that follow"
+        )
     try:
         buffers = KVBuffers(3, max(map(len, prompts)) + 2)
         cached = _steps(CachedPrefixes(model, buffers), prompts, tokens, model.device)
@@ -192,10 +203,16 @@ def cache_works(model: PreTrainedModel, name: str | Path) -> bool:
         # Whatever a model raises when it is given a cache, sampling without one does not need it.
         _verdicts[model] = False
     else:
-        scale = (full - full.mean(-1, keepdim=True)).norm(dim=-1)
-        allowed = torch.finfo(model.dtype).eps ** 0.5 * scale
         _verdicts[model] = bool(((cached - full).norm(dim=-1) <= allowed).all())
     return _verdicts[model]
+
+
+def _before_the_last(model: PreTrainedModel, ids: list[int]) -> Tensor:
+    """The logits of the last of some ids, [vocabulary], from a pass that also reads it."""
+    given = torch.tensor([ids], device=model.device)
+    flags = {"use_cache": False} if "use_cache" in _parameters(model) else {}
+    logits: Tensor = model(input_ids=given, **flags).logits[0, -2]
+    return logits.float()
 
 
 def _steps(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -13,6 +14,14 @@ from transformers import PreTrainedModel
 from leakrepro.unlearning import losses
 from leakrepro.unlearning.methods.options import UnlearnOptions, check_choice, check_numbers
 from leakrepro.unlearning.trainer import Answers, Batch, Counts, UnlearnTrainer, answer_logits
+
+_LAYERS = ("layers", "h", "blocks", "block")  # names of the list of decoder layers
+# Names of the MLP's last projection. Experts may have one tensor for all of them (Mixtral).
+_DOWN = re.compile(
+    r"(^|\.)(down_proj|dense_4h_to_h|fc2|fc_out|c_proj|w2|proj_2|lin2|output_linear)"
+    r"(\.(weight|bias))?$"
+)
+_ATTENTION = re.compile(r"attn|attention")
 
 
 @dataclass(frozen=True)
@@ -28,7 +37,8 @@ class RMUOptions(UnlearnOptions):
             steered to.
         trainable: ``"all"`` trains every weight that the layer depends on, as open-unlearning
             does on TOFU. ``"down_proj"`` trains the MLP's down projections of this layer and the
-            two before it, as the paper does on WMDP.
+            two before it, as the paper does on WMDP, also where they have another name or belong
+            to experts.
     """
 
     layer: int = 7
@@ -73,7 +83,7 @@ class RMUTrainer(UnlearnTrainer):
         reached |= {id(p) for p in model.get_input_embeddings().parameters()}
         if options.trainable == "down_proj":
             chosen = layers[max(0, options.layer - 2) : options.layer + 1]
-            reached = {id(p) for layer in chosen for p in layer.mlp.down_proj.parameters()}
+            reached = {id(p) for layer in chosen for p in _down_projections(layer)}
         for parameter in model.parameters():
             parameter.requires_grad_(parameter.requires_grad and id(parameter) in reached)
 
@@ -104,12 +114,33 @@ def decoder_layers(model: nn.Module) -> Sequence[nn.Module]:
     base: Any = model
     if hasattr(base, "get_base_model"):  # peft's wrapper
         base = base.get_base_model()
-    layers = getattr(base.get_decoder(), "layers", None)
-    if layers is None:
+    decoder = base.get_decoder()
+    for name in _LAYERS:
+        layers = getattr(decoder, name, None)
+        if isinstance(layers, nn.ModuleList):
+            return list(layers)
+    parts = ", ".join(name for name, _ in decoder.named_children())
+    raise ValueError(
+        f"{type(base).__name__} does not have a list of decoder layers: RMU cannot steer it (its "
+        f"decoder has {parts}; known lists are {', '.join(_LAYERS)})"
+    )
+
+
+def _down_projections(layer: nn.Module) -> list[nn.Parameter]:
+    """The weights that map the MLP of a decoder layer back to the width of the model.
+
+    Raises:
+        ValueError: when the layer does not have one under a known name.
+    """
+    named = dict(layer.named_parameters())
+    found = [p for name, p in named.items() if _DOWN.search(name) and not _ATTENTION.search(name)]
+    if not found:
+        modules = sorted({name.rpartition(".")[0] or name for name in named})
         raise ValueError(
-            f"{type(base).__name__} does not have a list of decoder layers: RMU cannot steer it"
+            f"{type(layer).__name__} does not have a down projection under a known name; it has "
+            f"{', '.join(modules)}: set trainable='all'"
         )
-    return list(layers)
+    return found
 
 
 def hidden_states(model: nn.Module, layer: int, answers: Answers) -> Tensor:
