@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
+from leakrepro.evaluation.frames import save_table
 from leakrepro.report.figures import save_figure
 from leakrepro.storage import paths
 
@@ -50,7 +51,7 @@ def save(
 
     for part, table in tables.items():
         if table is not None:
-            table.to_csv(folder / f"{name(part)}.csv", index=False)
+            save_table(table, folder / f"{name(part)}.csv")
     parts = [latex] if isinstance(latex, str) else list(latex)
     if parts:
         (folder / f"{stem}.tex").write_text("\n".join(parts), encoding="utf-8")
