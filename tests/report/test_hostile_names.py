@@ -147,7 +147,8 @@ def test_an_exported_notebook_has_no_script_and_keeps_its_figures(tmp_path: Path
     from nbconvert import HTMLExporter
 
     note = nbformat.v4.new_notebook()
-    png = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+    png = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk"
+    png += "+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
     outputs = [
         {"text/html": "<script>alert(1)</script><b onclick='alert(2)'>bold</b>"},
         {"text/markdown": "[x](javascript:alert(3)) <script>alert(4)</script>"},
