@@ -20,6 +20,7 @@ from leakrepro.errors import (
     WorkerError,
     extra_named,
 )
+from leakrepro.storage.shown import plain
 
 if TYPE_CHECKING:
     from leakrepro.benchmarks.base import Benchmark
@@ -45,12 +46,12 @@ class _Commands(TyperGroup):
             with extra_named("this command"):
                 return super().invoke(ctx)
         except NotebookError as error:
-            typer.echo(f"Error: {error}", err=True)
+            _show(f"Error: {error}", err=True)
             raise typer.Exit(1) from error
         except _USER_ERRORS as error:
             if ctx.params["traceback"]:
                 raise
-            typer.echo(f"Error: {' '.join(str(error).split())}", err=True)
+            _show(f"Error: {' '.join(str(error).split())}", err=True)
             raise typer.Exit(2) from error
 
 
@@ -61,6 +62,12 @@ _AUTHORS = {
     "judge": "LLM_judge",
     "rougeL_recall": "rougeL_recall",
 }
+
+
+def _show(value: object, *, err: bool = False) -> None:
+    """Print a value; control sequences in names and answers are shown, not sent."""
+    typer.echo(plain(str(value)), err=err)
+
 
 app = typer.Typer(
     cls=_Commands,
@@ -123,7 +130,7 @@ def reproduce(
     if dry_run:
         from leakrepro.reproduction.dry_run import dry_run as plan
 
-        typer.echo(
+        _show(
             plan(
                 profile,
                 only=only,
@@ -147,7 +154,7 @@ def reproduce(
             notebooks=notebooks,
             again=again,
         )
-    typer.echo(output / "index.html")
+    _show(output / "index.html")
 
 
 @app.command()
@@ -182,8 +189,8 @@ def verify(
     with ends_in_order():
         found = lr.verify(profile, only=only, jobs=jobs, parameters=given, notebooks=notebooks)
     for difference in found.differences:
-        typer.echo(difference)
-    typer.echo(found)
+        _show(difference)
+    _show(found)
     if not found.agrees:
         raise typer.Exit(1)
 
@@ -240,11 +247,13 @@ def evaluate(
         k=k or None,
         backend=backend,
     )
-    typer.echo(report)
-    typer.echo(f"samples: {report.samples_path}")
+    _show(report)
+    _show(f"samples: {report.samples_path}")
     if csv is not None:
-        report.to_frame().to_csv(csv, index=False)
-        typer.echo(f"table: {csv}")
+        from leakrepro.evaluation.frames import save_table
+
+        save_table(report.to_frame(), csv)
+        _show(f"table: {csv}")
 
 
 @app.command()
@@ -286,9 +295,9 @@ def unlearn(
     fill(methods.find_method(method).options, given, f"-m for {method}")  # wrong options fail first
     bench = _benchmark(benchmark, option)
     options, source = options_for(model, bench, method, given)
-    typer.echo(f"{method}: {source}", err=True)
+    _show(f"{method}: {source}", err=True)
     estimate = methods.estimate_unlearning(model, bench, method, options)
-    typer.echo(f"memory: {estimate}", err=True)
+    _show(f"memory: {estimate}", err=True)
     path = methods.unlearn(
         model,
         bench,
@@ -301,7 +310,7 @@ def unlearn(
         report_to=report_to,
     )
     if int(os.environ.get("RANK", "0")) == 0:  # one of several processes prints it
-        typer.echo(path)
+        _show(path)
 
 
 @app.command()
@@ -378,9 +387,9 @@ def rule(
         backend=backend,
         output_dir=output_dir,
     )
-    typer.echo(result)
+    _show(result)
     for each in result.rounds:
-        typer.echo(f"round {each.index}: {each.checkpoint}")
+        _show(f"round {each.index}: {each.checkpoint}")
 
 
 @app.command()
@@ -402,19 +411,20 @@ def tune(
     \b
     Example: leakrepro tune embedded --study muse-news --output trials.csv
     """
+    from leakrepro.evaluation.frames import save_table
     from leakrepro.profiles.schema import load_profile
     from leakrepro.reproduction import tuning
 
     settings = load_profile(profile, study=study)
     trials = tuning.tune_rules(settings) if rule else tuning.tune(settings)
     if output is not None:
-        trials.to_csv(output, index=False, float_format="%.4f")
+        save_table(trials, output, "%.4f")
     assert settings.tuning is not None  # tune raises for a profile without it
     if rule:
         chosen = tuning.choose_rules(trials, settings.tuning.max_retain_loss)
     else:
         chosen = tuning.choose(trials, settings.tuning.min_retain)
-    typer.echo(chosen.to_string(index=False))
+    _show(chosen.to_string(index=False))
 
 
 @app.command()
@@ -451,13 +461,13 @@ def score(
         clusters=samples.clusters,
         plan=samples.plan,
     )
-    typer.echo(f"{'k':>5}  leak@k  {100 * curve.confidence:g} % interval ({core.id})")
+    _show(f"{'k':>5}  leak@k  {100 * curve.confidence:g} % interval ({core.id})")
     for i, k in enumerate(curve.k):
-        typer.echo(f"{k:>5}  {curve.value[i]:.4f}  {curve.low[i]:.4f} to {curve.high[i]:.4f}")
+        _show(f"{k:>5}  {curve.value[i]:.4f}  {curve.low[i]:.4f} to {curve.high[i]:.4f}")
     if export is not None:
         name = _AUTHORS.get(core.id.partition("/")[0], core.id)
         lr.export_generations(samples, export, {name: scores})
-        typer.echo(f"generations: {export}")
+        _show(f"generations: {export}")
 
 
 @app.command("import")
@@ -491,7 +501,7 @@ def import_(
     )
     prompts = _benchmark(benchmark, option) if benchmark is not None else None
     samples = lr.import_generations(file, decoding=decoding, benchmark=prompts, store=store)
-    typer.echo(samples.path)
+    _show(samples.path)
 
 
 @app.command()
@@ -544,7 +554,7 @@ def bench(
     text = dumps(result, indent=2)
     if json is not None and str(json) != "-":
         json.write_text(text + "\n")
-    typer.echo(text if str(json) == "-" else readable(result))
+    _show(text if str(json) == "-" else readable(result))
 
 
 @app.command()
@@ -559,7 +569,7 @@ def info() -> None:
     lines = describe()
     width = max(map(len, lines))
     for topic, value in lines.items():
-        typer.echo(f"{topic:<{width}}  {value}")
+        _show(f"{topic:<{width}}  {value}")
 
 
 def _benchmark(name: str, options: Sequence[str]) -> Benchmark:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pandas as pd
 
 from leakrepro.stats.estimator import LeakCurve, LeakDifference
+from leakrepro.storage.shown import NO_MATHS, cell, from_cell, plain
+
+# Jupyter shows tables with MathJax, for which two dollar signs in an answer are a formula.
+pd.set_option("display.html.use_mathjax", False)
 
 LOW, HIGH = " low", " high"  # suffixes of the columns with the bounds of an interval
 
@@ -59,3 +66,39 @@ def readable(frame: pd.DataFrame, digits: int = 2) -> pd.DataFrame:
         else:
             out[column] = ["-" if pd.isna(v) else f"{v:.{digits}f}" for v in values]
     return out
+
+
+def to_html(frame: pd.DataFrame) -> str:
+    """Return a table as HTML in which names and answers are text, without markup and formulas."""
+    return str(_texts(frame, plain).to_html(index=False, classes=["dataframe", NO_MATHS]))
+
+
+def save_table(frame: pd.DataFrame, path: Path, float_format: str | None = None) -> None:
+    """Write a table as CSV without the index; texts that look like formulas get an apostrophe.
+
+    Args:
+        frame: The table.
+        path: The file; ``read_table`` reads it.
+        float_format: Format of the numbers, such as ``"%.4f"``.
+    """
+    _texts(frame, cell).to_csv(path, index=False, float_format=float_format)
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a table that ``save_table`` wrote. Only an empty cell is missing: ``NA`` is a name."""
+    frame = pd.read_csv(path, keep_default_na=False, na_values=[""], encoding="utf-8-sig")
+    return _texts(frame, from_cell)
+
+
+def _texts(frame: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:
+    """Change all texts of a table, also the names of its columns."""
+
+    def changed(value: object) -> object:
+        return change(value) if isinstance(value, str) else value
+
+    frame = frame.copy()
+    for i in range(frame.shape[1]):
+        values = frame.iloc[:, i]
+        if not pd.api.types.is_numeric_dtype(values):
+            frame.isetitem(i, values.astype(object).map(changed))
+    return frame.set_axis([changed(name) for name in frame.columns], axis=1)

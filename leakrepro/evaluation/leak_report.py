@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import html
 import json
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from leakrepro import __version__
-from leakrepro.evaluation.frames import add_estimate, readable
+from leakrepro.evaluation.frames import add_estimate, readable, to_html
 from leakrepro.stats.estimator import (
     LeakCurve,
     LeakDifference,
@@ -25,6 +24,7 @@ from leakrepro.stats.estimator import (
     compare_leak,
     leak_at_k,
 )
+from leakrepro.storage.shown import NO_MATHS, html, plain
 from leakrepro.types import Decoding, Scores
 
 _SHOWN = (1, 8, 32, 128)  # default values of k in a summary
@@ -208,11 +208,11 @@ class LeakReport:
 
     def __repr__(self) -> str:
         frame = self._readable().T
-        return f"{self._title()}\n{frame.to_string(header=False)}"
+        return plain(f"{self._title()}\n{frame.to_string(header=False)}")
 
     def _repr_html_(self) -> str:
         frame = self._readable()
-        return f"<p>{html.escape(self._title())}</p>{frame.to_html(index=False)}"
+        return f'<p class="{NO_MATHS}">{html(self._title())}</p>{to_html(frame)}'
 
     def _title(self) -> str:
         return (

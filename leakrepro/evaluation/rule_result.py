@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -13,9 +12,10 @@ from typing import Any
 import pandas as pd
 
 from leakrepro import __version__
-from leakrepro.evaluation.frames import HIGH, LOW, add_estimate, readable
+from leakrepro.evaluation.frames import HIGH, LOW, add_estimate, readable, to_html
 from leakrepro.evaluation.leak_report import LeakReport
 from leakrepro.stats.estimator import LeakCurve, LeakDifference
+from leakrepro.storage.shown import NO_MATHS, html, plain
 from leakrepro.unlearning.rule import Added
 
 CONTROLS: Mapping[Added, str] = {
@@ -114,10 +114,10 @@ class RuleResult:
         return json.dumps({**content, "rounds": rows, "leakrepro": __version__}, indent=1)
 
     def __repr__(self) -> str:
-        return f"{self._title()}\n{self._readable().to_string(index=False)}"
+        return plain(f"{self._title()}\n{self._readable().to_string(index=False)}")
 
     def _repr_html_(self) -> str:
-        return f"<p>{html.escape(self._title())}</p>{self._readable().to_html(index=False)}"
+        return f'<p class="{NO_MATHS}">{html(self._title())}</p>{to_html(self._readable())}'
 
     def _title(self) -> str:
         return f"RuleResult of {self.name} on {self.benchmark}"

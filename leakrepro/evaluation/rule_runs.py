@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from leakrepro.benchmarks.base import Benchmark
 from leakrepro.evaluation.evaluator import evaluate
+from leakrepro.evaluation.frames import save_table
 from leakrepro.evaluation.leak_report import LeakReport
 from leakrepro.evaluation.rule_result import RuleResult, RuleRound, rule_name, rule_table
 from leakrepro.execution.backend import Backend, takes_backend
@@ -164,7 +165,7 @@ def rule(
             stage()
     result = RuleResult(base, chosen.added, benchmark.name, tuple(measured))
     if folder is not None:
-        rule_table([result]).to_csv(folder / "rounds.csv", index=False)
+        save_table(rule_table([result]), folder / "rounds.csv")
     return result
 
 

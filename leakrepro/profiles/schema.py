@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -24,6 +23,9 @@ from pydantic import (
 
 from leakrepro.errors import DataError
 from leakrepro.execution.backend import Backend
+from leakrepro.profiles.strict_yaml import parse_yaml
+from leakrepro.storage import paths
+from leakrepro.storage.text_files import read_utf8
 from leakrepro.types import Decoding
 
 if TYPE_CHECKING:
@@ -300,10 +302,11 @@ def load_profile(
         The profile.
 
     Raises:
-        DataError: for a file that is missing or not YAML.
+        DataError: for a file that is missing, not YAML or not a mapping of settings, or whose name
+            cannot be the name of results; the message names the file and the line.
         ValueError: for an unknown profile, study, model or base method, or an invalid value.
     """
-    content = _read(name)
+    content, where = _read(name)
     if study is not None:
         content = _study(content, study)
     known = content.get("models")
@@ -340,7 +343,8 @@ def load_profile(
     try:
         return Profile.model_validate(content)
     except ValidationError as error:
-        raise ValueError(f"profile {content['name']!r}: {_problems(error)}") from error
+        file = f" ({where})" if where else ""
+        raise ValueError(f"profile {content['name']!r}: {_problems(error)}{file}") from error
 
 
 def profile_names() -> list[str]:
@@ -377,56 +381,77 @@ def fill(options: type[T], values: Mapping[str, Any], what: str) -> T:
         raise ValueError(f"{what}: {_problems(error)}") from error
 
 
-def parse_yaml(text: str) -> Any:
-    """Parse YAML. ``1e-5`` is a number, as in YAML 1.2, and dates are strings.
-
-    Args:
-        text: YAML text.
-
-    Returns:
-        The parsed value.
-
-    Raises:
-        yaml.YAMLError: for text that is not YAML.
-    """
-    return yaml.load(text, _Loader)
-
-
-class _Loader(yaml.SafeLoader):
-    """PyYAML follows YAML 1.1, where a float needs a dot and 1e-5 is a string."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
-_Loader.add_constructor("tag:yaml.org,2002:timestamp", lambda loader, node: str(node.value))
-
-
-def _read(name: str | Path) -> dict[str, Any]:
+def _read(name: str | Path) -> tuple[dict[str, Any], str]:
+    """Return the content of a profile with its name, and the file for error messages."""
     path = Path(name)
+    if path.suffix == ".yaml":
+        _check_name(path)
+        text, where = read_utf8(path), str(path)
+    elif str(name) in profile_names():
+        packaged = resources.files("leakrepro") / "profiles" / f"{name}.yaml"
+        text, where = packaged.read_text(encoding="utf-8"), ""
+    else:
+        raise ValueError(
+            f"unknown profile {str(name)!r}; known: {', '.join(profile_names())}, "
+            "or the path of a .yaml file"
+        )
     try:
-        if path.suffix == ".yaml":
-            text = path.read_text(encoding="utf-8")
-        elif str(name) in profile_names():
-            packaged = resources.files("leakrepro") / "profiles" / f"{name}.yaml"
-            text = packaged.read_text(encoding="utf-8")
-        else:
-            raise ValueError(
-                f"unknown profile {str(name)!r}; known: {', '.join(profile_names())}, "
-                "or the path of a .yaml file"
-            )
         content = parse_yaml(text)
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        raise DataError(f"{path}{where}: not YAML ({getattr(error, 'problem', error)})") from error
+        line = f", line {mark.line + 1}" if mark else ""
+        reason = " ".join(str(getattr(error, "problem", None) or error).split())
+        raise DataError(f"{path}{line}: not YAML ({reason})") from error
     if not isinstance(content, dict):
         raise DataError(f"{path}: a profile must be a mapping, not {type(content).__name__}")
-    return {**content, "name": path.stem}
+    _check_shapes(content, path)
+    return {**content, "name": path.stem}, where
+
+
+def _check_name(path: Path) -> None:
+    """Raise unless results can be kept under the name of a profile's file."""
+    problem = paths.name_problem(path.stem, longest=100)  # a run adds up to 70
+    if not problem and path.stem.casefold() in map(str.casefold, profile_names()):
+        packaged = resources.files("leakrepro") / "profiles" / path.name
+        if not (path.exists() and str(path.resolve()) == str(Path(str(packaged)).resolve())):
+            problem = "a packaged profile has this name"
+    if problem:
+        raise DataError(
+            f"{path}: results are kept under the name of the file, {path.stem!r}: {problem}; "
+            "rename the file"
+        )
+
+
+# Settings that are read before the profile is validated -> their types.
+_SHAPES: dict[str, type | tuple[type, ...]] = {
+    "models": Mapping,
+    "decoding": Mapping,
+    "rule": (Mapping, type(None)),
+    "studies": (Mapping, type(None)),
+    "studied": (list, type(None)),
+}
+
+
+def _check_shapes(content: Mapping[str, Any], path: Path) -> None:
+    """Raise DataError unless the parts that overrides change are mappings and lists."""
+
+    def check(value: Any, kind: type | tuple[type, ...], field: str) -> None:
+        if not isinstance(value, kind):
+            wanted = "list" if kind == _SHAPES["studied"] else "mapping"
+            raise DataError(f"{path}: {field} must be a {wanted}, not {type(value).__name__}")
+
+    for key in content:
+        if not isinstance(key, str):
+            raise DataError(f"{path}: the name of a setting must be text, not {key!r}")
+    for key, kind in _SHAPES.items():
+        if key in content:
+            check(content[key], kind, key)
+    for name, study in (content.get("studies") or {}).items():
+        check(study, Mapping, f"studies.{name}")
+        _check_shapes(study, path)
+    if rule := content.get("rule"):
+        check(rule.get("bases", {}), Mapping, "rule.bases")
+        check(rule.get("controls", []), list, "rule.controls")
 
 
 # Keys that a study inherits from its profile.

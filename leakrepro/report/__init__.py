@@ -45,6 +45,7 @@ from leakrepro.report.save import save
 from leakrepro.report.spread import published_spread, spread_figure, spread_table
 from leakrepro.report.tables import latex
 from leakrepro.report.training import training_figure
+from leakrepro.storage.shown import markdown
 
 __all__ = [
     "LeakReport",
@@ -77,6 +78,7 @@ __all__ = [
     "leak_figure",
     "leak_wide",
     "leakiest",
+    "markdown",
     "measured",
     "metrics_figure",
     "published",

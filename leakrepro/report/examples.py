@@ -10,7 +10,7 @@ import jinja2
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from markupsafe import Markup, escape
+from markupsafe import Markup
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from rapidfuzz.distance import LCSseq
@@ -19,9 +19,10 @@ from leakrepro.evaluation.answers import Answers
 from leakrepro.evaluation.frames import add_estimate
 from leakrepro.metrics.text import normalise
 from leakrepro.report.style import style
-from leakrepro.report.tables import escape_latex
+from leakrepro.report.tables import escape_latex, latex_cell
 from leakrepro.stats.checks import check_scores
 from leakrepro.stats.estimator import leak_at_k
+from leakrepro.storage.shown import NO_MATHS, html, plain
 from leakrepro.types import Prompt, Scores
 
 if TYPE_CHECKING:
@@ -212,7 +213,8 @@ def hidden_figure(table: pd.DataFrame) -> Figure:
     return figure
 
 
-_BLOCKS = """<table style="border-collapse: collapse; table-layout: auto; width: 100%">
+_BLOCKS = """<table class="{{ no_maths }}"
+style="border-collapse: collapse; table-layout: auto; width: 100%">
 {%- for heading, lines in examples %}
 <tr><th colspan="2" style="text-align: left; padding-top: .8em; border-bottom: 1px solid #888">
 {{ heading }}</th></tr>
@@ -236,10 +238,11 @@ def examples_html(frame: pd.DataFrame) -> str:
         frame: Table from ``hidden_leaks`` or ``leakiest``.
     """
     blocks = [
-        (heading, list(lines)) for heading, lines in _blocks(frame, escape, Markup("<b>{}</b>"))
+        (plain(heading), [(plain(name), Markup(text)) for name, text in lines])
+        for heading, lines in _blocks(frame, html, "<b>{}</b>")
     ]
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    return template.from_string(_BLOCKS).render(examples=blocks)
+    return template.from_string(_BLOCKS).render(examples=blocks, no_maths=NO_MATHS)
 
 
 def examples_latex(frame: pd.DataFrame, *, caption: str, label: str) -> str:
@@ -253,7 +256,7 @@ def examples_latex(frame: pd.DataFrame, *, caption: str, label: str) -> str:
     rows = []
     for heading, lines in _blocks(frame, escape_latex, r"\textbf{{{}}}"):
         rows.append(rf"\multicolumn{{2}}{{p{{0.95\linewidth}}}}{{{escape_latex(heading)}}} \\")
-        rows += [rf"{escape_latex(name)} & {' '.join(text.split())} \\" for name, text in lines]
+        rows += [rf"{latex_cell(name)} & {' '.join(text.split())} \\" for name, text in lines]
         rows.append(r"\midrule")
     return "\n".join(
         [

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
+from leakrepro.evaluation.frames import save_table
 from leakrepro.report.figures import save_figure
 from leakrepro.storage import paths
 from leakrepro.storage.records import keep_written
@@ -54,7 +55,7 @@ def save(
     for part, table in tables.items():
         if table is not None:
             saved.append(folder / f"{name(part)}.csv")
-            table.to_csv(saved[-1], index=False)
+            save_table(table, saved[-1])
     parts = [latex] if isinstance(latex, str) else list(latex)
     if parts:
         saved.append(folder / f"{stem}.tex")

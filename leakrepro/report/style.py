@@ -27,6 +27,7 @@ _RC: dict[Any, Any] = {
     "lines.markersize": 4.5,
     "pdf.fonttype": 42,  # TrueType; some venues reject Type 3 fonts
     "savefig.dpi": 220,
+    "text.parse_math": False,  # a dollar sign in a name is not a formula
 }
 
 # Okabe and Ito's palette without yellow, which is too light on paper, and four colours of Tol's

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from leakrepro.evaluation.frames import readable
+from leakrepro.storage.shown import plain
 
 
 def latex(frame: pd.DataFrame, *, caption: str, label: str, digits: int = 2) -> str:
@@ -16,7 +17,7 @@ def latex(frame: pd.DataFrame, *, caption: str, label: str, digits: int = 2) -> 
         label: Label for ``\ref``.
         digits: Number of decimals.
     """
-    text = readable(frame, digits).rename(columns=escape_latex).map(escape_latex)
+    text = readable(frame, digits).rename(columns=latex_cell).map(latex_cell)
     return text.to_latex(
         index=False,
         escape=False,
@@ -45,4 +46,16 @@ def escape_latex(text: str) -> str:
     Args:
         text: Plain text.
     """
-    return text.translate(_LATEX)
+    return plain(text).translate(_LATEX)
+
+
+def latex_cell(text: str) -> str:
+    r"""Escape a text for the first or a later cell of a row.
+
+    A row that begins with ``[`` or ``*`` would be read as an argument of the ``\\\\`` before it.
+
+    Args:
+        text: Plain text.
+    """
+    escaped = escape_latex(" ".join(text.split()))
+    return "{}" + escaped if escaped.startswith(("[", "*")) else escaped

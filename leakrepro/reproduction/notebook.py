@@ -90,7 +90,7 @@ def execute(
         draft.replace(failed)
         error = f"{path.name}, {error}\n  see {failed}"
     else:
-        page, _ = HTMLExporter().from_filename(str(draft))  # type: ignore[no-untyped-call]
+        page, _ = HTMLExporter(sanitize_html=True).from_filename(str(draft))  # type: ignore[no-untyped-call]
         write_atomically(output / f"{path.stem}.html", page.encode())
         draft.replace(output / path.name)
         failed.unlink(missing_ok=True)

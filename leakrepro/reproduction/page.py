@@ -13,11 +13,12 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from leakrepro.evaluation.frames import readable
+from leakrepro.evaluation.frames import read_table, readable
 from leakrepro.reproduction.record import RunRecord, StoreUse
 from leakrepro.reproduction.verdict import Verdict, compare_results, verdict
 from leakrepro.storage.atomic import write_atomically
 from leakrepro.storage.records import keep_written
+from leakrepro.storage.shown import plain
 
 INDEX = "index.html"
 _OPEN_ROWS = 40  # longer tables are folded
@@ -64,7 +65,11 @@ def render_page(folder: Path, records: Mapping[str, RunRecord]) -> str:
     """
     last = max(records.values(), key=lambda record: record.started)
     template = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_finalize,
     )
     text = (resources.files("leakrepro") / "reproduction" / "page.html.jinja").read_text("utf-8")
     return template.from_string(text).render(
@@ -73,6 +78,10 @@ def render_page(folder: Path, records: Mapping[str, RunRecord]) -> str:
         environment=last.environment,
         zip=zip,
     )
+
+
+def _finalize(value: Any) -> Any:
+    return plain(value) if type(value) is str else value
 
 
 def files_of(folder: Path, stem: str) -> list[str]:
@@ -149,7 +158,7 @@ class _Table:
 def _tables(folder: Path, files: Sequence[str]) -> Iterator[_Table]:
     tables = (name for name in files if name.endswith(".csv"))
     for name in sorted(tables, key=lambda name: (".summary." not in name, name)):
-        frame = _wide(pd.read_csv(folder / name))
+        frame = _wide(read_table(folder / name))
         if len(frame) <= _MOST_ROWS:
             yield _Table.of(name, frame, digits=2, unfolded=len(frame) <= _OPEN_ROWS)
 

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
+
+# Folders of LEAKREPRO_HOME that are not results of a profile, and names that Windows reserves.
+_RESERVED = {
+    *("models", "samples", "scores", "digests", "con", "prn", "aux", "nul"),
+    *(f"{port}{i}" for port in ("com", "lpt") for i in range(1, 10)),
+}
+_NAME = re.compile(r"\w(?:[\w .+=,@()-]*[\w+=@()-])?")
 
 
 def home() -> Path:
@@ -37,8 +45,34 @@ def scores() -> Path:
 
 
 def results(profile: str) -> Path:
-    """Tables, figures and executed notebooks of a profile."""
+    """Tables, figures and executed notebooks of a profile.
+
+    Args:
+        profile: Name of the profile or run.
+
+    Raises:
+        ValueError: If the name is not one of a folder under ``LEAKREPRO_HOME``.
+    """
+    if problem := name_problem(profile):
+        raise ValueError(f"{profile!r} cannot be the name of a run: {problem}")
     return home() / profile
+
+
+def name_problem(name: str, longest: int = 180) -> str | None:
+    """Return why results cannot have this name, or None if they can.
+
+    Args:
+        name: Name of a profile or run.
+        longest: Maximum number of characters.
+    """
+    if len(name) > longest or not _NAME.fullmatch(name):
+        return (
+            f"it must be at most {longest} letters, digits and signs of ' .+=,@()-_', and begin "
+            "with a letter or digit"
+        )
+    if name.partition(".")[0].casefold() in _RESERVED:
+        return "the name is reserved"
+    return None
 
 
 def data() -> Path | None:
