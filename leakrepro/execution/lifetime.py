@@ -17,6 +17,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Iterator
 
@@ -78,6 +79,21 @@ def follow(child_end: int) -> None:
         fcntl.fcntl(child_end, fcntl.F_SETFL, flags | os.O_ASYNC)
     # Also on Linux: the parent may have ended before the lines above.
     threading.Thread(target=_end_with, args=(child_end,), daemon=True).start()
+
+
+def follow_parent() -> None:
+    """Makes this process end with its parent, which did not pass a lifeline (Ray's raylet)."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_POLL_SECONDS)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+_POLL_SECONDS = 0.2
 
 
 def _end_with(child_end: int) -> None:

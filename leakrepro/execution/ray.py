@@ -15,10 +15,12 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Any, TypeVar
 
 from leakrepro.errors import require
+from leakrepro.execution.lifetime import follow_parent
 from leakrepro.execution.local import (
     Watcher,
     WorkerError,
     importable,
+    pickled,
     revive,
     work,
     worker_environment,
@@ -88,7 +90,7 @@ def _stream(
         busy: dict[Any, tuple[int, Any]] = {}  # result reference -> task and actor
 
         def give(actor: Any, task: int) -> None:
-            content = ray.put(pickle.dumps(arguments[task]))
+            content = ray.put(pickled(arguments[task]))
             busy[actor.work.remote(*name, content)] = task, actor
 
         def end() -> None:
@@ -136,6 +138,9 @@ def _actor(threads: int, gpus: int) -> Any:
     import ray
 
     class Worker:
+        def __init__(self) -> None:
+            follow_parent()  # by itself it would notice the end of the cluster after seconds
+
         def work(self, module: str, name: str, arguments: bytes) -> tuple[str, Any]:
             return work(module, name, arguments, lambda done, total: None)
 
