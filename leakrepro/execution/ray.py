@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import signal
 import sys
+import threading
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, TypeVar
@@ -128,10 +130,14 @@ def _stream(
 def _start(cpus: int) -> None:
     import ray
 
+    before = signal.getsignal(signal.SIGTERM)
     if os.environ.get("RAY_ADDRESS"):
         ray.init(log_to_driver=False)
     else:
         ray.init(num_cpus=max(cpus, 1), include_dashboard=False, log_to_driver=False)
+    # Ray's handler takes seconds; its processes end with this one anyway.
+    if threading.current_thread() is threading.main_thread() and before is not None:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _actor(threads: int, gpus: int) -> Any:
