@@ -21,6 +21,16 @@ import time
 import weakref
 from collections.abc import Iterator
 
+from leakrepro.errors import WorkerError
+
+
+def cannot_start(error: Exception) -> WorkerError:
+    """The error for a process, or something that it needs, that the system refuses."""
+    return WorkerError(
+        f"a worker process could not be started: {error}. Use fewer workers, or raise the limits "
+        "of open files (ulimit -n) and processes (ulimit -u)"
+    )
+
 
 class Lifeline:
     """The parent's side of the pipe of one child.
@@ -29,11 +39,14 @@ class Lifeline:
     call ``follow(child_end)`` first, and then call ``started``.
 
     Raises:
-        OSError: when no file can be opened.
+        WorkerError: when no file can be opened.
     """
 
     def __init__(self) -> None:
-        self.child_end, self._end = os.pipe()
+        try:
+            self.child_end, self._end = os.pipe()
+        except OSError as error:
+            raise cannot_start(error) from error
         _held.add(self)
 
     def started(self) -> None:

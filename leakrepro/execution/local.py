@@ -30,7 +30,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from tqdm import tqdm
 
 from leakrepro.errors import WorkerError as WorkerError
-from leakrepro.execution.lifetime import Lifeline
+from leakrepro.execution.lifetime import Lifeline, cannot_start
 
 T = TypeVar("T")
 Progress = Callable[[int, int], None]  # done, total
@@ -309,13 +309,12 @@ class _Worker:
                 self.process = _start(theirs.fileno(), self.lifeline.child_end, environment)
                 # It ends by itself when it is idle for long; without a wait it would stay a zombie.
                 threading.Thread(target=self.process.wait, daemon=True).start()
+            except WorkerError:
+                raise
             except (OSError, RuntimeError) as error:
                 if hasattr(self, "lifeline"):
                     self.lifeline.cut()
-                raise WorkerError(
-                    f"a worker process could not be started: {error}. Use fewer workers, or raise "
-                    "the limits of open files (ulimit -n) and processes (ulimit -u)"
-                ) from error
+                raise cannot_start(error) from error
         self._send(environment.path)
 
     def give(self, name: tuple[str, str], index: int, arguments: tuple[Any, ...]) -> None:

@@ -27,6 +27,7 @@ from leakrepro.execution.local import (
     work,
     worker_environment,
 )
+from leakrepro.storage import paths
 
 T = TypeVar("T")
 
@@ -154,6 +155,7 @@ def _actor(threads: int, gpus: int) -> Any:
         **worker_environment(threads),
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         **{name: value for name, value in os.environ.items() if name.startswith("LEAKREPRO_")},
+        "LEAKREPRO_HOME": str(paths.home().absolute()),  # actors have another working folder
     }
     return (
         ray.remote(Worker)
