@@ -12,8 +12,8 @@
 # make proof       compare PROOF_PAIRS=10000000 pairs with rouge-score-rs and rouge_score, after
 #                  make sanitize and make fuzz; add FUZZ_SECONDS=3600 for the long run
 # make coverage    simulate the coverage of all intervals, 2,000 runs per cell; about two hours
-# make soak        kill training, RULE, sampling, scoring and Ray runs twenty times each and compare
-#                  them with uninterrupted runs
+# make soak        kill training, RULE, sampling, scoring and Ray runs twenty times each, stop and
+#                  kill reproduce ten times each, and compare them with uninterrupted runs
 # make docs        write the documentation to build/docs as a static site: the pages of docs/, the
 #                  notebooks (executed if runs/embedded has them) and the API
 # make clean       remove the environments and all build outputs, but not runs/
@@ -129,7 +129,7 @@ coverage: .venv/.installed-test
 
 soak: .venv/.installed-test
 	LEAKREPRO_SOAK=20 OMP_NUM_THREADS=1 $(BIN)/pytest -v -s tests/unlearning/test_killed.py \
-		tests/test_killed_runs.py
+		tests/test_killed_runs.py tests/reproduction/test_killed_reproduce.py
 
 # mkdocs reads one folder: docs/ and a copy of the notebooks. Executed notebooks are copied last, so
 # that they replace the others.

@@ -17,8 +17,19 @@ import os
 import signal
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Iterator
+
+from leakrepro.errors import WorkerError
+
+
+def cannot_start(error: Exception) -> WorkerError:
+    """The error for a process, or something that it needs, that the system refuses."""
+    return WorkerError(
+        f"a worker process could not be started: {error}. Use fewer workers, or raise the limits "
+        "of open files (ulimit -n) and processes (ulimit -u)"
+    )
 
 
 class Lifeline:
@@ -28,11 +39,14 @@ class Lifeline:
     call ``follow(child_end)`` first, and then call ``started``.
 
     Raises:
-        OSError: when no file can be opened.
+        WorkerError: when no file can be opened.
     """
 
     def __init__(self) -> None:
-        self.child_end, self._end = os.pipe()
+        try:
+            self.child_end, self._end = os.pipe()
+        except OSError as error:
+            raise cannot_start(error) from error
         _held.add(self)
 
     def started(self) -> None:
@@ -78,6 +92,21 @@ def follow(child_end: int) -> None:
         fcntl.fcntl(child_end, fcntl.F_SETFL, flags | os.O_ASYNC)
     # Also on Linux: the parent may have ended before the lines above.
     threading.Thread(target=_end_with, args=(child_end,), daemon=True).start()
+
+
+def follow_parent() -> None:
+    """Makes this process end with its parent, which did not pass a lifeline (Ray's raylet)."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_POLL_SECONDS)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+_POLL_SECONDS = 0.2
 
 
 def _end_with(child_end: int) -> None:

@@ -30,7 +30,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from tqdm import tqdm
 
 from leakrepro.errors import WorkerError as WorkerError
-from leakrepro.execution.lifetime import Lifeline
+from leakrepro.execution.lifetime import Lifeline, cannot_start
 
 T = TypeVar("T")
 Progress = Callable[[int, int], None]  # done, total
@@ -309,17 +309,16 @@ class _Worker:
                 self.process = _start(theirs.fileno(), self.lifeline.child_end, environment)
                 # It ends by itself when it is idle for long; without a wait it would stay a zombie.
                 threading.Thread(target=self.process.wait, daemon=True).start()
+            except WorkerError:
+                raise
             except (OSError, RuntimeError) as error:
                 if hasattr(self, "lifeline"):
                     self.lifeline.cut()
-                raise WorkerError(
-                    f"a worker process could not be started: {error}. Use fewer workers, or raise "
-                    "the limits of open files (ulimit -n) and processes (ulimit -u)"
-                ) from error
+                raise cannot_start(error) from error
         self._send(environment.path)
 
     def give(self, name: tuple[str, str], index: int, arguments: tuple[Any, ...]) -> None:
-        self._send((*name, index, pickle.dumps(arguments)))
+        self._send((*name, index, pickled(arguments)))
 
     def release(self) -> None:
         """Make the worker close the objects that it caches."""
@@ -421,9 +420,35 @@ def work(module: str, name: str, arguments: bytes, progress: Progress) -> tuple[
     """
     try:
         function = getattr(importlib.import_module(module), name)
-        return "result", pickle.dumps(function(*pickle.loads(arguments), progress))
+        return "result", pickle.dumps(function(*_loaded(arguments), progress))
     except Exception as error:
         return "error", _dump(error)
+
+
+def pickled(arguments: tuple[Any, ...]) -> bytes:
+    """Return the arguments of a task as bytes.
+
+    Raises:
+        ValueError: If an argument cannot be sent to another process.
+    """
+    try:
+        return pickle.dumps(arguments)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise ValueError(f"an argument cannot be sent to a worker: {error}. {_REMEDY}") from error
+
+
+def _loaded(arguments: bytes) -> tuple[Any, ...]:
+    try:
+        loaded: tuple[Any, ...] = pickle.loads(arguments)
+    except (AttributeError, ImportError) as error:
+        raise ValueError(f"a worker cannot load an argument: {error}. {_REMEDY}") from error
+    return loaded
+
+
+_REMEDY = (
+    "Define its class or function at the top level of an importable module, not in a script or "
+    "notebook, or use one worker"
+)
 
 
 def _sender(index: int, pipe: Connection) -> Progress:

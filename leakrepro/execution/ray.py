@@ -9,20 +9,25 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import signal
 import sys
+import threading
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, TypeVar
 
 from leakrepro.errors import require
+from leakrepro.execution.lifetime import follow_parent
 from leakrepro.execution.local import (
     Watcher,
     WorkerError,
     importable,
+    pickled,
     revive,
     work,
     worker_environment,
 )
+from leakrepro.storage import paths
 
 T = TypeVar("T")
 
@@ -88,7 +93,7 @@ def _stream(
         busy: dict[Any, tuple[int, Any]] = {}  # result reference -> task and actor
 
         def give(actor: Any, task: int) -> None:
-            content = ray.put(pickle.dumps(arguments[task]))
+            content = ray.put(pickled(arguments[task]))
             busy[actor.work.remote(*name, content)] = task, actor
 
         def end() -> None:
@@ -126,16 +131,23 @@ def _stream(
 def _start(cpus: int) -> None:
     import ray
 
+    before = signal.getsignal(signal.SIGTERM)
     if os.environ.get("RAY_ADDRESS"):
         ray.init(log_to_driver=False)
     else:
         ray.init(num_cpus=max(cpus, 1), include_dashboard=False, log_to_driver=False)
+    # Ray's handler takes seconds; its processes end with this one anyway.
+    if threading.current_thread() is threading.main_thread() and before is not None:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _actor(threads: int, gpus: int) -> Any:
     import ray
 
     class Worker:
+        def __init__(self) -> None:
+            follow_parent()  # by itself it would notice the end of the cluster after seconds
+
         def work(self, module: str, name: str, arguments: bytes) -> tuple[str, Any]:
             return work(module, name, arguments, lambda done, total: None)
 
@@ -143,6 +155,7 @@ def _actor(threads: int, gpus: int) -> Any:
         **worker_environment(threads),
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         **{name: value for name, value in os.environ.items() if name.startswith("LEAKREPRO_")},
+        "LEAKREPRO_HOME": str(paths.home().absolute()),  # actors have another working folder
     }
     return (
         ray.remote(Worker)

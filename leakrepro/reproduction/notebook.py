@@ -13,6 +13,7 @@ from typing import Any
 
 import nbformat
 import papermill
+import zmq
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import DeadKernelError
@@ -81,8 +82,8 @@ def execute(
         error = f"cell [{failure.exec_count}]: {failure.ename}: {failure.evalue}"
     except DeadKernelError:
         error = f"cell [{_last_started(draft)}]: the kernel died (out of memory?)"
-    except RuntimeError as failure:  # a kernel that did not start
-        error = str(failure)
+    except (RuntimeError, OSError, zmq.ZMQError) as failure:
+        error = f"the kernel did not start, or its results could not be written: {failure}"
     finally:
         lifeline.cut()
     _drop_progress(draft)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from pathlib import Path
 
 import psutil
@@ -108,3 +109,46 @@ def test_signals_run_finally_blocks(what: str, status: int, out: str) -> None:
         [sys.executable, "-c", ENDS, what], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (status, out, "")
+
+
+RAY = """
+import sys
+sys.path.insert(0, {tests!r})
+from leakrepro.execution import ray
+from tasks import spin
+list(ray.stream(spin, [(60.0,), (60.0,)], workers=2))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=lambda n: n.name)
+def test_a_local_ray_cluster_ends_with_the_call(number: signal.Signals) -> None:
+    pytest.importorskip("ray")
+    mark = uuid.uuid4().hex
+    call = subprocess.Popen(
+        [sys.executable, "-c", RAY.format(tests=str(Path(__file__).parents[1]))],
+        env=os.environ | {"LEAKREPRO_TEST_RUN": mark, "PYTHONWARNINGS": "ignore"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+    def living() -> list[str]:
+        found = psutil.process_iter(["environ", "name", "cmdline"])
+        return [
+            " ".join(p.info["cmdline"] or [])
+            for p in found
+            if (p.info["environ"] or {}).get("LEAKREPRO_TEST_RUN") == mark
+        ]
+
+    end = time.monotonic() + 120
+    while sum("Worker.work" in name for name in living()) < 2:
+        assert call.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    call.send_signal(number)
+    end = time.monotonic() + 2
+    call.wait(timeout=60)
+    while living() and time.monotonic() < end:
+        time.sleep(0.02)
+    assert living() == []
+    assert time.monotonic() < end + 0.5

@@ -245,3 +245,82 @@ def _wait(condition: object, seconds: float = 60) -> None:
     while not condition():
         assert time.monotonic() < end, "nothing happened"
         time.sleep(0.05)
+
+
+def test_a_worker_that_ended_is_reaped() -> None:
+    pids = [pid for pid, _ in local.run(hold, [(0,), (1,)], workers=2)]
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    for pid in pids:  # a zombie would live for os.kill
+        _wait(lambda pid=pid: not _lives(pid), seconds=5)
+
+
+def test_tasks_apart_never_run_here_and_keep_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    ((_, (_, policy, pid)),) = local.apart(worker_settings, [(0,)], workers=2)
+    assert (policy, pid != str(os.getpid())) == (os.environ.get("OMP_WAIT_POLICY", ""), True)
+    assert list(local.apart(worker_settings, [], workers=2)) == []
+
+
+LIMITED = """
+import os, resource
+from leakrepro.errors import WorkerError
+from leakrepro.execution import local
+from tasks import square
+used = len(os.listdir("/proc/self/fd"))
+limit = used + {more}
+resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+try:
+    print(local.run(square, [(2,), (3,)], workers=2))
+except WorkerError as error:
+    print("refused:", error)
+"""
+
+
+@pytest.mark.parametrize("more", range(6))
+def test_too_few_files_for_workers_is_one_clear_error(more: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED.format(more=more)],
+        cwd=TESTS,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("refused: a worker process could not be started: [Errno 24]")
+    assert "Use fewer workers, or raise the limits" in done.stdout
+
+
+SCRIPT = """
+import sys
+sys.path.insert(0, {tests!r})
+from leakrepro.execution import local
+from tasks import square
+
+class Mine:
+    pass
+
+print(local.run(square, [(2,), (3,)], workers=2))
+print(sorted(local.apart(square, [(2,), (3,)], workers=2)))
+for argument in (Mine(), lambda: 0):
+    try:
+        local.run(square, [(argument,), (argument,)], workers=2)
+    except ValueError as error:
+        print("refused:", error)
+"""
+
+
+def test_scripts_without_main_guard_run_once(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT.format(tests=str(TESTS)))
+    command = [sys.executable, str(script)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[:2] == ["[4, 9]", "[(0, 4), (1, 9)]"]
+    assert len(lines) == 4
+    for line in lines[2:]:
+        assert line.startswith("refused: a")
+        assert "top level of an importable module" in line
