@@ -129,7 +129,11 @@ class LeakDifference:
 
     def __repr__(self) -> str:
         values = ", ".join(f"leak@{k} {v:+.3f}" for k, v in zip(self.k, self.value, strict=True))
-        return f"LeakDifference({values}; {len(self.per_prompt)} prompts)"
+        shown = f"{self.smallest:.2f}" if self.smallest <= self.bound else "none"
+        return (
+            f"LeakDifference({values}; {len(self.per_prompt)} prompts, p_any {self.p_any:.3g}, "
+            f"smallest difference that {self.n_clusters} clusters can show: {shown})"
+        )
 
 
 def _at(result: LeakCurve | LeakDifference, k: int) -> tuple[float, float, float]:
@@ -178,13 +182,16 @@ def leak_at_k(
     its size, and the size of the phantom is the expected cluster size of a randomly chosen prompt,
     ``sum(size^2) / sum(size)``. The standard error is the cluster-robust one of a ratio.
 
+    Two things the interval cannot know. It assumes that clusters that were not seen are of usual
+    size; ``size_p_value`` tests whether leak goes with size, where coverage was as low as .78. And
+    it can only narrow with the number of clusters, not with that of prompts in them.
+
     The interval ``"samples"`` covers new samples of the same prompts, and ignores clusters. Use it
     to compare with a published number for the same prompts, or with the spread over generation
-    seeds. Its variance is the variance of the estimate under new samples, given each prompt's
-    posterior score distribution (``leakrepro.stats.posterior``); its quantiles are those of a beta
-    distribution. One phantom sample, which scores 0 for the lower bound and 1 for the upper bound,
-    is divided among the prompts. The method is empirical Bayes, so its coverage is measured and not
-    proven: ``make coverage`` simulates the coverage of both intervals, and the results are in
+    seeds. It spans an empirical-Bayes interval, which learns from all prompts what one prompt may
+    do, and a Bayesian bootstrap over samples, which does not
+    (``leakrepro.stats.variation.over_samples``). No theorem guarantees its coverage. It is
+    measured: ``make coverage`` simulates both intervals, and the results are in
     ``leakrepro/reference/measured/coverage.csv``.
 
     >>> curve = leak_at_k([[0, 0, 0, 1], [0, 0, 0, 0]], k=[1, 2])
@@ -208,7 +215,7 @@ def leak_at_k(
             outside [0, 1], ``k`` does not increase or exceeds the number of samples, another
             option is out of range, the scores contradict the plan, or an ``AdaptivePlan`` is
             combined with the interval ``"samples"``. The message names the prompt by its position.
-        TypeError: If ``rng`` is None.
+        TypeError: If ``rng`` is None, ``plan`` is not a plan, or ``clusters`` are not labels.
     """
     if interval not in ("prompts", "samples"):
         raise ValueError(f"interval must be 'prompts' or 'samples', got {interval!r}")

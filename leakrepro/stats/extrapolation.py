@@ -103,6 +103,7 @@ def extrapolate_leak(
         interval="prompts",
         n_clusters=anchor.n_clusters,
         n_samples=n,
+        size_p_value=anchor.size_p_value,
     )
 
 

@@ -123,5 +123,5 @@ def test_errors_of_a_comparison_name_the_side() -> None:
         compare_leak(SCORES, "text")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="scores_b: prompt 0 has 2 samples, fewer than k = 3"):
         compare_leak(SCORES, SCORES[:, :2], 3)
-    with pytest.raises(ValueError, match="scores_b: prompt 0: .* does not stop"):
+    with pytest.raises(ValueError, match=r"scores_b: prompt 0: .* does not stop"):
         compare_leak(np.ones((1, 8)), np.ones((1, 7)), 1, plan=AdaptivePlan(hits=2, cap=16))

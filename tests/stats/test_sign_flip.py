@@ -92,7 +92,7 @@ def test_the_smallest_difference_is_what_the_interval_can_show() -> None:
 
 def test_what_is_refused() -> None:
     a, b = np.ones((6, 4)), np.zeros((6, 3))
-    with pytest.raises(ValueError, match="differs by 1, more than the declared bound 0.5"):
+    with pytest.raises(ValueError, match=r"differs by 1, more than the declared bound 0\.5"):
         compare_leak(a, b, 1, bound=0.5)
     for bound in (0, -1, 2, np.nan):
         with pytest.raises(ValueError, match="bound must be in"):
