@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 Side = Literal["forget", "retain"]
 
@@ -109,7 +109,7 @@ class Scores:
     offsets: NDArray[np.int64]
 
     def __post_init__(self) -> None:
-        values = np.ascontiguousarray(self.values, dtype=np.float64)
+        values = np.ascontiguousarray(_numbers(self.values, "values"))
         offsets = np.ascontiguousarray(self.offsets, dtype=np.int64)
         if values.ndim != 1 or offsets.ndim != 1 or offsets.size == 0:
             raise ValueError("Scores needs one-dimensional values and at least one offset")
@@ -122,9 +122,19 @@ class Scores:
         object.__setattr__(self, "offsets", offsets)
 
     @classmethod
-    def from_rows(cls, rows: Iterable[ArrayLike]) -> Scores:
-        """Build scores from one array-like per prompt."""
-        arrays = [np.asarray(row, dtype=np.float64).reshape(-1) for row in rows]
+    def from_rows(cls, rows: Any) -> Scores:
+        """Build scores from one row per prompt and one column per sample.
+
+        Args:
+            rows: A table or array of prompts x samples (numpy, pandas, polars, Arrow, torch), or
+                one sequence or one-dimensional array per prompt, which may differ in length.
+
+        Raises:
+            ValueError: If a row is not one-dimensional, a score is masked, or scores are not
+                numbers. The message names the prompt by its position.
+            TypeError: If ``rows`` is a mapping, a set, text or a table that is not loaded.
+        """
+        arrays = score_rows(rows)
         offsets = np.concatenate([[0], np.cumsum([a.size for a in arrays])])
         return cls(np.concatenate(arrays) if arrays else np.empty(0), offsets)
 
@@ -261,3 +271,113 @@ def check_prompts(prompts: Sequence[Prompt]) -> tuple[Prompt, ...]:
             raise ValueError(f"two prompts share the id {prompt.id!r}")
         seen.add(prompt.id)
     return prompts
+
+
+def score_rows(scores: Any) -> list[NDArray[np.float64]]:
+    """Return the scores of each prompt; the one place that reads scores of any type.
+
+    Tables have one row per prompt and one column per sample, also those whose iterator goes over
+    columns. Missing values become nan.
+
+    Args:
+        scores: As in ``Scores.from_rows``.
+
+    Raises:
+        ValueError: As ``Scores.from_rows``.
+        TypeError: As ``Scores.from_rows``.
+    """
+    if isinstance(scores, Scores):
+        return list(scores)
+    if isinstance(scores, str | bytes | Mapping | set | frozenset):
+        raise TypeError(
+            f"scores must be rows of prompts x samples, not {type(scores).__name__}; pass a list "
+            "with the scores of each prompt"
+        )
+    scores = _array(scores)
+    if not isinstance(scores, np.ndarray):
+        if not isinstance(scores, Iterable):
+            raise TypeError(f"scores must be prompts x samples, not {type(scores).__name__}")
+        rows = [_numbers(_array(row), f"prompt {i}") for i, row in enumerate(scores)]
+    elif scores.ndim == 1 and scores.dtype == object:  # rows of different lengths
+        rows = [_numbers(_array(row), f"prompt {i}") for i, row in enumerate(scores)]
+    elif scores.ndim == 0:
+        raise ValueError("scores must be prompts x samples, but this is a single number")
+    else:
+        rows = list(_numbers(scores, "scores"))
+    for i, row in enumerate(rows):
+        if np.ndim(row) != 1:
+            raise ValueError(
+                f"scores must be prompts x samples, but prompt {i} has {np.ndim(row)} dimensions; "
+                "pass the scores of a single prompt as [scores]"
+            )
+    return rows
+
+
+def _array(given: Any) -> Any:
+    """Return a table, tensor or series as a numpy array; anything else as it is."""
+    if isinstance(given, np.ndarray):
+        return given if isinstance(given, np.ma.MaskedArray) else np.asarray(given)
+    name = type(given).__name__
+    if hasattr(given, "detach"):  # torch: also with gradients, on a GPU, or in bfloat16
+        if given.is_complex():
+            raise ValueError("scores must be real numbers, not complex")
+        return given.detach().cpu().to_dense().double().numpy()
+    if hasattr(given, "iloc"):  # pandas
+        if given.ndim == 1:
+            return _series(given)
+        columns = [_series(given.iloc[:, i]) for i in range(given.shape[1])]
+        if any(column.dtype == object for column in columns):
+            i = next(i for i, column in enumerate(columns) if column.dtype == object)
+            raise ValueError(
+                f"scores must be numbers, but column {given.columns[i]!r} is of type "
+                f"{given.dtypes.iloc[i]}; a table of scores has one column per sample only"
+            )
+        return np.column_stack(columns) if columns else np.empty(given.shape)
+    if hasattr(given, "collect") and hasattr(given, "columns"):
+        raise TypeError(f"{name} is not loaded: pass its collect()")
+    if hasattr(given, "schema") and hasattr(given, "__arrow_c_stream__"):  # polars, Arrow, duckdb
+        if not hasattr(given, "to_numpy") and not hasattr(given, "__array__"):
+            import pyarrow
+
+            given = pyarrow.table(given)
+        return given.to_numpy() if hasattr(given, "to_numpy") else np.asarray(given)
+    if hasattr(given, "to_numpy"):  # a column
+        try:
+            return given.to_numpy()
+        except ValueError:  # Arrow copies only if asked to
+            return given.to_numpy(zero_copy_only=False)
+    return np.asarray(given) if hasattr(given, "__array__") else given
+
+
+def _series(series: Any) -> NDArray[Any]:
+    """Return a pandas series as floats with nan for missing values, or as objects."""
+    if getattr(series.dtype, "kind", "O") in "biuf":
+        return np.asarray(series.to_numpy(dtype=np.float64, na_value=np.nan))
+    return np.asarray(series, dtype=object)
+
+
+def _numbers(values: Any, name: str) -> NDArray[np.float64]:
+    """Return values as floats; ``name`` is what an error calls them."""
+    if isinstance(values, np.ma.MaskedArray):
+        hidden = np.ma.getmaskarray(values)
+        if hidden.any():
+            where = np.argwhere(hidden)[0].tolist()
+            place = f"prompt {where[0]}, sample {where[1]}" if len(where) == 2 else name
+            raise ValueError(
+                f"{place} has a masked score; remove the sample, since a sample without a score "
+                "must not be given as a number"
+            )
+        values = values.data
+    try:
+        array = np.asarray(values)
+    except ValueError as error:  # rows of different lengths within a prompt
+        raise ValueError(f"{name}: scores are not a one-dimensional row: {error}") from None
+    if array.size == 0 and array.dtype.names is None:
+        return array.astype(np.float64)
+    if array.dtype.names is not None or array.dtype.kind not in "biuf":
+        what = "None or values of different types" if array.dtype == object else str(array.dtype)
+        raise ValueError(
+            f"{name}: scores must be numbers, not {what}; convert them, and remove samples that do "
+            "not have a score"
+        )
+    return array.astype(np.float64)

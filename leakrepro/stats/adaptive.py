@@ -11,6 +11,8 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
+from leakrepro.stats.checks import whole_number
+
 
 @dataclass(frozen=True)
 class AdaptivePlan:
@@ -35,12 +37,14 @@ class AdaptivePlan:
 
     Raises:
         ValueError: If ``hits`` is below 1 or above ``cap``.
+        TypeError: If a number is not an integer.
     """
 
     hits: int = 2
     cap: int = 200
 
     def __post_init__(self) -> None:
+        _check_whole(self, "hits", "cap")
         if self.hits < 1 or self.cap < self.hits:
             raise ValueError(f"hits must be between 1 and cap ({self.cap}), got {self.hits}")
 
@@ -99,6 +103,7 @@ class PilotPlan:
 
     Raises:
         ValueError: If ``pilot`` is below 2, or unless ``1 <= least <= cap``.
+        TypeError: If a number is not an integer.
     """
 
     pilot: int = 16
@@ -106,11 +111,19 @@ class PilotPlan:
     cap: int = 200
 
     def __post_init__(self) -> None:
+        _check_whole(self, "pilot", "least", "cap")
         if self.pilot < 2 or not 1 <= self.least <= self.cap:
             raise ValueError(f"a PilotPlan needs pilot >= 2 and 1 <= least <= cap, got {self}")
 
     def counts(self, pilots: Sequence[NDArray[np.float64]]) -> NDArray[np.int64]:
-        """Return the number of samples of each prompt, [prompts], given the pilot scores."""
+        """Return the number of samples of each prompt, [prompts], given the pilot scores.
+
+        Raises:
+            ValueError: If a prompt does not have pilot scores, or a score is nan or outside [0, 1].
+        """
+        for i, scores in enumerate(pilots):
+            if not np.size(scores) or not ((scores >= 0) & (scores <= 1)).all():
+                raise ValueError(f"prompt {i}: pilot scores must be in [0, 1], got {scores}")
         spread = np.array([scores.std() for scores in pilots])
         share = spread / max(spread.max(), 1e-300)
         counts = np.clip(np.ceil(self.cap * share), self.least, self.cap)
@@ -118,6 +131,25 @@ class PilotPlan:
 
 
 Plan = AdaptivePlan | PilotPlan
+
+
+def check_plan(plan: object) -> None:
+    """Raise TypeError unless ``plan`` is a plan or None."""
+    if plan is not None and not isinstance(plan, Plan):
+        raise TypeError(
+            f"plan must be an AdaptivePlan, a PilotPlan or None, not {plan!r}; without the right "
+            "plan the estimate would be biased"
+        )
+
+
+def _check_whole(plan: Plan, *names: str) -> None:
+    """Make the fields plain integers; raise TypeError for any other value."""
+    for name in names:
+        value = getattr(plan, name)
+        try:
+            object.__setattr__(plan, name, whole_number(value))
+        except TypeError:
+            raise TypeError(f"{name} must be an integer, not {value!r}") from None
 
 
 @functools.cache

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,6 +15,44 @@ def check_confidence(confidence: float) -> None:
     """Raise ValueError unless the level is in (0, 1)."""
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must be in (0, 1), got {confidence}")
+
+
+def whole_number(value: object) -> int:
+    """Return an integer of any integer type; raise TypeError for all else, also bool and 2.0."""
+    if isinstance(value, bool | np.bool_):
+        raise TypeError(f"{value} is not an integer")
+    return operator.index(value)  # type: ignore[arg-type]
+
+
+def check_clusters(labels: object, n_prompts: int) -> list[Hashable]:
+    """Return the cluster labels of the prompts as plain values.
+
+    Args:
+        labels: Sequence, array, tensor, or column of a table.
+        n_prompts: Number of prompts.
+
+    Raises:
+        ValueError: If there is not one label per prompt, or a label is missing (None or nan).
+        TypeError: If ``labels`` is not ordered, or a label cannot be compared.
+    """
+    for convert in ("to_pylist", "tolist", "to_list"):  # Arrow; numpy, torch, pandas; polars
+        if hasattr(labels, convert):
+            labels = getattr(labels, convert)()
+            break
+    if isinstance(labels, Mapping | set | frozenset) or not isinstance(labels, Iterable):
+        raise TypeError(f"clusters must be one label per prompt in order, not {labels!r}")
+    plain = [label.item() if hasattr(label, "item") else label for label in labels]
+    if len(plain) != n_prompts:
+        raise ValueError(f"clusters has {len(plain)} labels for {n_prompts} prompts")
+    for i, label in enumerate(plain):
+        if label is None or type(label).__name__ in ("NAType", "NaTType") or label != label:
+            raise ValueError(
+                f"prompt {i} does not have a cluster label ({label}); give it a label of its own "
+                "if it is independent of all others"
+            )
+        if not isinstance(label, Hashable):
+            raise TypeError(f"prompt {i}: a cluster label must be text or a number, not {label!r}")
+    return plain
 
 
 def check_rng(rng: int | np.random.Generator) -> np.random.Generator:
@@ -34,17 +72,7 @@ def check_rng(rng: int | np.random.Generator) -> np.random.Generator:
 
 def check_scores(scores: Scores | ArrayLike | Iterable[ArrayLike]) -> Scores:
     """Return the scores as ``Scores``; raise ValueError if any score is invalid."""
-    if isinstance(scores, Scores):
-        checked = scores
-    else:
-        rows = [np.asarray(row, dtype=np.float64) for row in scores]  # type: ignore[union-attr]
-        for i, row in enumerate(rows):
-            if row.ndim != 1:
-                raise ValueError(
-                    f"scores must be prompts x samples, but prompt {i} has {row.ndim} dimensions; "
-                    "pass the scores of a single prompt as [scores]"
-                )
-        checked = Scores.from_rows(rows)
+    checked = scores if isinstance(scores, Scores) else Scores.from_rows(scores)
     if not len(checked):
         raise ValueError("scores are empty: leak@k needs at least one prompt")
     if np.any(checked.counts == 0):
@@ -70,9 +98,11 @@ def check_k(k: int | Sequence[int] | None, counts: NDArray[np.int64]) -> NDArray
     if k is None:
         return np.int64(1) << np.arange(n.bit_length(), dtype=np.int64)
     try:
-        whole = [operator.index(x) for x in np.atleast_1d(np.asarray(k)).tolist()]
+        whole = [whole_number(x) for x in np.atleast_1d(np.asarray(k)).tolist()]
     except TypeError:
         raise ValueError(f"k must be integers, got {k!r}") from None
+    if any(abs(x) > np.iinfo(np.int64).max for x in whole):
+        raise ValueError(f"k must be below 2**63, got {k!r}")
     ks = np.asarray(whole, dtype=np.int64)
     if not ks.size or ks[0] < 1 or np.any(np.diff(ks) <= 0):
         raise ValueError(f"k must be strictly increasing positive integers, got {k!r}")

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from leakrepro.stats.checks import check_confidence, check_k, check_rng, check_scores
-from leakrepro.stats.clusters import cluster_bootstrap
+from leakrepro.stats.clusters import Clusters, cluster_bootstrap
 from leakrepro.stats.estimator import LeakCurve, leak_at_k
 from leakrepro.stats.posterior import Posterior
 from leakrepro.types import Scores
@@ -103,6 +103,7 @@ def extrapolate_leak(
         interval="prompts",
         n_clusters=anchor.n_clusters,
         n_samples=n,
+        size_p_value=anchor.size_p_value,
     )
 
 
@@ -124,10 +125,8 @@ def _refit(
 ) -> Floats:
     """Return estimates from fits to resampled clusters, [fits, len(k)]."""
     rng = check_rng(rng)
-    members: dict[Hashable, list[int]] = {}
-    for i, label in enumerate(range(len(scores)) if clusters is None else clusters):
-        members.setdefault(label, []).append(i)
-    groups = list(members.values())
+    index = Clusters.of(clusters, len(scores)).index
+    groups = [np.flatnonzero(index == g) for g in range(index.max() + 1)]
     values = []
     for fit in range(_REFITS):
         picked = [i for g in rng.integers(len(groups), size=len(groups)) for i in groups[g]]

@@ -393,7 +393,10 @@ def test_results_print_and_convert_themselves() -> None:
     assert "leak@1 0.125, leak@2 0.250; 2 prompts, 4 samples per prompt" in repr(curve)
     difference = compare_leak([[0, 1], [1, 1]], [[0, 0], [0, 1]], k=1)
     assert list(difference.to_frame())[:2] == ["k", "difference"]
-    assert repr(difference) == "LeakDifference(leak@1 +0.500; 2 prompts)"
+    assert repr(difference) == (
+        "LeakDifference(leak@1 +0.500; 2 prompts, p_any 0.5, smallest difference that 2 clusters "
+        "can show: none)"
+    )
     assert difference.at(1) == (0.5, difference.low[0], difference.high[0])
     with pytest.raises(ValueError, match="does not have k = 2, only"):
         difference.at(2)
