@@ -14,7 +14,8 @@ from leakrepro.bench.shapes import tofu
 from leakrepro.evaluation.frames import readable
 from leakrepro.evaluation.leak_report import digest_texts, summary
 from leakrepro.metrics import load_metric
-from leakrepro.sampling.store import SHARD_ROWS, Identity, SampleStore, prompts_hash
+from leakrepro.sampling.manifest import Identity, prompts_hash
+from leakrepro.sampling.store import SHARD_ROWS, SampleStore
 
 STAGES = ("read", "texts", "score", "estimate", "table")
 

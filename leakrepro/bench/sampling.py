@@ -13,7 +13,7 @@ from transformers import GenerationConfig
 
 from leakrepro.benchmarks import Benchmark, load_benchmark
 from leakrepro.errors import installed
-from leakrepro.models.chat import pad_id, prompt_ids
+from leakrepro.models.chat import asked_ids, pad_id
 from leakrepro.profiles.models import make_models
 from leakrepro.profiles.schema import load_profile
 from leakrepro.sampling import HFSampler, VLLMOptions
@@ -112,7 +112,7 @@ def _generate(
         eos_token_id=list(sampler.eos),
         pad_token_id=pad_id(sampler.tokenizer),
     )
-    questions = [prompt_ids(sampler.tokenizer, prompt.messages) for prompt in prompts]
+    questions = [asked_ids(sampler.tokenizer, prompt) for prompt in prompts]
     ends = torch.tensor(sampler.eos)
     model: Any = sampler.model
 

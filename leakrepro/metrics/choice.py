@@ -16,7 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from leakrepro.benchmarks.base import Benchmark
 from leakrepro.metrics.text import check_candidates, normalise
-from leakrepro.models.chat import answer_ids, pad_id, prompt_ids
+from leakrepro.models.chat import answer_ids, asked_ids, pad_id
 from leakrepro.models.load import load_model, load_tokenizer
 from leakrepro.models.resolve import LoadedModel, Model, resolve
 from leakrepro.types import Prompt, Scores
@@ -227,7 +227,7 @@ def _prompts(given: Benchmark | Sequence[Prompt]) -> Sequence[Prompt]:
 
 
 def _answer(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> _Answer:
-    return tuple(prompt_ids(tokenizer, prompt.messages)), tuple(answer_ids(tokenizer, prompt))
+    return tuple(asked_ids(tokenizer, prompt)), tuple(answer_ids(tokenizer, prompt))
 
 
 @torch.inference_mode()

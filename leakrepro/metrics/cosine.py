@@ -12,7 +12,14 @@ import numpy as np
 from leakrepro.errors import MissingExtra, ModelError, require
 from leakrepro.execution import local
 from leakrepro.execution.backend import Backend, takes_backend
-from leakrepro.metrics.model_scored import Distinct, Usage, named, read_shards, reader_key
+from leakrepro.metrics.model_scored import (
+    Distinct,
+    Usage,
+    named,
+    opened_as,
+    read_shards,
+    reader_key,
+)
 from leakrepro.metrics.score_cache import ScoreCache
 from leakrepro.metrics.text import check_candidates
 from leakrepro.models.load import locate, resolve_device
@@ -61,7 +68,7 @@ class CosineSimilarity:
         require("sentence_transformers", "cosine similarity", "nli")
         packaged = str(model) == _PACKAGED
         self.path = _packaged() if packaged else locate(model).resolve()
-        key = reader_key(self.path)
+        self._key = key = reader_key(self.path)
         self.id = f"cosine/{named(model, self.path, key, _PACKAGED if packaged else None)}"
         self.usage = Usage()
         self._backend = backend or Backend()
@@ -85,7 +92,7 @@ class CosineSimilarity:
         self.usage += read_shards(
             distinct,
             _embed,
-            (str(self.path),),
+            (str(self.path), self._key),
             backend=self._backend,
             label="cosine",
         )
@@ -102,7 +109,7 @@ def _packaged() -> Path:
     return Path(get_model_path())
 
 
-def _open(model: str) -> Any:
+def _open(model: str, key: str) -> Any:
     from sentence_transformers import SentenceTransformer
 
     with reading(model, "sentence-transformers model"), no_progress_bars(), no_warnings():
@@ -116,6 +123,7 @@ def _open(model: str) -> Any:
     # sentence-transformers loads weights that are missing as random ones; this load checks them.
     load_weights(_transformer(Path(model)), inner, "auto", encoder=True)
     check_finite(model, encoder)
+    opened_as(Path(model), key)
     return encoder
 
 
@@ -132,10 +140,10 @@ _encoder = local.Held(_open)
 
 
 def _embed(
-    model: str, pairs: Sequence[tuple[str, ...]], progress: Callable[[int, int], None]
+    model: str, key: str, pairs: Sequence[tuple[str, ...]], progress: Callable[[int, int], None]
 ) -> tuple[list[float], Usage]:
     texts = list(dict.fromkeys(text for pair in pairs for text in pair))
-    encoder = _encoder(model)
+    encoder = _encoder(model, key)
     with reading(model, "sentence-transformers model"):
         vectors = encoder.encode(
             texts, batch_size=_BATCH, normalize_embeddings=True, show_progress_bar=False

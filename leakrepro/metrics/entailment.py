@@ -10,7 +10,15 @@ from leakrepro.errors import ModelError
 from leakrepro.execution import local
 from leakrepro.execution.backend import Backend, takes_backend
 from leakrepro.metrics.classifier import PairClassifier, PairReader
-from leakrepro.metrics.model_scored import Distinct, Pair, Usage, named, read_shards, reader_key
+from leakrepro.metrics.model_scored import (
+    Distinct,
+    Pair,
+    Usage,
+    named,
+    opened_as,
+    read_shards,
+    reader_key,
+)
 from leakrepro.metrics.score_cache import ScoreCache
 from leakrepro.metrics.text import check_candidates
 from leakrepro.models.load import load_config, locate, resolve_device
@@ -66,7 +74,7 @@ class EntailmentScore:
         if not 0 <= gate <= 1:
             raise ValueError(f"gate must be in [0, 1], not {gate}")
         self.path = locate(model).resolve()
-        key = reader_key(self.path)
+        self._key = key = reader_key(self.path)
         suffix = "" if gate == GATE else f"/gate={gate:g}"
         self.id = f"entailment/{named(model, self.path, key, name)}{suffix}"
         self.usage = Usage()
@@ -99,7 +107,7 @@ class EntailmentScore:
         self.usage += read_shards(
             distinct,
             _classify,
-            (self.path, self._label),
+            (self.path, self._key, self._label),
             backend=self._backend,
             label="entailment",
         )
@@ -134,12 +142,18 @@ def _pair(prompt: Prompt, candidate: str) -> Pair:
 
 
 def _classify(
-    model: Path, label: int, pairs: Sequence[Pair], progress: Callable[[int, int], None]
+    model: Path, key: str, label: int, pairs: Sequence[Pair], progress: Callable[[int, int], None]
 ) -> tuple[list[float], Usage]:
-    return _classifier(model).read(pairs, label, lambda done: progress(done, len(pairs)))
+    return _classifier(model, key).read(pairs, label, lambda done: progress(done, len(pairs)))
 
 
-_classifier = local.Held(PairClassifier)
+def _open(model: Path, key: str) -> PairClassifier:
+    classifier = PairClassifier(model)
+    opened_as(model, key)
+    return classifier
+
+
+_classifier = local.Held(_open)
 
 
 def _entailment_label(path: Path) -> int:

@@ -178,15 +178,27 @@ def reader_key(path: Path) -> str:
 
     Raises:
         FileNotFoundError: If weights or tokenizer are missing.
+        ValueError: If the folder contains what cannot be hashed, such as an adapter.
     """
     # Late: a judge does not need torch.
-    from leakrepro.models.load import fingerprint, tokenizer_fingerprint
+    from leakrepro.models.fingerprints import Fingerprints, tree_fingerprint
 
-    parts = sorted([*path.glob("*/config.json"), *path.glob("modules.json")])
-    parts += sorted(path.glob("sentence_*.json"))
-    return digest(
-        [fingerprint(path), tokenizer_fingerprint(path), [part.read_text() for part in parts]]
-    )
+    if (path / "modules.json").is_file():
+        return digest(["modules", tree_fingerprint(path)])
+    # sentence-transformers adds pooling to a model without modules.
+    pooling = [part.read_bytes().hex() for part in sorted(path.glob("*sentence*.json"))]
+    return digest([*Fingerprints.of(path), pooling])
+
+
+def opened_as(path: Path, key: str) -> None:
+    """Check after loading a model that ``reader_key`` still has the value that scores are kept by.
+
+    Raises:
+        ValueError: If files of the model changed.
+    """
+    from leakrepro.models.fingerprints import require_unchanged
+
+    require_unchanged(path, key, reader_key(path))
 
 
 def named(model: str | Path, path: Path, key: str, name: str | None = None) -> str:

@@ -12,8 +12,8 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from leakrepro.errors import StoreError
 from leakrepro.storage import paths, provenance
+from leakrepro.storage.documents import unreadable
 from leakrepro.storage.keys import digest
 
 _CHUNK = 500  # variables per statement; the limit of old SQLite versions is 999
@@ -44,7 +44,7 @@ class ScoreCache:
         """Return the known scores of the contents, by position.
 
         Raises:
-            StoreError: If the file is damaged.
+            StoreError: If the file is damaged or could not be opened.
         """
         if self._anew:
             return {}
@@ -102,7 +102,5 @@ class ScoreCache:
                 )
                 yield connection
         except (sqlite3.Error, OSError) as error:
-            raise StoreError(
-                f"{self.path}: {error}. It only has scores that can be computed again: if it "
-                "is damaged, delete it"
-            ) from error
+            remedy = "delete it; its scores are computed again"
+            raise unreadable(self.path, error, remedy) from error

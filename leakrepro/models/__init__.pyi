@@ -1,4 +1,5 @@
-from .load import fingerprint, load_model, load_tokenizer, locate
+from .fingerprints import fingerprint
+from .load import load_model, load_tokenizer, locate
 from .nli import NLIRecipe, entailment_model, held_out_accuracy
 from .resolve import LoadedModel, Model
 from .tiny import TinyRecipe, tiny_model

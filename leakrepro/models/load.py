@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
-import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,27 +21,17 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from leakrepro.models.files import model_files, refuse_adapter
+from leakrepro.models.fingerprints import fingerprint as fingerprint
+from leakrepro.models.fingerprints import tokenizer_fingerprint as tokenizer_fingerprint
 from leakrepro.models.generation import end_ids, load_generation_config, make_savable
 from leakrepro.models.reading import no_warnings, reading
 from leakrepro.models.saved import check_saved, write_model
 from leakrepro.models.weights import load_weights
 from leakrepro.storage import provenance
 from leakrepro.storage.atomic import MARKER, is_sealed, seal, sync, temporary
-from leakrepro.storage.keys import digest
 
-_WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
-_TOKENIZER = (
-    "tokenizer*.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.*",
-    "merges.txt",
-    "*.model",
-    "chat_template*",
-)
 _DOWNLOAD = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "chat_template*"]
-# Entries of a configuration that do not change what a model computes.
-_NOT_THE_MODEL = ("_name_or_path", "transformers_version")
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -59,12 +46,14 @@ def locate(model: str | Path, revision: str | None = None) -> Path:
         FileNotFoundError: If neither a folder nor a repository of this name exists, or the hub
             cannot be reached; the message says which.
         PermissionError: If the repository is gated and access was not granted.
-        ValueError: If a local folder is given with a revision, or the folder is incomplete.
+        ValueError: If a local folder is given with a revision, or the folder is incomplete or
+            contains an adapter.
     """
     path = Path(model)
     if path.is_dir():
         if revision is not None:
             raise ValueError(f"{path} is a local folder: it does not have a revision {revision!r}")
+        refuse_adapter(path)
         if not (path / "config.json").is_file():
             raise FileNotFoundError(f"{path} is not a model: it does not have a config.json")
         if (path / MARKER).exists() and not is_sealed(path):
@@ -150,7 +139,7 @@ def load_classifier(path: str | Path, device: str = "auto", dtype: str = "auto")
 
 
 def _load(path: Path, auto: Any, device: str, dtype: str) -> PreTrainedModel:
-    _weights(path)
+    model_files(path)
     provenance.note_model(path)
     where = resolve_device(device)
     if auto is AutoModelForCausalLM:
@@ -207,38 +196,6 @@ def loaded_eos_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -
     return end_ids(tokenizer.name_or_path, config, tokenizer)
 
 
-def fingerprint(model: str | Path | PreTrainedModel) -> str:
-    """Return a hash of a model, which does not depend on its name or place.
-
-    For a folder it is the hash of ``config.json`` and the weight files. For a model in memory it is
-    the hash of its configuration and its named tensors. The two differ for the same weights.
-
-    Raises:
-        FileNotFoundError: If one of these files is missing.
-    """
-    if isinstance(model, PreTrainedModel):
-        return _tensor_digest(model)
-    path = Path(model)
-    provenance.note_model(path)
-    return _digest([path / "config.json", *_weights(path)])
-
-
-def tokenizer_fingerprint(tokenizer: str | Path | PreTrainedTokenizerBase) -> str:
-    """Return a hash of a tokenizer with its chat template, from its files or from memory.
-
-    Raises:
-        FileNotFoundError: If the folder does not have a tokenizer.
-    """
-    if isinstance(tokenizer, PreTrainedTokenizerBase):
-        backend = getattr(tokenizer, "backend_tokenizer", None)
-        vocabulary = sorted(tokenizer.get_vocab().items()) if backend is None else backend.to_str()
-        return digest([vocabulary, tokenizer.chat_template, tokenizer.all_special_tokens])
-    files = _matching(Path(tokenizer), _TOKENIZER)
-    if not files:
-        raise FileNotFoundError(f"{tokenizer} does not have tokenizer files")
-    return _digest(files)
-
-
 def same_tokenizer(one: Path, other: Path) -> bool:
     """Return whether two models use the same tokens, also if the files differ by format."""
     if one == other or tokenizer_fingerprint(one) == tokenizer_fingerprint(other):
@@ -291,45 +248,3 @@ def save_model(
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return path
-
-
-def _weights(path: Path) -> list[Path]:
-    for pattern in _WEIGHTS:
-        if files := _matching(path, (pattern,)):
-            return files
-    raise FileNotFoundError(f"{path} does not have weights ({' or '.join(_WEIGHTS)})")
-
-
-def _matching(path: Path, patterns: Iterable[str]) -> list[Path]:
-    return sorted({file for pattern in patterns for file in path.glob(pattern) if file.is_file()})
-
-
-def _digest(files: Iterable[Path]) -> str:
-    total = hashlib.blake2b(digest_size=16)
-    for file in files:
-        stat = file.stat()
-        content = _file_digest(file.resolve(), stat.st_size, stat.st_mtime_ns, stat.st_ino)
-        total.update(f"{file.name}\0{content}\n".encode())
-    return total.hexdigest()
-
-
-def _tensor_digest(model: PreTrainedModel) -> str:
-    config = {k: v for k, v in model.config.to_dict().items() if k not in _NOT_THE_MODEL}
-    total = hashlib.blake2b(
-        json.dumps(config, sort_keys=True, default=str).encode(), digest_size=16
-    )
-    for name, tensor in sorted(model.state_dict().items()):
-        flat = tensor.detach().cpu().contiguous().reshape(-1)
-        total.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
-        total.update(flat.view(torch.uint8).numpy())
-    return total.hexdigest()
-
-
-@functools.lru_cache(maxsize=4096)
-def _file_digest(file: Path, size: int, modified_ns: int, inode: int) -> str:
-    """Return the hash of a file; it is cached until its size, time or inode changes."""
-    del size, modified_ns, inode
-    with file.open("rb") as stream:
-        return hashlib.file_digest(
-            stream, functools.partial(hashlib.blake2b, digest_size=16)
-        ).hexdigest()

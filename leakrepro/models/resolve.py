@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from leakrepro.models import load, named
+from leakrepro.models.fingerprints import fingerprint, tokenizer_fingerprint
 from leakrepro.storage import paths
 from leakrepro.storage.atomic import is_sealed
 
@@ -53,8 +54,8 @@ class LoadedModel:
 
         Training reads models from a folder.
         """
-        tokenizer = load.tokenizer_fingerprint(self.tokenizer)
-        path = paths.models() / f"loaded-{load.fingerprint(self.model)[:12]}-{tokenizer[:6]}"
+        tokenizer = tokenizer_fingerprint(self.tokenizer)
+        path = paths.models() / f"loaded-{fingerprint(self.model)[:12]}-{tokenizer[:6]}"
         return path if is_sealed(path) else load.save_model(self.model, self.tokenizer, path)
 
 

@@ -16,6 +16,7 @@ from leakrepro.models import load
 from leakrepro.models.train import Checkpoints, Log
 from leakrepro.storage import keys, paths, provenance
 from leakrepro.storage.atomic import is_sealed, locked
+from leakrepro.storage.documents import unreadable
 
 if TYPE_CHECKING:
     from accelerate import PartialState
@@ -71,7 +72,8 @@ def make_once(
 
     Raises:
         ValueError: If ``output_dir`` holds the model of another recipe, or other files.
-        StoreError: If the model does not exist and the run may only read what is stored.
+        StoreError: If the model does not exist and the run may only read what is stored, or if the
+            folder could not be opened.
     """
     key = keys.digest(recipe)
     path = _folder(name, key) if output_dir is None else Path(output_dir)
@@ -127,7 +129,9 @@ def _holds(path: Path, key: str) -> bool:
 
 def _key(path: Path) -> str | None:
     try:
-        found = json.loads((path / RECIPE).read_text(encoding="utf-8"))["key"]
-    except (OSError, ValueError, KeyError, TypeError):
+        found = json.loads((path / RECIPE).read_bytes())["key"]
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, RecursionError):
         return None
+    except OSError as error:
+        raise unreadable(path / RECIPE, error, "remove the folder") from error
     return str(found)

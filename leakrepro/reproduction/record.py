@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from leakrepro.errors import StoreError
 from leakrepro.storage.atomic import write_atomically
+from leakrepro.storage.documents import unreadable
 
 RECORDS = "runs.json"
 
@@ -104,14 +105,16 @@ def read_records(folder: Path) -> dict[str, RunRecord]:
     Records that another version of the package wrote in another format are left out.
 
     Raises:
-        StoreError: for a file that is not JSON.
+        StoreError: for a file that is not JSON or could not be opened.
     """
     path = folder / RECORDS
     if not path.exists():
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise unreadable(path, error, "delete it") from error
+    except (ValueError, RecursionError) as error:
         raise StoreError(f"{path} is not JSON; delete it, the next run writes it again") from error
     known = {f.name for f in dataclasses.fields(RunRecord)}
     return {

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from leakrepro.benchmarks import load_benchmark
-from leakrepro.models.load import fingerprint
+from leakrepro.models.fingerprints import fingerprint
 from leakrepro.profiles.models import make_models
 from leakrepro.profiles.schema import Profile, load_profile
 from leakrepro.reproduction.record import StoreUse, read_records

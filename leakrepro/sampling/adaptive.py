@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +16,12 @@ from leakrepro.errors import StoreError
 from leakrepro.execution.backend import Backend
 from leakrepro.metrics.base import CoreMetric, checked_scores
 from leakrepro.metrics.registry import Metric, load_metric
-from leakrepro.sampling.store import Identity, SampleStore, open_store, prompts_hash
+from leakrepro.sampling.manifest import Identity, prompts_hash
+from leakrepro.sampling.store import SampleStore, open_store
 from leakrepro.stats.adaptive import AdaptivePlan, PilotPlan, Plan
 from leakrepro.storage import provenance
 from leakrepro.storage.atomic import locked, write_atomically
+from leakrepro.storage.documents import dump_document, plain, read_document, unreadable
 from leakrepro.storage.keys import digest
 from leakrepro.types import Prompt
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 
 PLAN = "plan.json"
+_REMEDY = "sample again to complete the plan; if that fails, delete the folder first"
 _PLANS: Mapping[str, type[AdaptivePlan] | type[PilotPlan]] = {
     kind.__name__: kind for kind in (AdaptivePlan, PilotPlan)
 }
@@ -53,21 +55,17 @@ class Asked:
     made_with: Mapping[str, Any]
 
     def to_json(self) -> dict[str, Any]:
-        """Returns all inputs that determine which samples are drawn.
-
-        References and facts are included, because the scores depend on them.
-        """
+        """Returns all inputs that determine which samples are drawn."""
         identity = dataclasses.replace(
             self.identity, decoding=self.identity.decoding.replace(n=self.plan.cap)
         )
         content = {
             "plan": {"kind": type(self.plan).__name__, **dataclasses.asdict(self.plan)},
             "metric": self.metric.id,
-            "answers": digest([[p.reference, p.facts] for p in self.prompts]),
             "prompts": [p.id for p in self.prompts],
             "asked": identity.to_json(),
         }
-        return dict(json.loads(json.dumps(content)))
+        return dict(plain(content))
 
     @property
     def key(self) -> str:
@@ -143,19 +141,25 @@ def open_rounds(folder: Path) -> tuple[Plan, tuple[Prompt, ...], tuple[SampleSto
         The plan, the prompts in order, and the stores of the rounds.
 
     Raises:
-        StoreError: If the plan is unfinished, or if a round is missing or damaged.
+        StoreError: If the plan is unfinished, or if a file is missing, damaged or could not be
+            opened.
     """
     provenance.note_file(folder / PLAN)
+    content = _read_plan(folder)
+    if "rounds" not in content:
+        raise StoreError(
+            f"{folder / PLAN} is damaged or incomplete (it has no rounds): sample again to "
+            "complete the plan"
+        )
     try:
-        content = json.loads((folder / PLAN).read_text(encoding="utf-8"))
         fields = dict(content["plan"])
         plan = _PLANS[fields.pop("kind")](**fields)
         order = {prompt_id: i for i, prompt_id in enumerate(content["prompts"])}
-        rounds = list(content["rounds"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(
-            f"{folder / PLAN} is damaged or incomplete ({error}): sample again to complete the plan"
-        ) from error
+        rounds = [str(name) for name in content["rounds"]]
+        if not rounds or any(Path(name).name != name for name in rounds):
+            raise ValueError("its rounds are not names of folders")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise unreadable(folder / PLAN, error, _REMEDY) from error
     stores = tuple(open_store(folder / name) for name in rounds)
     for store in stores:
         store.check()
@@ -172,7 +176,7 @@ def _claimed(asked: Asked, folder: Path) -> Iterator[None]:
     with locked(folder):
         path = folder / PLAN
         if path.exists():
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = _read_plan(folder)
             content.pop("rounds", None)
             if content != asked.to_json():
                 raise StoreError(f"{path} belongs to other samples; choose another folder")
@@ -186,7 +190,20 @@ def _claimed(asked: Asked, folder: Path) -> Iterator[None]:
 def _write(asked: Asked, folder: Path, rounds: Sequence[str] | None) -> None:
     content = asked.to_json() | ({} if rounds is None else {"rounds": list(rounds)})
     provenance.note_file(folder / PLAN)
-    write_atomically(folder / PLAN, (json.dumps(content, indent=1) + "\n").encode())
+    write_atomically(folder / PLAN, dump_document(content))
+
+
+def _read_plan(folder: Path) -> dict[str, Any]:
+    path = folder / PLAN
+    try:
+        document = read_document(path, _REMEDY)
+    except FileNotFoundError as error:
+        raise StoreError(f"{folder} is not the folder of a plan (no {PLAN})") from error
+    asked = document.content.get("asked")
+    # Plans of schema version 2 do not have a checksum.
+    if not document.has_checksum and (not isinstance(asked, dict) or asked.get("schema") != 2):
+        raise unreadable(path, ValueError("its checksum is missing"), _REMEDY)
+    return document.content
 
 
 def _draw_until_hits(

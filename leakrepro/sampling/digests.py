@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from leakrepro.errors import StoreError
 from leakrepro.sampling.store import SCHEMA, SampleStore
 from leakrepro.storage.atomic import write_atomically
+from leakrepro.storage.documents import unreadable
 
 
 class ChangedSample(NamedTuple):
@@ -100,6 +101,9 @@ def row_digests(table: pa.Table) -> NDArray[np.uint64]:
 def _load(file: Path) -> NDArray[np.uint64]:
     try:
         digests: NDArray[np.uint64] = np.load(file)
-    except (OSError, ValueError, EOFError) as error:
-        raise StoreError(f"{file} is not a digest file ({error})") from error
+    except (OSError, ValueError, EOFError, MemoryError) as error:
+        remedy = "restore it from a copy, or delete it to accept the samples as they are"
+        raise unreadable(file, error, remedy) from error
+    if digests.dtype != np.uint64 or digests.ndim != 1:
+        raise StoreError(f"{file} is not a file of digests: restore it from a copy")
     return digests

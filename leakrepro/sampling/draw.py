@@ -9,7 +9,7 @@ import functools
 import importlib.metadata
 import platform
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,20 +23,17 @@ from leakrepro.execution import local
 from leakrepro.execution.backend import Backend, takes_backend
 from leakrepro.execution.executors import stream
 from leakrepro.metrics.registry import Metric
-from leakrepro.models.load import (
-    eos_ids,
-    fingerprint,
-    loaded_eos_ids,
-    resolve_device,
-    tokenizer_fingerprint,
-)
+from leakrepro.models.chat import asked_ids
+from leakrepro.models.fingerprints import Fingerprints, require_unchanged, tokenizer_fingerprint
+from leakrepro.models.load import eos_ids, load_tokenizer, loaded_eos_ids, resolve_device
 from leakrepro.models.resolve import LoadedModel, Model, resolve
 from leakrepro.sampling import adaptive
 from leakrepro.sampling.engines.base import LogitsProcessor, Sampler
 from leakrepro.sampling.engines.hf import HFSampler
 from leakrepro.sampling.engines.table import Engine, find_engine
+from leakrepro.sampling.manifest import Identity, prompts_hash, rendered_hash
 from leakrepro.sampling.samples import Samples
-from leakrepro.sampling.store import Identity, Request, SampleStore, prompts_hash
+from leakrepro.sampling.store import Request, SampleStore
 from leakrepro.stats.adaptive import Plan
 from leakrepro.storage import paths, provenance
 from leakrepro.types import Decoding, Prompt, check_prompts
@@ -104,6 +101,7 @@ def sample(
     benchmark = None if isinstance(given, Sequence) else given
     prompts = check_prompts(given if isinstance(given, Sequence) else given.forget)
     source = _open_source(resolve(model, benchmark, tokenizer), options, backend)
+    rendered = {prompt.id: asked_ids(source.encoder, prompt) for prompt in prompts}
     identity = Identity(
         weights=source.weights,
         tokenizer=source.tokenizer,
@@ -114,6 +112,7 @@ def sample(
         dtype=source.dtype,
         eos=source.eos,
         logits_processors=tuple(_processor_id(p) for p in logits_processors),
+        rendered=rendered_hash(rendered),
     )
     made_with = _made_with(options, backend.threads_per_worker())
     parent = paths.samples() if source.is_kept else _temporary_folder()
@@ -126,7 +125,14 @@ def sample(
         with target.writing():
             missing = target.missing()
             tasks = [
-                (source.model, options, target.plan[i], target.identity.decoding, logits_processors)
+                (
+                    source.model,
+                    options,
+                    target.plan[i],
+                    {r.prompt.id: rendered[r.prompt.id] for r in target.plan[i]},
+                    target.identity.decoding,
+                    logits_processors,
+                )
                 for i in missing
             ]
             return _fill(target, missing, tasks, backend, options.gpus)
@@ -147,12 +153,20 @@ def sample(
         return Samples(prompts, most, folder, identity.weights, stores, drawn, plan)
 
 
+class _Folder(NamedTuple):
+    """A model's folder, with the hashes that the store's key holds."""
+
+    path: str
+    read: Fingerprints
+
+
 class _Source(NamedTuple):
     """The model to sample and its parts of the store's key."""
 
-    model: str | LoadedModel
+    model: _Folder | LoadedModel
     weights: str
     tokenizer: str
+    encoder: PreTrainedTokenizerBase
     dtype: str
     eos: tuple[int, ...]
     is_kept: bool  # whether samples go into the sample cache
@@ -161,10 +175,12 @@ class _Source(NamedTuple):
 def _open_source(model: Path | LoadedModel, options: Engine, backend: Backend) -> _Source:
     if isinstance(model, Path):
         path = model.resolve()
+        read = Fingerprints.of(path)
         return _Source(
-            str(path),
-            fingerprint(path),
-            tokenizer_fingerprint(path),
+            _Folder(str(path), read),
+            read.weights,
+            read.tokenizer,
+            load_tokenizer(path),
             options.resolved_dtype(),
             eos_ids(path),
             is_kept=True,
@@ -178,6 +194,7 @@ def _open_source(model: Path | LoadedModel, options: Engine, backend: Backend) -
         model,
         model.fingerprint,
         tokenizer_fingerprint(model.tokenizer),
+        model.tokenizer,
         str(model.model.dtype).removeprefix("torch."),
         loaded_eos_ids(model.model, model.tokenizer),
         is_kept=model.is_named,
@@ -220,22 +237,32 @@ def _fill(
 
 
 def _draw_shard(
-    model: str | LoadedModel,
+    model: _Folder | LoadedModel,
     engine: Engine,
     requests: Sequence[Request],
+    rendered: Mapping[str, Sequence[int]],
     decoding: Decoding,
     processors: Sequence[LogitsProcessor],
     progress: Callable[[int, int], None],
 ) -> pa.Table:
     total = sum(request.stop - request.start for request in requests)
     sampler = _sampler(model, engine)
+    for prompt in (request.prompt for request in requests):
+        if asked_ids(sampler.tokenizer, prompt) != rendered[prompt.id]:
+            raise ValueError(
+                f"prompt {prompt.id!r} is rendered differently each time: the chat template must "
+                "depend on the conversation only"
+            )
     return sampler.draw(requests, decoding, processors, lambda rows: progress(rows, total))
 
 
-def _open(model: str | LoadedModel, engine: Engine) -> Sampler:
+def _open(model: _Folder | LoadedModel, engine: Engine) -> Sampler:
     if isinstance(model, LoadedModel):
         return HFSampler.around(model.model.eval(), model.tokenizer)
-    return engine.open(Path(model))
+    path = Path(model.path)
+    sampler = engine.open(path)
+    require_unchanged(path, model.read, Fingerprints.of(path))
+    return sampler
 
 
 _sampler = local.Held(_open, lambda sampler: sampler.close())

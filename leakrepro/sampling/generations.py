@@ -18,8 +18,9 @@ import numpy as np
 import pyarrow as pa
 
 from leakrepro.errors import DataError
+from leakrepro.sampling.manifest import Identity, prompts_hash
 from leakrepro.sampling.samples import Samples
-from leakrepro.sampling.store import SCHEMA, Identity, Request, SampleStore, prompts_hash
+from leakrepro.sampling.store import SCHEMA, Request, SampleStore
 from leakrepro.storage import paths
 from leakrepro.storage.atomic import write_atomically
 from leakrepro.types import Decoding, Prompt, Scores

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,7 +146,7 @@ def read_samples(path: str | Path) -> Samples:
         StoreError: If the folder is not a store, or if the store is incomplete or damaged.
     """
     path = Path(path)
-    if (path / adaptive.PLAN).exists():
+    if os.path.exists(path / adaptive.PLAN):  # False as well where the folder cannot be read
         plan, prompts, stores = adaptive.open_rounds(path)
         last = stores[-1].identity
         decoding = last.decoding.replace(n=plan.cap)

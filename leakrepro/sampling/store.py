@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import io
-import json
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,15 +18,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from leakrepro.errors import StoreError
+from leakrepro.sampling.manifest import MANIFEST, Manifest, read_manifest
+from leakrepro.sampling.manifest import SCHEMA_VERSION as SCHEMA_VERSION
+from leakrepro.sampling.manifest import Identity as Identity
+from leakrepro.sampling.manifest import prompts_hash as prompts_hash
 from leakrepro.storage import provenance
 from leakrepro.storage.atomic import locked, write_atomically
-from leakrepro.storage.keys import digest, fields
-from leakrepro.types import Decoding, Prompt, check_prompts
+from leakrepro.storage.documents import plain, unreadable
+from leakrepro.types import Prompt
 
-SCHEMA_VERSION = 2
 SHARD_ROWS = 2000
 _READERS = 4  # threads that prefetch shards
-MANIFEST = "manifest.json"
+_ADVICE = "delete it and sample again"
 SCHEMA = pa.schema(
     [
         ("prompt_id", pa.string()),
@@ -53,52 +54,6 @@ class Request(NamedTuple):
     prompt: Prompt
     start: int
     stop: int
-
-
-@dataclass(frozen=True)
-class Identity:
-    """All inputs that determine the samples. Their hash is the store's key.
-
-    Args:
-        weights: Fingerprint of the model's weights.
-        tokenizer: Fingerprint of the tokenizer and its chat template.
-        prompts: ``prompts_hash`` of the prompts.
-        decoding: The decoding settings.
-        engine: Name of the sampling engine.
-        engine_version: Version of the engine. It increases whenever the same request would produce
-            different samples.
-        dtype: Type of the weights while sampling.
-        eos: Token ids that end an answer.
-        logits_processors: Ids of the logits processors, in order.
-        first: Index of each prompt's first sample; the last is ``decoding.n - 1``. It is above 0 in
-            the later rounds of an adaptive plan.
-    """
-
-    weights: str
-    tokenizer: str
-    prompts: str
-    decoding: Decoding
-    engine: str
-    engine_version: int
-    dtype: str
-    eos: tuple[int, ...] = ()
-    logits_processors: tuple[str, ...] = ()
-    first: int = 0
-
-    @property
-    def key(self) -> str:
-        return digest(self.to_json())
-
-    def to_json(self) -> dict[str, Any]:
-        return {"schema": SCHEMA_VERSION, **_plain(self)}
-
-
-def prompts_hash(prompts: Sequence[Prompt]) -> str:
-    """Returns a hash of the prompts' ids and messages, in order.
-
-    References and facts are excluded, because they do not affect the samples.
-    """
-    return digest([[prompt.id, [dict(m) for m in prompt.messages]] for prompt in prompts])
 
 
 def plan_shards(prompts: Sequence[Prompt], n: int, first: int = 0) -> list[list[Request]]:
@@ -165,12 +120,12 @@ class SampleStore:
 
     def missing(self) -> list[int]:
         """Returns the indices of the shards that do not exist yet, in order."""
-        there = set(os.listdir(self.path)) if self.path.is_dir() else set()
+        there = self._there()
         return [i for i in range(len(self.plan)) if _shard_name(i) not in there]
 
     def is_complete(self) -> bool:
         """Returns whether the manifest and all shards exist. ``read`` checks their content."""
-        return (self.path / MANIFEST).exists() and not self.missing()
+        return MANIFEST in self._there() and not self.missing()
 
     def check(self) -> None:
         """Checks the manifest and the file names. ``read`` checks the shards.
@@ -201,10 +156,11 @@ class SampleStore:
             self.path.mkdir(parents=True, exist_ok=True)
             stack.enter_context(locked(self.path))
             self._check_names()
-            if (self.path / MANIFEST).exists():
+            if MANIFEST in self._there():
                 _ = self._manifest_matches
             else:
-                write_atomically(self.path / MANIFEST, self._manifest())
+                manifest = Manifest(self.identity, self.prompts, self.made_with)
+                write_atomically(self.path / MANIFEST, manifest.dump())
             for leftover in self.path.glob(".*.tmp"):
                 leftover.unlink(missing_ok=True)
             lock = stack.pop_all()
@@ -269,17 +225,22 @@ class SampleStore:
         with ThreadPoolExecutor(_READERS) as pool:
             for start in range(0, len(self.plan), 4 * _READERS):
                 ahead = range(start, min(start + 4 * _READERS, len(self.plan)))
-                yield from pool.map(lambda index: self._read_shard(index, columns), ahead)
+                try:
+                    tables = pool.map(lambda index: self._read_shard(index, columns), ahead)
+                except RuntimeError as error:  # a thread cannot be started
+                    raise unreadable(self.path, error, _ADVICE) from error
+                yield from tables
 
     def _read_shard(self, index: int, columns: Sequence[str] | None) -> pa.Table:
         path, requests = self.shard_path(index), self.plan[index]
-        advice = "delete it and sample again"
         try:
             with pq.ParquetFile(path, page_checksum_verification=True) as file:
                 table = file.read(columns=columns and [n for n in SCHEMA.names if n in columns])
                 rows, schema = file.metadata.num_rows, file.schema_arrow
-        except (pa.ArrowException, OSError, ValueError) as error:
-            raise StoreError(f"{path} is damaged ({error}): {advice}") from error
+        except FileNotFoundError as error:
+            raise StoreError(f"{path} is missing: sample again to draw it") from error
+        except (pa.ArrowException, OSError, ValueError, RuntimeError, MemoryError) as error:
+            raise unreadable(path, error, _ADVICE) from error
         stamp = schema.metadata or {}
         for name, value in self._stamp(index).items():
             if stamp.get(name.encode()) != value.encode():
@@ -289,7 +250,7 @@ class SampleStore:
             and rows == table.num_rows == sum(r.stop - r.start for r in requests)
             and _rows_are(requests, table)
         ):
-            raise StoreError(f"{path} does not contain the planned rows: {advice}")
+            raise StoreError(f"{path} does not contain the planned rows: {_ADVICE}")
         return table.replace_schema_metadata(None)
 
     def _stamp(self, index: int) -> dict[str, str]:
@@ -299,31 +260,21 @@ class SampleStore:
             "leakrepro.shard": str(index),
         }
 
-    def _manifest(self) -> bytes:
-        content = {
-            "key": self.identity.key,
-            "asked": self.identity.to_json(),
-            "made_with": _plain(dict(self.made_with)),
-            "prompts": [_plain(dataclasses.asdict(prompt)) for prompt in self.prompts],
-        }
-        return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
-
     @functools.cached_property
     def _manifest_matches(self) -> bool:
         """True if the manifest has this store's identity; otherwise raises StoreError.
 
         The result is cached, because a manifest with thousands of prompts is slow to parse.
         """
-        manifest = _read_manifest(self.path)
-        path = self.path / MANIFEST
-        asked = self.identity.to_json()
-        if manifest["asked"] != asked:
-            other = [name for name in asked if manifest["asked"].get(name) != asked[name]]
+        manifest = read_manifest(self.path)
+        held, asked = manifest.identity.to_json(), self.identity.to_json()
+        if held != asked:
+            other = [name for name in asked if held.get(name) != asked[name]]
             raise StoreError(
-                f"{path} belongs to other samples (differs in: {', '.join(other) or 'schema'}); "
-                "choose another folder"
+                f"{self.path / MANIFEST} belongs to other samples (differs in: "
+                f"{', '.join(other)}); choose another folder"
             )
-        before, now = manifest["made_with"], _plain(dict(self.made_with))
+        before, now = manifest.made_with, plain(dict(self.made_with))
         changed = [name for name in now if before.get(name) != now[name]]
         if changed and self.missing():
             facts = ", ".join(f"{name} {before.get(name)} -> {now[name]}" for name in changed)
@@ -334,9 +285,18 @@ class SampleStore:
             )
         return True
 
+    def _there(self) -> set[str]:
+        """Returns the names in the folder, none if it does not exist."""
+        try:
+            return set(os.listdir(self.path))  # much faster than creating Path objects
+        except FileNotFoundError:
+            return set()
+        except OSError as error:
+            raise unreadable(self.path, error, _ADVICE) from error
+
     def _check_names(self) -> None:
         """Rejects files that are not part of this store. Hidden files are ignored."""
-        there = set(os.listdir(self.path))  # much faster than creating Path objects
+        there = self._there()
         shards = {_shard_name(i) for i in range(len(self.plan))}
         for name in sorted(there - shards - {MANIFEST}):
             if not name.startswith("."):
@@ -382,43 +342,14 @@ def _rows_are(requests: Sequence[Request], table: pa.Table) -> bool:
 def open_store(path: str | Path) -> SampleStore:
     """Opens the store in a folder with the identity in its manifest.
 
+    Stores of schema version 2 can be opened as well. No request has their key.
+
     Raises:
-        StoreError: If the manifest is missing, truncated or has another schema version.
+        StoreError: If the manifest is missing or damaged, could not be opened, or has an unknown
+            schema version.
     """
     path = Path(path)
-    manifest = _read_manifest(path)
-    asked = dict(manifest["asked"])
-    asked.pop("schema")
-    asked["decoding"] = Decoding(**asked["decoding"])
-    for name in ("eos", "logits_processors"):
-        asked[name] = tuple(asked[name])
-    identity = Identity(**asked)
-    prompts = check_prompts([Prompt(**prompt) for prompt in manifest["prompts"]])
-    if prompts_hash(prompts) != identity.prompts:
-        raise StoreError(f"{path / MANIFEST} is damaged: its prompts do not match their hash")
-    store = SampleStore(path, identity, prompts, manifest["made_with"])
+    manifest = read_manifest(path)
+    store = SampleStore(path, manifest.identity, manifest.prompts, manifest.made_with)
     vars(store)["_manifest_matches"] = True
     return store
-
-
-def _read_manifest(folder: Path) -> dict[str, Any]:
-    path = folder / MANIFEST
-    if not path.is_file():
-        raise StoreError(f"{folder} is not a sample store (no {MANIFEST})")
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        asked = manifest["asked"]
-        schema = asked["schema"]
-        intact = manifest["key"] == digest(asked) and {"made_with", "prompts"} <= manifest.keys()
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{path} is truncated or not a store's manifest ({error})") from error
-    if schema != SCHEMA_VERSION:
-        raise StoreError(f"{path} has schema {schema}; this version reads {SCHEMA_VERSION}")
-    if not intact:
-        raise StoreError(f"{path} is damaged: its key does not match its content")
-    return dict(manifest)
-
-
-def _plain(content: Any) -> Any:
-    """Returns the value after a round trip through JSON."""
-    return json.loads(json.dumps(content, default=fields))

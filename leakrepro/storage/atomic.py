@@ -9,6 +9,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from leakrepro.storage.documents import unreadable
+
 MARKER = "complete.json"
 
 
@@ -62,13 +64,21 @@ def seal(folder: Path) -> None:
 
 
 def is_sealed(folder: str | Path) -> bool:
-    """Whether ``seal`` completed a folder and every file still exists with the same size."""
+    """Whether ``seal`` completed a folder and every file still exists with the same size.
+
+    Raises:
+        StoreError: If that could not be found out, for example with too many open files.
+    """
     folder = Path(folder)
     try:
-        sizes: dict[str, int] = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+        sizes: dict[str, int] = json.loads((folder / MARKER).read_bytes())
         return all((folder / name).stat().st_size == size for name, size in sizes.items())
-    except (OSError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
         return False
+    except (AttributeError, TypeError):  # another JSON text than seal writes
+        return False
+    except OSError as error:
+        raise unreadable(folder / MARKER, error, "make or copy the folder again") from error
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from leakrepro.errors import StoreError
+from leakrepro.storage.documents import unreadable
 
 LOG = "LEAKREPRO_PROVENANCE"  # names the file; nothing is noted when it is not set
 STORED_ONLY = "LEAKREPRO_STORED_ONLY"  # "1": no sampling, no training, all scores computed again
@@ -80,11 +81,18 @@ def note_file(path: Path) -> None:
 
 
 def read_notes(log: Path) -> list[Note]:
-    """All notes of a log without repetitions, in order; empty when the file does not exist."""
-    if not log.exists():
+    """All notes of a log without repetitions, in order; empty when the file does not exist.
+
+    Raises:
+        StoreError: when the file is damaged or could not be opened.
+    """
+    try:
+        lines = dict.fromkeys(log.read_text(encoding="utf-8").splitlines())
+        return [_from_json(line) for line in lines]
+    except FileNotFoundError:
         return []
-    lines = dict.fromkeys(log.read_text(encoding="utf-8").splitlines())
-    return [_from_json(line) for line in lines]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise unreadable(log, error, "run the notebook again") from error
 
 
 def stored_only() -> bool:

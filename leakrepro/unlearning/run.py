@@ -21,6 +21,7 @@ from leakrepro.benchmarks.base import Benchmark
 from leakrepro.errors import require
 from leakrepro.execution.distributed import processes
 from leakrepro.models import chat, load, named, train
+from leakrepro.models.fingerprints import Fingerprints, fingerprint, require_unchanged
 from leakrepro.models.memory import MemoryEstimate, estimate_memory
 from leakrepro.models.reading import reading
 from leakrepro.models.resolve import Model, resolve_folder
@@ -34,7 +35,7 @@ from leakrepro.unlearning.methods.table import find_method
 from leakrepro.unlearning.trainer import UnlearnItem, collate, reference_nll
 
 # Increase it whenever the same inputs would give different weights.
-_VERSION = 2
+_VERSION = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +48,36 @@ class _Task:
     method: str
     options: UnlearnOptions
 
+    @functools.cached_property
+    def read(self) -> Fingerprints:
+        """Hashes of the model and its tokenizer, taken once before they are loaded."""
+        return Fingerprints.of(self.model)
+
+    @functools.cached_property
+    def compared(self) -> str:
+        """Hash of the reference, taken once before it is loaded."""
+        return fingerprint(self.reference)
+
+    def load_model(self) -> PreTrainedModel:
+        """Load the model that the recipe names.
+
+        Raises:
+            ValueError: If it changed since the recipe was made.
+        """
+        model = load.load_model(self.model, dtype="float32")
+        require_unchanged(self.model, self.read, Fingerprints.of(self.model))
+        return model
+
+    def load_reference(self) -> PreTrainedModel:
+        """Load the reference that the recipe names.
+
+        Raises:
+            ValueError: If it changed since the recipe was made.
+        """
+        reference = load.load_model(self.reference, dtype="float32")
+        require_unchanged(self.reference, self.compared, fingerprint(self.reference))
+        return reference
+
     @property
     def recipe(self) -> dict[str, Any]:
         """Everything that the weights depend on, in a form that can be hashed."""
@@ -55,9 +86,9 @@ class _Task:
             "method": self.method,
             "source": find_method(self.method).source,
             "options": self.options,
-            "model": load.fingerprint(self.model),
-            "reference": load.fingerprint(self.reference),
-            "tokenizer": load.tokenizer_fingerprint(self.model),
+            "model": self.read.weights,
+            "reference": self.compared,
+            "tokenizer": self.read.tokenizer,
             "forget": keys.pairs_digest(self.benchmark.train_forget),
             "retain": keys.pairs_digest(retain),
             "processes": processes().num_processes,
@@ -236,13 +267,13 @@ def _train(
     if estimate.total > estimate.available:
         warnings.warn(f"training {task.model} takes {estimate}", stacklevel=2)
 
-    model = load.load_model(task.model, dtype="float32")
+    model = task.load_model()
     _check_vocabulary(model, tokenizer, task.model)
     check_savable(model, tokenizer, task.model)
     items, per_epoch = _items(task, forget, retain, tokenizer, model)
     reference = None
     if method.trainer.needs_reference_model(options):
-        reference = load.load_model(task.reference, dtype="float32")
+        reference = task.load_reference()
     trained: Any = _with_adapters(model, options) if options.lora else model
     method.trainer.check(options, trained)
 
@@ -308,7 +339,7 @@ def _items(
     items = pairing(forget, retain, options, count, alternates)
     if find_method(task.method).trainer.needs_reference_nll:
         same = task.reference == task.model
-        reference = model if same else load.load_model(task.reference, dtype="float32")
+        reference = model if same else task.load_reference()
         items = _with_reference(items, reference, chat.pad_id(tokenizer), options.batch_size)
     if missing := -len(items) % (options.batch_size * sharing) if sharing > 1 else 0:
         # Otherwise the sampler would repeat answers to give every process the same number.

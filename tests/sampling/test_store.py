@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import fcntl
 import json
@@ -130,7 +131,7 @@ def test_equal_stores_have_equal_bytes(tmp_path: Path) -> None:
     assert content(tmp_path / "a") == content(tmp_path / "b")
 
 
-def test_key_depends_on_content_but_not_on_references() -> None:
+def test_key_depends_on_all_content() -> None:
     base = make_store(Path("x")).identity
     assert base.key == make_store(Path("y"), version="2").identity.key
     keys = {
@@ -141,10 +142,20 @@ def test_key_depends_on_content_but_not_on_references() -> None:
         make_store(Path("x"), prompts=PROMPTS[::-1]).identity.key,
     }
     assert len(keys) == 5
-    renamed = tuple(
-        Prompt(p.id, p.messages, "another", cluster=p.cluster, side=p.side) for p in PROMPTS
-    )
-    assert prompts_hash(renamed) == prompts_hash(PROMPTS)
+    # A corrected answer makes another store: with the first one, its old answer would be scored.
+    changes: dict[str, object] = {
+        "id": "other",
+        "messages": ({"role": "user", "content": "other"},),
+        "reference": "other",
+        "cluster": "other",
+        "side": "retain",
+        "facts": ("other",),
+        "choices": ("other",),
+    }
+    assert changes.keys() == {field.name for field in dataclasses.fields(Prompt)}
+    for name, value in changes.items():
+        changed = (*PROMPTS[:2], dataclasses.replace(PROMPTS[2], **{name: value}), *PROMPTS[3:])
+        assert prompts_hash(changed) != prompts_hash(PROMPTS), name
 
 
 def test_a_truncated_shard_is_rejected_by_name(tmp_path: Path) -> None:

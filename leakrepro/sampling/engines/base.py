@@ -7,6 +7,7 @@ from typing import Protocol
 
 import pyarrow as pa
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from leakrepro.sampling.store import Request
 from leakrepro.types import Decoding
@@ -35,7 +36,13 @@ class LogitsProcessor(Protocol):
 
 
 class Sampler(Protocol):
-    """Draws samples from one loaded model."""
+    """Draws samples from one loaded model.
+
+    Attributes:
+        tokenizer: The model's tokenizer.
+    """
+
+    tokenizer: PreTrainedTokenizerBase
 
     def draw(
         self,

@@ -15,7 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from leakrepro.models.chat import prompt_ids
+from leakrepro.models.chat import asked_ids
 from leakrepro.models.load import (
     eos_ids,
     load_model,
@@ -126,13 +126,14 @@ class HFSampler:
             the order of the requests.
 
         Raises:
-            ValueError: If a prompt and its answer exceed the model's context, or if the model's
-                logits are not finite. The message names the prompt.
+            ValueError: If a prompt does not have tokens, if a prompt and its answer exceed the
+                model's context, or if the model's logits are not finite. The message names the
+                prompt.
         """
         context = getattr(self.model.config, "max_position_embeddings", None)
         pieces, position = [], 0
         for request in requests:
-            ids = prompt_ids(self.tokenizer, request.prompt.messages)
+            ids = asked_ids(self.tokenizer, request.prompt)
             check_length(request.prompt, len(ids), decoding, context)
             self._check_ids(request.prompt.id, ids)
             pieces.append(_Piece(request.prompt.id, ids, request.start, request.stop, position))

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 
 from leakrepro.errors import require
-from leakrepro.models.chat import prompt_ids
+from leakrepro.models.chat import asked_ids
+from leakrepro.models.files import refuse_unread_weights
 from leakrepro.models.load import eos_ids, load_tokenizer, resolve_device
 from leakrepro.models.reading import reading
 from leakrepro.sampling.engines.base import LogitsProcessor, Sampler
@@ -106,7 +107,7 @@ class VLLMSampler:
         context = self._llm.llm_engine.model_config.max_model_len
         asked, parameters = [], []
         for request in requests:
-            ids = prompt_ids(self.tokenizer, request.prompt.messages)
+            ids = asked_ids(self.tokenizer, request.prompt)
             check_length(request.prompt, len(ids), decoding, context)
             for start in range(request.start, request.stop, _SAMPLES_PER_REQUEST):
                 stop = min(start + _SAMPLES_PER_REQUEST, request.stop)
@@ -223,5 +224,10 @@ class VLLMOptions:
             raise ValueError('logits processors need engine "hf": vLLM cannot set them per request')
 
     def open(self, model: Path) -> Sampler:
-        """Starts an engine with the model."""
+        """Starts an engine with the model.
+
+        Raises:
+            ValueError: If the folder contains weights that only one of vLLM and transformers reads.
+        """
+        refuse_unread_weights(model)
         return VLLMSampler(model, self)
