@@ -109,7 +109,13 @@ def _pair(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> Pair:
         answer, end = _answer_ids(tokenizer, prompt), tokenizer.eos_token_id
         closing = [] if end is None or answer[-1:] == [end] else [end]
         return Pair((*asked, *answer, *closing), len(asked))
-    answered = _encode(tokenizer, _answered(tokenizer, prompt.messages, prompt.reference))
+    text = _answered(tokenizer, prompt.messages, prompt.reference)
+    answered = _encode(tokenizer, text)
+    before = _frame(tokenizer, prompt.messages).before
+    if answered[: len(asked)] != asked and text.startswith(before):
+        # The last token of a prompt such as "Answer: " would join the answer. The two are tokenised
+        # separately, as in sampling.
+        answered = [*asked, *_encode(tokenizer, text[len(before) :])]
     if answered[: len(asked)] != asked or len(answered) == len(asked):
         raise ValueError(
             "the chat template does not keep the prompt's tokens in front of the answer, so the "
@@ -261,7 +267,8 @@ def _render(
         raise
     except Exception as error:  # a template is a program, which can fail in any way
         raise _TemplateError(
-            f"the chat template of the tokenizer {tokenizer.name_or_path!r} fails: {error}"
+            f"the chat template of the tokenizer {tokenizer.name_or_path!r} fails: "
+            f"{' '.join(str(error).split())}"
         ) from error
     return cast(str, text)
 

@@ -24,14 +24,8 @@ def check_length(prompt: Prompt, length: int, decoding: Decoding, context: int |
         context: The model's context in tokens. None skips the check.
 
     Raises:
-        ValueError: If the prompt does not have tokens, or prompt and answer together exceed the
-            context.
+        ValueError: If prompt and answer together exceed the context.
     """
-    if length == 0:
-        raise ValueError(
-            f"prompt {prompt.id!r} has no tokens: an answer needs a token to follow; the chat "
-            "template writes nothing, or the text is empty and the tokenizer adds no BOS"
-        )
     if context is not None and length + decoding.max_new_tokens > context:
         raise ValueError(
             f"prompt {prompt.id!r} has {length} tokens; with max_new_tokens="
