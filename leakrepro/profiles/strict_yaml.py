@@ -36,23 +36,23 @@ class _Loader(yaml.SafeLoader):
     depth = 0
 
     def get_single_node(self) -> Any:
-        node = super().get_single_node()  # type: ignore[no-untyped-call]
+        node = super().get_single_node()
         if node is not None:
             _measure(node, {})
         return node
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        event = self.peek_event()  # type: ignore[no-untyped-call]
+        event = self.peek_event()
         if self.depth >= _DEEPEST:
             raise _error(f"more than {_DEEPEST} nested values", event)
         self.depth += 1
         try:
-            return super().compose_node(parent, index)  # type: ignore[no-untyped-call]
+            return super().compose_node(parent, index)
         finally:
             self.depth -= 1
 
     def compose_mapping_node(self, anchor: Any) -> Any:
-        node = super().compose_mapping_node(anchor)  # type: ignore[no-untyped-call]
+        node = super().compose_mapping_node(anchor)
         found = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
@@ -64,7 +64,7 @@ class _Loader(yaml.SafeLoader):
 
     def construct_object(self, node: Any, deep: bool = False) -> Any:
         try:
-            value = super().construct_object(node, deep)  # type: ignore[no-untyped-call]
+            value = super().construct_object(node, deep)
         except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
             raise _error(f"{node.value!r:.40} is not a value of type {node.tag}", node) from error
         if isinstance(value, str) and (found := unpaired_surrogate(value)):
