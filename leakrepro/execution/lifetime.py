@@ -20,6 +20,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator
+from typing import Any
 
 from leakrepro.errors import WorkerError
 
@@ -128,7 +129,7 @@ def ends_in_order() -> Iterator[None]:
     The exit status is 128 plus the signal's number. A second signal ends the process at once.
     Signals that the process ignores (``nohup``) stay ignored. Only for the main thread.
     """
-    before = {}
+    before: dict[int, Any] = {}
 
     def end(number: int, frame: object) -> None:
         for each in before:
