@@ -217,6 +217,10 @@ def evaluate(
     engine: Annotated[str, typer.Option(help="hf or vllm.")] = "hf",
     executor: Annotated[str, typer.Option(help="local or ray.")] = "local",
     workers: Annotated[int, typer.Option(help="Processes or actors.")] = 1,
+    interval: Annotated[
+        str,
+        typer.Option(help="Beside leak@k: prompts, samples (new ones), both, or plain stderr."),
+    ] = "prompts",
     csv: Annotated[
         Path | None, typer.Option(help="Also write the values of all k to this file.")
     ] = None,
@@ -246,6 +250,7 @@ def evaluate(
         metric=metric or None,
         k=k or None,
         backend=backend,
+        interval=interval,  # type: ignore[arg-type]
     )
     _show(report)
     _show(f"samples: {report.samples_path}")
@@ -435,9 +440,11 @@ def score(
         str | None, typer.Option(help="Benchmark of the samples; the fact metrics need it.")
     ] = None,
     option: Option = [],  # noqa: B006
-    new_draws: Annotated[
-        bool, typer.Option(help="Interval for new samples of these prompts, not for other prompts.")
-    ] = False,
+    new_draws: Annotated[bool, typer.Option(help="The same as --interval samples.")] = False,
+    interval: Annotated[
+        str,
+        typer.Option(help="Beside leak@k: prompts, samples (new ones), both, or plain stderr."),
+    ] = "prompts",
     export: Annotated[
         Path | None, typer.Option(help="Also write samples and scores in the authors' format.")
     ] = None,
@@ -448,6 +455,7 @@ def score(
     Example: leakrepro score runs/samples/0123456789abcdef --metric rougeL_recall/stem
     """
     import leakrepro as lr
+    from leakrepro.evaluation.leak_report import check_shown, plain_stderr
 
     if benchmark is None and metric.startswith("fact_match"):
         raise ValueError(f"{metric} refuses answers about others, so it needs --benchmark")
@@ -455,15 +463,25 @@ def score(
     core = lr.load_metric(metric, bench)
     samples = lr.read_samples(store)
     scores = lr.score_samples(samples, core)
-    curve = lr.leak_at_k(
-        scores,
-        interval="samples" if new_draws else "prompts",
-        clusters=samples.clusters,
-        plan=samples.plan,
-    )
-    _show(f"{'k':>5}  leak@k  {100 * curve.confidence:g} % interval ({core.id})")
-    for i, k in enumerate(curve.k):
-        _show(f"{k:>5}  {curve.value[i]:.4f}  {curve.low[i]:.4f} to {curve.high[i]:.4f}")
+    check_shown(interval)
+    shown = "samples" if new_draws else interval
+    curves = [
+        lr.leak_at_k(scores, interval=each, clusters=samples.clusters, plan=samples.plan)
+        for each in {"both": ("prompts", "samples"), "samples": ("samples",)}.get(
+            shown, ("prompts",)
+        )
+    ]
+    level = f"{100 * curves[0].confidence:g} %"
+    heads = [f"{level} interval over {curve.interval}" for curve in curves]
+    if shown == "stderr":
+        heads = ["standard error"]
+    _show(f"{'k':>5}  leak@k  {'  '.join(heads)} ({core.id})")
+    for i, k in enumerate(curves[0].k):
+        cells = [f"{curve.low[i]:.4f} to {curve.high[i]:.4f}" for curve in curves]
+        if shown == "stderr":
+            cells = [f"{plain_stderr(curves[0])[i]:.4f}"]
+        row = "  ".join(f"{cell:<{len(head)}}" for cell, head in zip(cells, heads, strict=True))
+        _show(f"{k:>5}  {curves[0].value[i]:.4f}  {row}".rstrip())
     if export is not None:
         name = _AUTHORS.get(core.id.partition("/")[0], core.id)
         lr.export_generations(samples, export, {name: scores})

@@ -66,6 +66,19 @@ def test_score_agrees_with_the_library(tiny_llama: Path, tmp_path: Path) -> None
     assert [int(row[0]) for row in rows] == [1, 2, 4]
     assert [row[1] for row in rows] == [f"{value:.4f}" for value in curve.value]
     assert [row[4] for row in rows] == [f"{value:.4f}" for value in curve.high]
+    new = leak_at_k(scores, interval="samples")
+    code, out, _ = run("score --metric rougeL_recall --interval both", tmp_path / "s")
+    rows = [line.split() for line in out.splitlines()[1:]]
+    assert code == 0
+    assert "95 % interval over prompts" in out
+    assert [row[4] for row in rows] == [f"{value:.4f}" for value in curve.high]
+    assert [row[7] for row in rows] == [f"{value:.4f}" for value in new.high]
+    code, out, _ = run("score --metric rougeL_recall --interval stderr", tmp_path / "s")
+    plain = curve.per_prompt.std(axis=0, ddof=1) / len(prompts) ** 0.5
+    assert [line.split()[2] for line in out.splitlines()[1:]] == [f"{x:.4f}" for x in plain]
+    code, _, error = run("score --interval bootstrap", tmp_path / "s")
+    assert code != 0
+    assert "one of prompts, samples, both, stderr" in error
 
 
 def test_authors_samples_are_imported_scored_and_exported(tmp_path: Path) -> None:
@@ -123,6 +136,16 @@ def test_evaluate_prints_a_row_and_writes_the_curve(tiny_llama: Path, tmp_path: 
     )
     store = Path(next(li for li in out.splitlines() if li.startswith("samples: "))[9:])
     assert read_samples(store).decoding == Decoding(n=4, max_new_tokens=8, seed=3)
+    again = f"evaluate {SMALL} {options} --interval both"
+    code, out, _ = run(again, tiny_llama, "--csv", tmp_path / "both.csv")
+    assert code == 0
+    assert "leak@4, new samples" in out
+    assert pd.read_csv(tmp_path / "both.csv")["interval"].tolist() == [
+        "prompts",
+        "prompts",
+        "samples",
+        "samples",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from leakrepro.benchmarks.base import Benchmark
-from leakrepro.evaluation.leak_report import LeakReport, digest_texts
+from leakrepro.evaluation.leak_report import LeakReport, Shown, check_shown, digest_texts
 from leakrepro.execution.backend import Backend, takes_backend
 from leakrepro.metrics.base import CoreMetric, checked_scores
 from leakrepro.metrics.registry import Metric, load_metrics
@@ -34,6 +34,7 @@ def evaluate(
     retain_n: int = 8,
     backend: Backend | None = None,
     name: str | None = None,
+    interval: Shown = "prompts",
 ) -> LeakReport:
     """Evaluate a model on a benchmark with sampled and with greedy answers.
 
@@ -52,6 +53,9 @@ def evaluate(
         retain_n: Samples per retain prompt under the same decoding.
         backend: Where sampling and the metrics' models run; None for one process.
         name: Name in tables and figures; None for ``model``.
+        interval: What the report's tables show beside leak@k: the interval over other
+            ``"prompts"``, over new ``"samples"`` of these prompts, ``"both"``, or the plain
+            ``"stderr"``.
 
     Returns:
         leak@k with intervals over clusters of prompts, the greedy leak, the retain scores, the
@@ -63,6 +67,7 @@ def evaluate(
         FileNotFoundError: when the model does not exist.
         StoreError: when samples cannot be saved or a store is damaged.
     """
+    check_shown(interval)
     decoding = decoding or benchmark.decoding
     k = k if k is None else sorted(k)
     if k and k[-1] > decoding.n:
@@ -117,6 +122,7 @@ def evaluate(
         easy=easy,
         hard=hard,
         chance=chance,
+        interval=interval,
     )
 
 

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -27,6 +27,7 @@ from leakrepro.stats.estimator import (
 from leakrepro.storage.shown import NO_MATHS, html, plain
 from leakrepro.types import Decoding, Scores
 
+Shown = Literal["prompts", "samples", "both", "stderr"]
 _SHOWN = (1, 8, 32, 128)  # default values of k in a summary
 
 
@@ -56,6 +57,9 @@ class LeakReport:
         easy: leak@k of the primary metric on prompts whose facts can be guessed.
         hard: leak@k of the primary metric on all other prompts.
         chance: leak@k of a uniform guesser on the easy prompts at ``easy.k``, [len(k)].
+        interval: What tables show beside leak@k: the interval over other ``"prompts"``, over new
+            ``"samples"`` of these prompts, ``"both"``, or the plain ``"stderr"``, which treats
+            prompts as independent. Greedy and retain scores keep the interval over prompts.
 
     Raises:
         ValueError: when the fields contradict each other; the message names the model.
@@ -79,8 +83,10 @@ class LeakReport:
     easy: LeakCurve | None = None
     hard: LeakCurve | None = None
     chance: NDArray[np.float64] | None = None
+    interval: Shown = "prompts"
 
     def __post_init__(self) -> None:
+        check_shown(self.interval)
         if not self.curves:
             raise ValueError(f"report of {self.model!r}: no core metric was computed")
         for name in ("greedy", "retain_greedy", "retain_sampled"):
@@ -173,14 +179,35 @@ class LeakReport:
             ValueError: when the metric was not computed.
         """
         curve = self.curve(metric)
-        scores = self.scores.get(self.headline if metric is None else metric)
-        if scores is None:
+        if (self.headline if metric is None else metric) not in self.scores:
             return np.full(curve.k.size, np.nan)
-        return leak_at_k(scores, curve.k.tolist(), interval="samples").stderr
+        return self.curve_over_samples(metric).stderr
 
-    def to_frame(self) -> pd.DataFrame:
-        """Return all curves, one row per core metric and k; columns as in ``table``."""
-        return _long_frame(_long_rows(self))
+    def curve_over_samples(self, metric: str | None = None) -> LeakCurve:
+        """Return leak@k with the interval over new samples of the same prompts.
+
+        Args:
+            metric: Id of the core metric; None for the primary metric.
+
+        Raises:
+            ValueError: when the metric was not computed, or its scores are not in the report.
+        """
+        curve = self.curve(metric)
+        name = self.headline if metric is None else metric
+        if name not in self.scores:
+            raise ValueError(f"report of {self.model!r} does not have scores of {name!r}")
+        return leak_at_k(self.scores[name], curve.k.tolist(), interval="samples")
+
+    def to_frame(self, interval: Shown | None = None) -> pd.DataFrame:
+        """Return all curves, one row per core metric, interval and k; columns as in ``table``.
+
+        Args:
+            interval: As in ``table``; None for that of the report.
+
+        Raises:
+            ValueError: when the interval is unknown, or needs scores that the report does not have.
+        """
+        return _long_frame(_long_rows(self, interval))
 
     def to_json(self) -> str:
         """Return the report without scores and per-prompt values, as JSON text."""
@@ -295,23 +322,32 @@ def check_reports(reports: Iterable[LeakReport]) -> tuple[LeakReport, ...]:
     return checked
 
 
-def table(reports: Iterable[LeakReport]) -> pd.DataFrame:
+def check_shown(interval: str) -> None:
+    """Raise ValueError unless ``interval`` names what a table can show beside leak@k."""
+    if interval not in get_args(Shown):
+        raise ValueError(f"interval must be one of {', '.join(get_args(Shown))}, not {interval!r}")
+
+
+def table(reports: Iterable[LeakReport], interval: Shown | None = None) -> pd.DataFrame:
     """Return all curves in long form.
 
     Args:
         reports: One or more reports.
+        interval: ``"prompts"``, ``"samples"``, ``"both"`` (a row for each), or ``"stderr"`` (no
+            columns low, high and interval); None for what each report says.
 
     Returns:
-        One row per report, core metric and k. Columns: benchmark, model, metric, temperature,
-        top_p, top_k, n, k, leak@k, low, high, stderr, plain_stderr, confidence, interval, prompts,
-        clusters, weights. ``stderr`` accounts for clusters; ``plain_stderr`` treats all prompts as
+        One row per report, core metric, interval and k. Columns: benchmark, model, metric,
+        temperature, top_p, top_k, n, k, leak@k, low, high, stderr, plain_stderr, confidence,
+        interval, prompts, clusters, weights. ``stderr`` accounts for clusters; ``plain_stderr`` treats all prompts as
         independent. ``top_k`` is missing if all tokens are kept. ``n`` is the smallest number of
         samples of a prompt.
 
     Raises:
         ValueError: when the reports cannot share a table, see ``check_reports``.
     """
-    return _long_frame([row for report in check_reports(reports) for row in _long_rows(report)])
+    checked = check_reports(reports)
+    return _long_frame([row for report in checked for row in _long_rows(report, interval)])
 
 
 def summary(
@@ -319,6 +355,7 @@ def summary(
     metric: str | None = None,
     *,
     k: Sequence[int] = _SHOWN,
+    interval: Shown | None = None,
 ) -> pd.DataFrame:
     """Summarise leak and retain scores, one row per report.
 
@@ -327,6 +364,10 @@ def summary(
         metric: Id of the core metric; None for the primary metric.
         k: Sample counts to show. Counts that were not computed are skipped; the largest computed
             count is always shown.
+        interval: What is shown beside leak@k: the interval over ``"prompts"``, over ``"samples"``,
+            ``"both"`` (that over samples in columns that begin with "leak@k, new samples"), or
+            ``"stderr"`` (the plain standard error, in columns that end in " stderr"); None for what
+            each report says.
 
     Returns:
         Columns: benchmark, model, decoding, greedy leak, leak@k for each shown k, retain score
@@ -338,7 +379,8 @@ def summary(
         ValueError: when the reports cannot share a table, see ``check_reports``, or the metric was
             not computed.
     """
-    return pd.DataFrame([_summary_row(report, metric, k) for report in check_reports(reports)])
+    checked = check_reports(reports)
+    return pd.DataFrame([_summary_row(report, metric, k, interval) for report in checked])
 
 
 def difference_table(
@@ -399,8 +441,19 @@ def leak_wide(
     return wide
 
 
-def _long_rows(report: LeakReport) -> list[dict[str, Any]]:
-    return [
+def _shown_curves(report: LeakReport, metric: str, interval: Shown) -> list[LeakCurve]:
+    curves = []
+    if interval != "samples":
+        curves.append(report.curve(metric))
+    if interval in ("samples", "both"):
+        curves.append(report.curve_over_samples(metric))
+    return curves
+
+
+def _long_rows(report: LeakReport, interval: Shown | None = None) -> list[dict[str, Any]]:
+    shown = report.interval if interval is None else interval
+    check_shown(shown)
+    rows = [
         {
             "benchmark": report.benchmark,
             "model": report.model,
@@ -414,30 +467,42 @@ def _long_rows(report: LeakReport) -> list[dict[str, Any]]:
             "low": float(curve.low[i]),
             "high": float(curve.high[i]),
             "stderr": float(curve.stderr[i]),
-            "plain_stderr": _plain_stderr(curve, i),
+            "plain_stderr": float(plain_stderr(curve)[i]),
             "confidence": curve.confidence,
             "interval": curve.interval,
             "prompts": curve.n_prompts,
             "clusters": curve.n_clusters,
             "weights": report.weights_fingerprint,
         }
-        for metric, curve in report.curves.items()
+        for metric in report.curves
+        for curve in _shown_curves(report, metric, shown)
         for i in range(curve.k.size)
     ]
+    if shown == "stderr":
+        rows = [
+            {name: value for name, value in row.items() if name not in ("low", "high", "interval")}
+            for row in rows
+        ]
+    return rows
 
 
 def _long_frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(rows).astype({"top_k": "Int64"})
 
 
-def _plain_stderr(curve: LeakCurve, i: int) -> float:
-    values = curve.per_prompt[:, i]
-    return float(values.std(ddof=1) / values.size**0.5) if values.size > 1 else float("nan")
+def plain_stderr(curve: LeakCurve) -> NDArray[np.float64]:
+    """Return the standard errors that treat all prompts as independent, [len(k)]; nan for one."""
+    values = curve.per_prompt
+    if len(values) == 1:
+        return np.full(curve.k.size, np.nan)
+    return np.asarray(values.std(axis=0, ddof=1) / len(values) ** 0.5)
 
 
 def _summary_row(
-    report: LeakReport, metric: str | None, k: Sequence[int]
+    report: LeakReport, metric: str | None, k: Sequence[int], interval: Shown | None = None
 ) -> dict[str, str | float]:
+    shown = report.interval if interval is None else interval
+    check_shown(shown)
     curve = report.curve(metric)
     name = report.headline if metric is None else metric
     row: dict[str, str | float] = {
@@ -447,8 +512,16 @@ def _summary_row(
     }
     add_estimate(row, "greedy leak", report.greedy[name], 1)
     largest = int(curve.k[-1])
+    beside = _shown_curves(report, name, shown)
     for count in sorted({*k, largest} & set(curve.k.tolist())):
-        add_estimate(row, f"leak@{count}", curve, count)
+        if shown == "stderr":
+            at = int(np.flatnonzero(curve.k == count)[0])
+            row[f"leak@{count}"] = float(curve.value[at])
+            row[f"leak@{count} stderr"] = float(plain_stderr(curve)[at])
+            continue
+        add_estimate(row, f"leak@{count}", beside[0], count)
+        if shown == "both":
+            add_estimate(row, f"leak@{count}, new samples", beside[1], count)
     # Without hard prompts, the easy leak equals leak@k.
     if name == report.headline and report.hard is not None:
         for split, part in (("easy", report.easy), ("hard", report.hard)):
