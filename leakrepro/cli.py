@@ -599,7 +599,7 @@ def _benchmark(name: str, options: Sequence[str]) -> Benchmark:
 def _pairs(given: Sequence[str], flag: str) -> dict[str, Any]:
     import yaml
 
-    from leakrepro.profiles.schema import parse_yaml
+    from leakrepro.profiles.strict_yaml import parse_yaml
 
     pairs: dict[str, Any] = {}
     for text in given:

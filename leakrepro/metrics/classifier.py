@@ -76,7 +76,8 @@ class PairClassifier(PairReader):
         device = resolve_device()
         dtype = "bfloat16" if device.type == "cuda" else "float32"
         self.model: Any = load_classifier(path, str(device), dtype)
-        self.ids = self.model.get_input_embeddings().weight.shape[0]
+        embeddings: Any = self.model.get_input_embeddings()
+        self.ids: int = embeddings.weight.shape[0]
         self.pads = self._reads_padded()
 
     @torch.inference_mode()

@@ -70,7 +70,8 @@ def load_weights(
             f"{unused[0]}: config.json belongs to another model"
         )
     check_finite(path, model)
-    return model.eval()
+    model.eval()
+    return model
 
 
 @torch.inference_mode()

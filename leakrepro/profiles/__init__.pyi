@@ -10,9 +10,9 @@ from .schema import (
     Unlearned,
     fill,
     load_profile,
-    parse_yaml,
     profile_names,
 )
+from .strict_yaml import parse_yaml
 
 __all__ = [
     "Base",

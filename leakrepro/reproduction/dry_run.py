@@ -16,7 +16,8 @@ import pandas as pd
 from huggingface_hub import constants, is_offline_mode, try_to_load_from_cache
 
 from leakrepro.errors import installed
-from leakrepro.metrics.judge import BYTES_A_TOKEN, RUBRICS, JudgeCost, estimate_cost
+from leakrepro.metrics.judge import BYTES_A_TOKEN, JudgeCost, estimate_cost
+from leakrepro.metrics.judge_reply import RUBRICS
 from leakrepro.profiles.schema import load_profile
 from leakrepro.reproduction.notebook import pick
 from leakrepro.reproduction.runner import overrides

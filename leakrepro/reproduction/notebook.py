@@ -206,7 +206,7 @@ def _kernel(
     )
 
     class ThisPython(AsyncKernelManager):
-        async def start_kernel(self, **options: Any) -> None:
+        async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]
             try:
                 await super().start_kernel(**options, pass_fds=[lifeline.child_end])
             finally:

@@ -38,9 +38,10 @@ def fit_kinds(levels: Floats, counts: Floats, weight: Floats, kinds: int) -> Kin
     """
     starts = np.unique(np.round(np.linspace(0, levels.size - 1, _COARSE)).astype(np.int64))
     hits = np.add.reduceat(counts, starts, axis=1)
-    used = hits.any(axis=0)
+    used = np.asarray(hits.any(axis=0))
     if used.sum() == 1:
         return [(np.ones(len(counts)), np.zeros_like(levels))]  # one level: the spread is unknown
+    rows: Floats
     rows, place = np.unique(hits[:, used], axis=0, return_inverse=True)  # equal prompts: one row
     each = np.bincount(place.ravel(), weight)
     climbs = (_climb(rows, each, shares) for shares in _starts(rows, each, kinds))

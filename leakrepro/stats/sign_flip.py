@@ -49,7 +49,7 @@ class SignFlips:
         totals = self.subsets @ self.sums
         low = (1 + (totals <= _TOLERANCE).sum(axis=0)) / (len(totals) + 1)
         high = (1 + (totals >= -_TOLERANCE).sum(axis=0)) / (len(totals) + 1)
-        return np.minimum(1.0, 2 * np.minimum(low, high))
+        return np.asarray(np.minimum(1.0, 2 * np.minimum(low, high)))
 
     def p_any(self) -> float:
         """Return the p-value of no difference at any k: the largest standardised sum over k."""
