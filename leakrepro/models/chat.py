@@ -228,8 +228,8 @@ def _frame(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, s
         answered = _answered(tokenizer, messages, _PROBE)
     except _TemplateError:  # a template without answers cannot disagree with the prompt
         return _Frame(prompt, None)
-    before, _, after = answered.rpartition(_PROBE)
-    if not before.startswith(prompt):
+    before, found, after = answered.rpartition(_PROBE)
+    if not found or not before.startswith(prompt):
         return _Frame(prompt, None)
     # White space belongs to the answer: "[/INST] yes" has one token for the space and the word.
     return _Frame(before if before[len(prompt) :].strip() else prompt, after)
