@@ -100,5 +100,5 @@ def _texts(frame: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:
     for i in range(frame.shape[1]):
         values = frame.iloc[:, i]
         if not pd.api.types.is_numeric_dtype(values):
-            frame.isetitem(i, values.astype(object).map(changed))
+            frame.isetitem(i, values.astype(object).map(changed).to_numpy())
     return frame.set_axis([changed(name) for name in frame.columns], axis=1)
