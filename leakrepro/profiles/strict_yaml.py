@@ -42,7 +42,7 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        event = self.peek_event()
+        event = self.peek_event()  # type: ignore[no-untyped-call]
         if self.depth >= _DEEPEST:
             raise _error(f"more than {_DEEPEST} nested values", event)
         self.depth += 1
