@@ -339,9 +339,9 @@ def table(reports: Iterable[LeakReport], interval: Shown | None = None) -> pd.Da
     Returns:
         One row per report, core metric, interval and k. Columns: benchmark, model, metric,
         temperature, top_p, top_k, n, k, leak@k, low, high, stderr, plain_stderr, confidence,
-        interval, prompts, clusters, weights. ``stderr`` accounts for clusters; ``plain_stderr`` treats all prompts as
-        independent. ``top_k`` is missing if all tokens are kept. ``n`` is the smallest number of
-        samples of a prompt.
+        interval, prompts, clusters, weights. ``stderr`` accounts for clusters; ``plain_stderr``
+        treats all prompts as independent. ``top_k`` is missing if all tokens are kept. ``n`` is the
+        smallest number of samples of a prompt.
 
     Raises:
         ValueError: when the reports cannot share a table, see ``check_reports``.
