@@ -39,8 +39,8 @@ def extrapolate_leak(
     lower bound is never below the lower bound at the largest unbiased k, because leak@k increases
     with k.
 
-    Coverage is measured by ``make coverage``. Up to k = 2 n it depends little on the populations
-    that were tried; far beyond that it depends on how rare leaks are.
+    Coverage is not guaranteed; ``make coverage`` measures it. Far beyond n it depends on how rare
+    leaks are, because the samples say little about prompts that never leaked.
 
     >>> curve = extrapolate_leak([[0, 0, 0, 1], [0, 0, 0, 0]], k=[8, 16])
     >>> bool((curve.value > 0.5).all())
