@@ -39,10 +39,8 @@ def extrapolate_leak(
     lower bound is never below the lower bound at the largest unbiased k, because leak@k increases
     with k.
 
-    In simulations (``make coverage``; 80 prompts, 400 runs per cell), the nominal 95 % interval
-    covered .945 to .995 up to k = 2 n. Beyond that, coverage depends on how rare leaks are: .94 to
-    .99 at k = 4 n from 50 samples, but .82 if a prompt leaks with probability .001 on average; .925
-    to .995 at k = 5 n from 200 samples.
+    Coverage is not guaranteed; ``make coverage`` measures it. Far beyond n it depends on how rare
+    leaks are, because the samples say little about prompts that never leaked.
 
     >>> curve = extrapolate_leak([[0, 0, 0, 1], [0, 0, 0, 0]], k=[8, 16])
     >>> bool((curve.value > 0.5).all())
