@@ -148,8 +148,8 @@ def ends_in_order() -> Iterator[None]:
                 stream.flush()
         os._exit(end_of_run.status)
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 class _Signalled(BaseException):
