@@ -24,6 +24,7 @@ from leakrepro.storage.shown import plain
 
 if TYPE_CHECKING:
     from leakrepro.benchmarks.base import Benchmark
+    from leakrepro.stats.estimator import Interval
 
 # Errors that a user can correct. Any other error is a bug and keeps its traceback.
 _USER_ERRORS = (
@@ -465,11 +466,13 @@ def score(
     scores = lr.score_samples(samples, core)
     check_shown(interval)
     shown = "samples" if new_draws else interval
+    over: dict[str, tuple[Interval, ...]] = {
+        "both": ("prompts", "samples"),
+        "samples": ("samples",),
+    }
     curves = [
         lr.leak_at_k(scores, interval=each, clusters=samples.clusters, plan=samples.plan)
-        for each in {"both": ("prompts", "samples"), "samples": ("samples",)}.get(
-            shown, ("prompts",)
-        )
+        for each in over.get(shown, ("prompts",))
     ]
     level = f"{100 * curves[0].confidence:g} %"
     heads = [f"{level} interval over {curve.interval}" for curve in curves]

@@ -148,8 +148,8 @@ def ends_in_order() -> Iterator[None]:
                 stream.flush()
         os._exit(end_of_run.status)
     finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        for held, handler in before.items():
+            signal.signal(held, handler)
 
 
 class _Signalled(BaseException):

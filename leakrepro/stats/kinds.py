@@ -41,8 +41,9 @@ def fit_kinds(levels: Floats, counts: Floats, weight: Floats, kinds: int) -> Kin
     used = np.asarray(hits.any(axis=0))
     if used.sum() == 1:
         return [(np.ones(len(counts)), np.zeros_like(levels))]  # one level: the spread is unknown
-    rows: Floats
-    rows, place = np.unique(hits[:, used], axis=0, return_inverse=True)  # equal prompts: one row
+    # Equal prompts are one row.
+    unique, place = np.unique(hits[:, used], axis=0, return_inverse=True)
+    rows = np.asarray(unique, dtype=np.float64)
     each = np.bincount(place.ravel(), weight)
     climbs = (_climb(rows, each, shares) for shares in _starts(rows, each, kinds))
     _, shares, coarse = max(climbs, key=lambda found: found[0])

@@ -214,7 +214,7 @@ def test_wrong_options(options: dict[str, Any], message: str) -> None:
     ("name", "content", "message"),
     [
         ("knowmem_forget_qa.json", b'{"question": "q"}\n', r"line 1: 'answer' is missing"),
-        ("raw_forget.txt", b"\xff", r"raw_forget\.txt: not UTF-8"),
+        ("raw_forget.txt", b"\xff", r"raw_forget\.txt, line 1: not UTF-8"),
         ("verbmem_forget.json", None, r"verbmem_forget\.json: No such file.*LEAKREPRO_DATA"),
     ],
 )
