@@ -42,13 +42,20 @@ def checked_scores(
 
     Raises:
         ValueError: If a score is nan or outside [0, 1], or if the metric does not return one row
-            per prompt; the message names the metric and the prompt.
+            per prompt and one score per answer; the message names the metric and the prompt.
     """
-    scores = metric.score(prompts, candidates)
+    # A user's metric may return an array or a table.
+    scores = Scores.from_rows(metric.score(prompts, candidates))
     if len(scores) != len(prompts):
         raise ValueError(
             f"the metric {metric.id} returns scores of {len(scores)} prompts for {len(prompts)}"
         )
+    for prompt, texts, count in zip(prompts, candidates, scores.counts.tolist(), strict=True):
+        if count != len(texts):
+            raise ValueError(
+                f"the metric {metric.id} gives prompt {prompt.id!r} {count} scores for "
+                f"{len(texts)} answers"
+            )
     bad = np.flatnonzero(~((scores.values >= 0) & (scores.values <= 1)))  # nan is neither
     if bad.size:
         row = int(np.searchsorted(scores.offsets, bad[0], side="right")) - 1

@@ -11,11 +11,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 from leakrepro.evaluation.leak_report import LeakReport, check_reports
 from leakrepro.report.captions import labels
 from leakrepro.report.figures import draw_curve, draw_legend, finish_axes
 from leakrepro.report.style import line_styles, style
+from leakrepro.stats.checks import check_scores
 from leakrepro.types import Scores
 
 if TYPE_CHECKING:
@@ -59,7 +61,9 @@ def metrics_figure(reports: Iterable[LeakReport]) -> Figure:
     return figure
 
 
-def agreement(scores: Mapping[str, Scores], threshold: float = THRESHOLD) -> pd.DataFrame:
+def agreement(
+    scores: Mapping[str, Scores | ArrayLike], threshold: float = THRESHOLD
+) -> pd.DataFrame:
     """Compute for each pair of core metrics how well they agree on which samples leak.
 
     Args:
@@ -77,7 +81,8 @@ def agreement(scores: Mapping[str, Scores], threshold: float = THRESHOLD) -> pd.
     if not 0 < threshold <= 1:
         raise ValueError(f"threshold must be in (0, 1], not {threshold}")
     rows = []
-    for (a, of_a), (b, of_b) in itertools.combinations(scores.items(), 2):
+    checked = {name: check_scores(each) for name, each in scores.items()}
+    for (a, of_a), (b, of_b) in itertools.combinations(checked.items(), 2):
         if not np.array_equal(of_a.offsets, of_b.offsets):
             raise ValueError(f"{a} and {b} are scores of different samples")
         one, two = of_a.values >= threshold, of_b.values >= threshold
@@ -101,7 +106,7 @@ def agreement(scores: Mapping[str, Scores], threshold: float = THRESHOLD) -> pd.
 
 def disagreements(
     samples: Samples,
-    scores: Mapping[str, Scores],
+    scores: Mapping[str, Scores | ArrayLike],
     a: str,
     b: str,
     *,
@@ -125,15 +130,19 @@ def disagreements(
         metric.
 
     Raises:
-        ValueError: when a metric is not in ``scores``.
+        ValueError: when a metric is not in ``scores``, or the scores are of different samples.
     """
     for name in (a, b):
         if name not in scores:
             raise ValueError(f"no scores of {name!r}, only of {', '.join(scores)}")
+    checked = {name: check_scores(each) for name, each in scores.items()}
+    for name, each in checked.items():
+        if each.counts.tolist() != samples.counts:
+            raise ValueError(f"{name} are scores of other samples: their numbers differ")
     rows = []
     for i, (prompt, texts) in enumerate(zip(samples.prompts, samples.texts, strict=True)):
         for j, text in enumerate(texts):
-            leaks = [scores[name][i][j] >= threshold for name in (a, b)]
+            leaks = [checked[name][i][j] >= threshold for name in (a, b)]
             if leaks[0] != leaks[1]:
                 rows.append(
                     {
@@ -141,7 +150,7 @@ def disagreements(
                         "question": prompt.messages[-1]["content"],
                         "reference": prompt.reference,
                         "sample": text,
-                        **{name: float(each[i][j]) for name, each in scores.items()},
+                        **{name: float(each[i][j]) for name, each in checked.items()},
                     }
                 )
     columns = ["leaks under", "question", "reference", "sample", *scores]

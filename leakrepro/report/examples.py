@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from rapidfuzz.distance import LCSseq
 
 from leakrepro.evaluation.answers import Answers
@@ -101,7 +101,7 @@ def _describe(prompt: Prompt) -> dict[str, str]:
 
 
 def leakiest(
-    samples: Samples, scores: Scores, *, count: int = 3, texts: bool = True
+    samples: Samples, scores: Scores | ArrayLike, *, count: int = 3, texts: bool = True
 ) -> pd.DataFrame:
     """Return the prompts that leak most, each with its sample of the highest score.
 
@@ -119,19 +119,20 @@ def leakiest(
     Raises:
         ValueError: when the scores are of different samples.
     """
-    _check_counts(samples, scores)
-    highest = [(-row.max(), -row.mean(), i) for i, row in enumerate(scores)]
+    checked = check_scores(scores)
+    _check_counts(samples, checked)
+    highest = [(-row.max(), -row.mean(), i) for i, row in enumerate(checked)]
     rows = []
     for _, _, i in sorted(highest)[:count]:
-        prompt, worst = samples.prompts[i], int(np.argmax(scores[i]))
+        prompt, worst = samples.prompts[i], int(np.argmax(checked[i]))
         rows.append(
             {
                 **_describe(prompt),
                 "sample": samples.texts[i][worst],
                 "draw": worst + 1,
-                "of": scores[i].size,
-                "score": float(scores[i][worst]),
-                "mean score": float(scores[i].mean()),
+                "of": checked[i].size,
+                "score": float(checked[i][worst]),
+                "mean score": float(checked[i].mean()),
             }
         )
     return _frame(rows, ["sample", "draw", "of", "score", "mean score"], texts)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import ArrayLike
 
 from leakrepro.errors import DataError
 from leakrepro.sampling.manifest import Identity, prompts_hash
@@ -119,7 +120,7 @@ def generation_scores(file: str | Path) -> dict[str, Scores]:
 def export_generations(
     samples: Samples,
     file: str | Path,
-    scores: Mapping[str, Scores] | None = None,
+    scores: Mapping[str, Scores | ArrayLike] | None = None,
     *,
     copies: int = 1,
 ) -> Path:
@@ -141,12 +142,13 @@ def export_generations(
     """
     if copies != 1 and not samples.decoding.is_greedy:
         raise ValueError("only greedy answers can be written repeatedly: copies are not samples")
-    for name, each in (scores or {}).items():
+    checked = {name: Scores.from_rows(each) for name, each in (scores or {}).items()}
+    for name, each in checked.items():
         if each.counts.tolist() != samples.counts:
             raise ValueError(f"{name} are not scores of these samples: the counts differ")
     lines = []
     for i, (prompt, texts) in enumerate(zip(samples.prompts, samples.texts, strict=True)):
-        values = {name: each[i].tolist() for name, each in (scores or {}).items()}
+        values = {name: each[i].tolist() for name, each in checked.items()}
         responses = [
             {"response": text, **{name: row[j] for name, row in values.items()}}
             for j, text in enumerate(texts)

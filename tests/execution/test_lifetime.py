@@ -82,8 +82,9 @@ def _runs(pid: int) -> bool:
 ENDS = """
 import os, signal, sys, time
 from leakrepro.execution.lifetime import ends_in_order
-if sys.argv[1] == "ignored":
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+# The tests themselves may run under nohup.
+ignored = sys.argv[1] == "ignored"
+signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
 try:
     with ends_in_order():
         try:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from nli_models import LABELS, WORDS, make_nli
@@ -294,6 +295,19 @@ def test_scores_of_any_metric_are_checked_and_the_prompt_is_named(value: float) 
     good = checked_scores(Fixed([[0, 1], [0.5]]), PROMPTS, TEXTS)
     assert good.values.tolist() == [0, 1, 0.5]
     with pytest.raises(ValueError, match="the metric mine gives prompt 'p1' the score"):
-        checked_scores(Fixed([[0, 1], [0.5, value]]), PROMPTS, TEXTS)
+        checked_scores(Fixed([[0, 1], [value]]), PROMPTS, TEXTS)
     with pytest.raises(ValueError, match="scores of 1 prompts for 2"):
         checked_scores(Fixed([[0, 1]]), PROMPTS, TEXTS)
+    with pytest.raises(ValueError, match="gives prompt 'p1' 2 scores for 1 answers"):
+        checked_scores(Fixed([[0, 1], [0.5, 0.5]]), PROMPTS, TEXTS)
+
+
+def test_a_users_metric_may_return_an_array() -> None:
+    class Table:
+        id, higher_is_better = "mine", True
+
+        def score(self, prompts: Any, candidates: Any) -> Any:
+            return pd.DataFrame([[0.0, 1.0], [0.5, 0.0]])
+
+    found = checked_scores(Table(), PROMPTS, [["a", "b"], ["c", "d"]])
+    assert [row.tolist() for row in found] == [[0, 1], [0.5, 0]]

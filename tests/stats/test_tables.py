@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import importlib
 import inspect
+import json
 import pkgutil
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,9 +19,12 @@ import pytest
 
 import leakrepro as lr
 from leakrepro import stats
+from leakrepro.report.agreement import agreement, disagreements
 from leakrepro.report.cost import width_table
+from leakrepro.report.examples import leakiest
+from leakrepro.sampling import Samples
 from leakrepro.stats.checks import check_scores
-from leakrepro.types import Scores, score_rows
+from leakrepro.types import Decoding, Scores, score_rows
 
 torch = pytest.importorskip("torch")
 pa = pytest.importorskip("pyarrow")
@@ -101,7 +109,40 @@ TAKERS: dict[str, Callable[[Any], Any]] = {
     "score_rows": lambda s: np.concatenate(score_rows(s)),
     "Scores.from_rows": lambda s: Scores.from_rows(s).values,
     "width_table": lambda s: width_table(s, 2, n=[4], prompts=[3]).to_numpy(),
+    "agreement": lambda s: agreement({"x": s, "y": ROWS * 0}).drop(columns=["a", "b"]).to_numpy(),
+    "disagreements": lambda s: disagreements(samples(), {"x": s, "y": ROWS * 0}, "x", "y")[
+        "times"
+    ].to_numpy(),
+    "leakiest": lambda s: leakiest(samples(), s)["mean score"].to_numpy(),
+    "export_generations": lambda s: exported(s),
 }
+
+
+@functools.cache
+def samples() -> Samples:
+    """Samples with as many answers as ``ROWS`` has scores; each answer is another text."""
+    scratch = tempfile.TemporaryDirectory()
+    atexit.register(scratch.cleanup)
+    folder = Path(scratch.name)
+    lines = [
+        {
+            "prompt": f"question {i}",
+            "ground_truth": "reference",
+            "responses": [{"response": f"answer {i} {j}"} for j in range(4)],
+        }
+        for i in range(3)
+    ]
+    file = folder / "generations.jsonl"
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return lr.import_generations(file, decoding=Decoding(), store=folder / "store")
+
+
+def exported(scores: Any) -> np.ndarray:
+    """The scores that a file of the authors' format holds."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = lr.export_generations(samples(), Path(folder) / "x.jsonl", {"ES": scores})
+        rows = [json.loads(line)["responses"] for line in file.read_text().splitlines()]
+    return np.array([[each["ES"] for each in row] for row in rows])
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -118,7 +159,7 @@ def test_the_other_side_of_a_comparison() -> None:
 
 def test_all_public_functions_that_take_scores_are_listed() -> None:
     found = {name for name in lr.__all__ if takes_scores(getattr(lr, name))}
-    for package in ("stats", "report", "evaluation"):
+    for package in ("stats", "report", "evaluation", "sampling"):
         parent = importlib.import_module(f"leakrepro.{package}")
         for module in pkgutil.iter_modules(parent.__path__):
             loaded = importlib.import_module(f"leakrepro.{package}.{module.name}")
