@@ -13,21 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from leakrepro.benchmarks.base import Benchmark
-from leakrepro.errors import require
 from leakrepro.execution.distributed import processes
 from leakrepro.models import chat, load, named, train
 from leakrepro.models.fingerprints import Fingerprints, fingerprint, require_unchanged
 from leakrepro.models.memory import MemoryEstimate, estimate_memory
-from leakrepro.models.reading import reading
 from leakrepro.models.resolve import Model, resolve_folder
 from leakrepro.models.saved import check_savable
 from leakrepro.models.train_once import Made, find, make_once
 from leakrepro.storage import keys
+from leakrepro.unlearning.adapters import with_adapters
 from leakrepro.unlearning.card import model_card
 from leakrepro.unlearning.curves import Curves, LeakWatch, curves_csv
 from leakrepro.unlearning.methods.options import UnlearnOptions
@@ -274,7 +272,7 @@ def _train(
     reference = None
     if method.trainer.needs_reference_model(options):
         reference = task.load_reference()
-    trained: Any = _with_adapters(model, options) if options.lora else model
+    trained: Any = with_adapters(model, options) if options.lora else model
     method.trainer.check(options, trained)
 
     probe = watch.follow(task.benchmark, tokenizer) if watch else None
@@ -448,53 +446,6 @@ def _blank(item: UnlearnItem) -> UnlearnItem:
         tuple(blank(pair) for pair in item.retain),
         alternate=item.alternate and blank(item.alternate),
     )
-
-
-def _with_adapters(model: PreTrainedModel, options: UnlearnOptions) -> Any:
-    """Wraps the model with the adapters of ``options.lora``; needs peft."""
-    require("peft", "LoRA", "train")
-    from peft import LoraConfig, get_peft_model
-
-    assert options.lora is not None
-    lora = options.lora
-    targets: Any = "all-linear" if lora.targets == ("all-linear",) else list(lora.targets)
-    config = LoraConfig(
-        r=lora.rank,
-        lora_alpha=lora.alpha,  # type: ignore[arg-type]
-        lora_dropout=lora.dropout,
-        target_modules=targets,
-        task_type="CAUSAL_LM",
-    )
-    name = model.name_or_path or type(model).__name__
-    with torch.random.fork_rng(), reading(name, f"lora target {list(lora.targets)}"):
-        torch.manual_seed(options.seed)  # for the initial values of the adapters
-        adapted = get_peft_model(model, config)
-    _check_untied(adapted, name)
-    return adapted
-
-
-def _check_untied(adapted: Any, name: str) -> None:
-    """Raise ValueError if an adapted module shares its weight with another one.
-
-    Merging an adapter changes one of the two. The weight is saved once, so the saved model would
-    not be the trained one.
-    """
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    owners: dict[int, list[str]] = {}
-    for place, module in adapted.named_modules():
-        weight = getattr(module, "weight", None)
-        if isinstance(weight, torch.nn.Parameter) and not isinstance(module, BaseTunerLayer):
-            owners.setdefault(id(weight), []).append(place)
-    for place, module in adapted.named_modules():
-        if isinstance(module, BaseTunerLayer):
-            shared = owners.get(id(getattr(module.get_base_layer(), "weight", None)), [])
-            if len(shared) > 1:
-                raise ValueError(
-                    f"lora.targets adapts {place.removeprefix('base_model.model.')} of {name}, "
-                    "whose weight is tied to another module: name other targets, or save the model "
-                    "with tie_word_embeddings=False and two copies of the weight"
-                )
 
 
 def _check_vocabulary(
