@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from leakrepro.evaluation.frames import read_table
 from leakrepro.report.published import metric_name, published_trajectories
 from leakrepro.report.spread import published_spread
 
@@ -114,7 +115,7 @@ def compare_results(folder: Path, stem: str) -> pd.DataFrame | None:
         return None
     name, compare = _TOPICS[stem]
     file = folder / f"{stem}{name}.csv"
-    rows = compare(pd.read_csv(file)) if file.exists() else pd.DataFrame()
+    rows = compare(read_table(file)) if file.exists() else pd.DataFrame()
     return rows.reindex(columns=_COLUMNS).reset_index(drop=True)
 
 
