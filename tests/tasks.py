@@ -96,3 +96,9 @@ def die_always_at_one(number: int, progress: Progress) -> int:
     if number == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     return number
+
+
+def default_signals() -> None:
+    """For ``preexec_fn``: a background job ignores SIGINT and ``nohup`` SIGHUP; a child does not."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from tasks import default_signals
 
 import leakrepro as lr
 
@@ -82,9 +83,8 @@ def _runs(pid: int) -> bool:
 ENDS = """
 import os, signal, sys, time
 from leakrepro.execution.lifetime import ends_in_order
-# The tests themselves may run under nohup.
-ignored = sys.argv[1] == "ignored"
-signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
+if sys.argv[1] == "ignored":
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
 try:
     with ends_in_order():
         try:
@@ -107,7 +107,11 @@ finally:
 )
 def test_signals_run_finally_blocks(what: str, status: int, out: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", ENDS, what], capture_output=True, text=True, check=False
+        [sys.executable, "-c", ENDS, what],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=default_signals,
     )
     assert (done.returncode, done.stdout, done.stderr) == (status, out, "")
 

@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 import pytest
 from judge_server import Reply, Server, serve
+from tasks import default_signals
 
 from leakrepro.errors import IncompleteScores
 from leakrepro.metrics import LLMJudge
@@ -285,7 +286,12 @@ def test_an_interrupt_keeps_all_answers_and_a_kill_pays_only_those_under_way_twi
         return fair(item, before)
 
     server = start(answer)
-    process = subprocess.Popen([sys.executable, "-c", SCRIPT], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT],
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=default_signals,
+    )
     assert waiting.wait(60)
     process.send_signal(number)
     if number == signal.SIGINT:

@@ -20,6 +20,7 @@ import psutil
 import pytest
 import small_world as small
 import yaml
+from tasks import default_signals
 
 import leakrepro as lr
 
@@ -89,6 +90,7 @@ class Run:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
+            preexec_fn=default_signals,
             text=True,
         )
 
