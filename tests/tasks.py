@@ -99,6 +99,6 @@ def die_always_at_one(number: int, progress: Progress) -> int:
 
 
 def default_signals() -> None:
-    """For ``preexec_fn``: a background job ignores SIGINT and ``nohup`` SIGHUP; a child does not."""
+    """For ``preexec_fn``: the child does not ignore SIGINT and SIGHUP, as a background job may."""
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
