@@ -146,10 +146,10 @@ def verify(
 
     cells = 0
     runs = []
-    with atomic.scratch("verify") as scratch:
-        folder = Path(scratch).resolve() / results.name
-        folder.mkdir()
-        given = {"profile": str(profile), **parameters, "run": str(folder)}
+    # Under LEAKREPRO_HOME, where a notebook finds the results of a run by its name.
+    with atomic.scratch("verify", paths.home()) as scratch:
+        folder = Path(scratch).resolve()
+        given = {"profile": str(profile), **parameters, "run": folder.name}
         tasks = [
             (sources[stem], given, folder, settings.threads, jobs > 1, True) for stem in derivable
         ]

@@ -38,14 +38,16 @@ def remove_drafts(folder: Path) -> None:
     _remove_dead(folder, ".*.tmp")
 
 
-def scratch(what: str) -> tempfile.TemporaryDirectory[str]:
+def scratch(what: str, place: Path | None = None) -> tempfile.TemporaryDirectory[str]:
     """A new temporary folder, removed at its end; those of killed processes are removed now.
 
     Args:
         what: Part of the folder's name.
+        place: The existing folder in which it is made; None for the system's.
     """
-    _remove_dead(Path(tempfile.gettempdir()), "leakrepro-*")
-    return tempfile.TemporaryDirectory(prefix=f"leakrepro-{what}.{_this_process()}.")
+    place = place or Path(tempfile.gettempdir())
+    _remove_dead(place, "leakrepro-*")
+    return tempfile.TemporaryDirectory(prefix=f"leakrepro-{what}.{_this_process()}.", dir=place)
 
 
 _PROCESS = re.compile(r"\.([0-9a-f]{8})-([0-9]+)\.")
