@@ -43,8 +43,8 @@ def fit_kinds(levels: Floats, counts: Floats, weight: Floats, kinds: int) -> Kin
         return [(np.ones(len(counts)), np.zeros_like(levels))]  # one level: the spread is unknown
     # Equal prompts are one row.
     unique, place = np.unique(hits[:, used], axis=0, return_inverse=True)
-    rows = np.asarray(unique, dtype=np.float64)
-    each = np.bincount(place.ravel(), weight)
+    rows = unique.astype(np.float64)
+    each = np.bincount(place.ravel(), weight).astype(np.float64)
     climbs = (_climb(rows, each, shares) for shares in _starts(rows, each, kinds))
     _, shares, coarse = max(climbs, key=lambda found: found[0])
     shares = shares[:, place.ravel()]
