@@ -124,7 +124,7 @@ def _is_leader() -> bool:
 
 @contextlib.contextmanager
 def ends_in_order() -> Iterator[None]:
-    """Makes SIGTERM and SIGHUP run the ``finally`` blocks of this context, then end the process.
+    """Makes SIGTERM, SIGHUP and Ctrl-C run the ``finally`` blocks here, then end the process.
 
     The exit status is 128 plus the signal's number. A second signal ends the process at once.
     Signals that the process ignores (``nohup``) stay ignored. Only for the main thread.
@@ -136,8 +136,8 @@ def ends_in_order() -> Iterator[None]:
             signal.signal(each, signal.SIG_DFL)
         raise _Signalled(128 + number)
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) == signal.SIG_DFL:
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             before[number] = signal.signal(number, end)
     try:
         yield

@@ -102,6 +102,7 @@ finally:
     [
         (str(int(signal.SIGTERM)), 143, "cleaned up\n"),
         (str(int(signal.SIGHUP)), 129, "cleaned up\n"),
+        (str(int(signal.SIGINT)), 130, "cleaned up\n"),
         ("ignored", 0, "cleaned up\nleft\n"),
     ],
 )
