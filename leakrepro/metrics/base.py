@@ -42,7 +42,7 @@ def checked_scores(
 
     Raises:
         ValueError: If a score is nan or outside [0, 1], or if the metric does not return one row
-            per prompt and one score per answer; the message names the metric and the prompt.
+            per prompt, or more scores than answers; the message names the metric and the prompt.
     """
     # A user's metric may return an array or a table.
     scores = Scores.from_rows(metric.score(prompts, candidates))
@@ -51,7 +51,7 @@ def checked_scores(
             f"the metric {metric.id} returns scores of {len(scores)} prompts for {len(prompts)}"
         )
     for prompt, texts, count in zip(prompts, candidates, scores.counts.tolist(), strict=True):
-        if count != len(texts):
+        if count > len(texts):  # fewer: a judge may omit answers without a score
             raise ValueError(
                 f"the metric {metric.id} gives prompt {prompt.id!r} {count} scores for "
                 f"{len(texts)} answers"

@@ -292,14 +292,16 @@ class Fixed:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0, 1.0001])
 def test_scores_of_any_metric_are_checked_and_the_prompt_is_named(value: float) -> None:
-    good = checked_scores(Fixed([[0, 1], [0.5]]), PROMPTS, TEXTS)
-    assert good.values.tolist() == [0, 1, 0.5]
+    good = checked_scores(Fixed([[0, 1], [0.5, 0]]), PROMPTS, TEXTS)
+    assert good.values.tolist() == [0, 1, 0.5, 0]
     with pytest.raises(ValueError, match="the metric mine gives prompt 'p1' the score"):
-        checked_scores(Fixed([[0, 1], [value]]), PROMPTS, TEXTS)
+        checked_scores(Fixed([[0, 1], [0.5, value]]), PROMPTS, TEXTS)
     with pytest.raises(ValueError, match="scores of 1 prompts for 2"):
         checked_scores(Fixed([[0, 1]]), PROMPTS, TEXTS)
-    with pytest.raises(ValueError, match="gives prompt 'p1' 2 scores for 1 answers"):
-        checked_scores(Fixed([[0, 1], [0.5, 0.5]]), PROMPTS, TEXTS)
+    with pytest.raises(ValueError, match="gives prompt 'p1' 3 scores for 2 answers"):
+        checked_scores(Fixed([[0, 1], [0.5, 0, 0]]), PROMPTS, TEXTS)
+    # A judge may omit answers without a score.
+    assert checked_scores(Fixed([[0, 1], [0.5]]), PROMPTS, TEXTS).counts.tolist() == [2, 1]
 
 
 def test_a_users_metric_may_return_an_array() -> None:
