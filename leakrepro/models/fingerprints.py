@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from leakrepro.models.files import all_files, model_files, tokenizer_files
 from leakrepro.storage import provenance
-from leakrepro.storage.keys import digest
+from leakrepro.storage.keys import digest, file_digest
 
 # Entries of a configuration that do not change what a model computes.
 _NOT_THE_MODEL = ("_name_or_path", "transformers_version")
@@ -106,7 +106,7 @@ def _digest(folder: Path, files: Iterable[Path]) -> str:
     total = hashlib.blake2b(digest_size=16)
     for file in files:
         total.update(
-            f"{file.relative_to(folder).as_posix()}\0{_file_digest(file)}\n".encode(
+            f"{file.relative_to(folder).as_posix()}\0{_cached_digest(file)}\n".encode(
                 errors="surrogateescape"
             )
         )
@@ -125,24 +125,17 @@ def _tensor_digest(model: PreTrainedModel) -> str:
     return total.hexdigest()
 
 
-def _file_digest(file: Path) -> str:
+def _cached_digest(file: Path) -> str:
     """Return the hash of a file; it is cached until the file's status changes."""
     stat = file.stat()
     # The time of the last status change cannot be set back, unlike that of the last modification.
     status = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, stat.st_dev)
     if time.time_ns() - stat.st_ctime_ns < _SETTLED_NS:
-        return _content_digest(file)
+        return file_digest(file)
     return _kept_digest(file.resolve(), status)
 
 
 @functools.lru_cache(maxsize=4096)
 def _kept_digest(file: Path, status: tuple[int, ...]) -> str:
     del status  # part of the cache's key
-    return _content_digest(file)
-
-
-def _content_digest(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(
-            stream, functools.partial(hashlib.blake2b, digest_size=16)
-        ).hexdigest()
+    return file_digest(file)

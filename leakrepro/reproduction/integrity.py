@@ -47,7 +47,7 @@ def changed_files(
         if file in ignored:
             continue
         try:
-            if records.file_digest(path) != digest:
+            if keys.file_digest(path) != digest:
                 yield f"{path} was changed after `leakrepro reproduce` wrote it; {RESTORE}"
         except FileNotFoundError:
             yield f"{path} is missing; {RESTORE}"
@@ -79,7 +79,7 @@ def changed_notebook(
         yield f"{stem}: its record names other parameters, {own}"
     if keys.digest(dict(record.parameters)) != record.basis.get("parameters"):
         yield f"{stem}: its record names other parameters than those that it was run with"
-    if records.file_digest(source) != record.basis.get("notebook"):
+    if keys.file_digest(source) != record.basis.get("notebook"):
         yield f"{stem}: {source} has changed since its run; {RESTORE}"
     try:
         ours = _cells(nbformat.read(executed, as_version=4))  # type: ignore[no-untyped-call]

@@ -31,10 +31,9 @@ from leakrepro.reproduction.up_to_date import Basis, basis_of, stamp, what_chang
 from leakrepro.sampling.digests import digest_file, keep_digests
 from leakrepro.sampling.store import SampleStore, open_store
 from leakrepro.storage import paths, provenance
-from leakrepro.storage.keys import digest
+from leakrepro.storage.keys import digest, file_digest
 from leakrepro.storage.owner import owned
 from leakrepro.storage.provenance import Kind
-from leakrepro.storage.records import file_digest
 
 
 def reproduce(

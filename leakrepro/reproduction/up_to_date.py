@@ -12,7 +12,7 @@ import leakrepro
 from leakrepro import info
 from leakrepro.profiles.schema import Profile
 from leakrepro.reproduction.record import RunRecord
-from leakrepro.storage.keys import digest
+from leakrepro.storage.keys import digest, file_digest
 
 Basis = dict[str, str]
 
@@ -38,7 +38,7 @@ def with_notebook(basis: Basis, notebook: Path, parameters: Mapping[str, Any]) -
     """The basis with the digests of one notebook's file and parameters."""
     return {
         **basis,
-        "notebook": hashlib.blake2b(notebook.read_bytes(), digest_size=16).hexdigest(),
+        "notebook": file_digest(notebook),
         "parameters": digest(dict(parameters)),
     }
 

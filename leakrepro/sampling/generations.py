@@ -8,7 +8,6 @@ scripts.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from leakrepro.sampling.samples import Samples
 from leakrepro.sampling.store import SCHEMA, Request, SampleStore
 from leakrepro.storage import paths
 from leakrepro.storage.atomic import write_atomically
+from leakrepro.storage.keys import file_digest
 from leakrepro.storage.text_files import json_lines, read_utf8
 from leakrepro.types import Decoding, Prompt, Scores
 
@@ -75,7 +75,7 @@ def import_generations(
                 )
     prompts = _prompts(file, rows, benchmark)
     identity = Identity(
-        weights=f"unknown, imported from {_digest(file)}",
+        weights=f"unknown, imported from {file_digest(file)}",
         tokenizer="unknown",
         prompts=prompts_hash(prompts),
         decoding=decoding.replace(n=n, seed=0),
@@ -229,7 +229,3 @@ def _table(requests: Sequence[Request], texts: Mapping[str, Sequence[str]]) -> p
     for field in SCHEMA:
         columns.setdefault(field.name, pa.nulls(len(rows), field.type))
     return pa.table(columns, schema=SCHEMA)
-
-
-def _digest(file: Path) -> str:
-    return hashlib.blake2b(file.read_bytes(), digest_size=16).hexdigest()

@@ -5,7 +5,6 @@ Every entry has a digest of itself, and a digest of each file that belongs to it
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 from leakrepro.errors import StoreError
 from leakrepro.storage.atomic import locked, write_atomically
 from leakrepro.storage.documents import unreadable
-from leakrepro.storage.keys import digest
+from leakrepro.storage.keys import digest, file_digest
 
 RECORDS = "runs.json"
 WRITTEN, DIGEST = "written", "digest"
@@ -93,16 +92,6 @@ def keep_written(folder: Path, files: Iterable[str], *, name: str | None = None)
             entry[WRITTEN] = entry.get(WRITTEN, {}) | digests
 
     _update(folder, change, name)
-
-
-def file_digest(path: Path) -> str:
-    """32 hexadecimal digits of blake2b-128 over a file's bytes.
-
-    Raises:
-        OSError: when the file cannot be read.
-    """
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 def _renew(entries: Entries, digests: Mapping[str, str]) -> None:

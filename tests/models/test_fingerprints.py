@@ -194,9 +194,9 @@ def test_a_file_of_this_moment_is_read_each_time(
 ) -> None:
     # Two writes in one tick of the file system's clock have the same times.
     reads: list[str] = []
-    real = fingerprints._content_digest
+    real = fingerprints.file_digest
     monkeypatch.setattr(
-        fingerprints, "_content_digest", lambda file: reads.append(file.name) or real(file)
+        fingerprints, "file_digest", lambda file: reads.append(file.name) or real(file)
     )
     (folder / "config.json").write_bytes((folder / "config.json").read_bytes())
     fingerprint(folder)
