@@ -134,6 +134,8 @@ class Scores:
                 numbers. The message names the prompt by its position.
             TypeError: If ``rows`` is a mapping, a set, text or a table that is not loaded.
         """
+        if isinstance(rows, cls):
+            return rows
         arrays = score_rows(rows)
         offsets = np.concatenate([[0], np.cumsum([a.size for a in arrays])])
         return cls(np.concatenate(arrays) if arrays else np.empty(0), offsets)

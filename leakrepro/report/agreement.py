@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from leakrepro.evaluation.leak_report import LeakReport, check_reports
 from leakrepro.report.captions import labels
+from leakrepro.report.examples import check_counts
 from leakrepro.report.figures import draw_curve, draw_legend, finish_axes
 from leakrepro.report.style import line_styles, style
 from leakrepro.stats.checks import check_scores
@@ -136,9 +137,8 @@ def disagreements(
         if name not in scores:
             raise ValueError(f"no scores of {name!r}, only of {', '.join(scores)}")
     checked = {name: check_scores(each) for name, each in scores.items()}
-    for name, each in checked.items():
-        if each.counts.tolist() != samples.counts:
-            raise ValueError(f"{name} are scores of other samples: their numbers differ")
+    for each in checked.values():
+        check_counts(samples, each)
     rows = []
     for i, (prompt, texts) in enumerate(zip(samples.prompts, samples.texts, strict=True)):
         for j, text in enumerate(texts):

@@ -68,8 +68,8 @@ def hidden_leaks(
     for name, each in {"greedy": greedy, **compared}.items():
         if [p.id for p in each.prompts] != [p.id for p in samples.prompts]:
             raise ValueError(f"the answers {name!r} and the samples are to different prompts")
-    _check_counts(samples, scores)
-    _check_counts(greedy, answers.greedy_scores)
+    check_counts(samples, scores)
+    check_counts(greedy, answers.greedy_scores)
     leaking = _leaking(scores, threshold)
     hidden = np.flatnonzero(_ever(leaking) & ~_ever(_leaking(answers.greedy_scores, threshold)))
     labels = [prompt.cluster for prompt in samples.prompts]
@@ -120,7 +120,7 @@ def leakiest(
         ValueError: when the scores are of different samples.
     """
     checked = check_scores(scores)
-    _check_counts(samples, checked)
+    check_counts(samples, checked)
     highest = [(-row.max(), -row.mean(), i) for i, row in enumerate(checked)]
     rows = []
     for _, _, i in sorted(highest)[:count]:
@@ -351,7 +351,8 @@ def _ever(leaking: Sequence[NDArray[np.bool_]]) -> NDArray[np.bool_]:
     return np.array([row.any() for row in leaking])
 
 
-def _check_counts(samples: Samples, scores: Scores) -> None:
+def check_counts(samples: Samples, scores: Scores) -> None:
+    """Raise ValueError unless there is one score per sample, prompt by prompt."""
     if scores.counts.tolist() != samples.counts:
         raise ValueError("the scores are of different samples: their numbers differ")
 

@@ -72,7 +72,7 @@ def check_rng(rng: int | np.random.Generator) -> np.random.Generator:
 
 def check_scores(scores: Scores | ArrayLike | Iterable[ArrayLike]) -> Scores:
     """Return the scores as ``Scores``; raise ValueError if any score is invalid."""
-    checked = scores if isinstance(scores, Scores) else Scores.from_rows(scores)
+    checked = Scores.from_rows(scores)
     if not len(checked):
         raise ValueError("scores are empty: leak@k needs at least one prompt")
     if np.any(checked.counts == 0):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,17 +61,44 @@ def over_samples(
         ends = (max(2 * least - middle, 0.0), min(2 * most - middle, 1.0))
     levels, counts = with_ends(levels, counts, ends)
     tails = ((1 - confidence) / 2, (1 + confidence) / 2)
-    found = [*_empirical_bayes(levels, counts, ks, value, tails, rng)]
-    found.append(_sample_bootstrap(levels, counts, ks, value, tails, rng))
+    layers = _Layers.of(levels, counts, ks)
+    found = [*_empirical_bayes(layers, ks, value, tails, rng)]
+    found.append(_sample_bootstrap(layers, ks, value, tails, rng))
     low, high, stderr = (
         np.stack([getattr(each, name) for each in found]) for name in ("low", "high", "stderr")
     )
     return Bounds(low.min(axis=0).clip(0, 1), high.max(axis=0).clip(0, 1), stderr.max(axis=0))
 
 
+class _Layers(NamedTuple):
+    """Scores as a weighted sum of layers.
+
+    A layer is 1 if the score exceeds a level and 0 otherwise, and its weight is the gap between two
+    levels. The same decomposition holds for the maximum of scores and for the estimate.
+
+    Attributes:
+        gaps: Weights of the layers, [layers].
+        counts: Number of samples of each prompt at each level, [prompts, layers + 1].
+        above: Number of samples of each prompt that exceed the level, [prompts, layers].
+        n: Number of samples of each prompt, [prompts].
+        estimate: The unbiased estimate of leak@k from the levels, [len(k)].
+    """
+
+    gaps: Floats
+    counts: Floats
+    above: NDArray[np.int64]
+    n: NDArray[np.int64]
+    estimate: Floats
+
+    @classmethod
+    def of(cls, levels: Floats, counts: Floats, ks: NDArray[np.int64]) -> _Layers:
+        gaps, n = np.diff(levels), counts.sum(axis=1).astype(np.int64)
+        above = counts[:, ::-1].cumsum(axis=1)[:, ::-1][:, 1:].astype(np.int64)
+        return cls(gaps, counts, above, n, gaps @ _estimates(above, n, ks))
+
+
 def _empirical_bayes(
-    levels: Floats,
-    counts: Floats,
+    layers: _Layers,
     ks: NDArray[np.int64],
     value: Floats,
     tails: tuple[float, float],
@@ -78,31 +106,27 @@ def _empirical_bayes(
 ) -> Iterator[Bounds]:
     """Yield the intervals around the estimate and around the posterior mean.
 
-    A score is a weighted sum of layers: a layer is 1 if the score exceeds a level and 0 otherwise,
-    and its weight is the gap between two levels. The same decomposition holds for the maximum of
-    scores and for the estimate. Each layer is a 0/1 score with its own posterior, which gives its
-    variance. One prior for all levels would carry over the similarity of prompts from levels where
-    they agree to levels where they differ. Correlations between layers are estimated by resampling.
+    Each layer is a 0/1 score with its own posterior, which gives its variance. One prior for all
+    levels would carry over the similarity of prompts from levels where they agree to levels where
+    they differ. Correlations between layers are estimated by resampling.
     """
-    n = counts.sum(axis=1).astype(np.int64)
-    above = counts[:, ::-1].cumsum(axis=1)[:, ::-1][:, 1:].astype(np.int64)
-    gaps = np.diff(levels)
-    size = gaps.size
-    together = _layer_correlations(counts, n, ks, rng) if size > 1 else np.ones((1, 1, 1))
+    gaps, size = layers.gaps, layers.gaps.size
+    together = np.ones((1, 1, 1))
+    if size > 1:
+        together = _layer_correlations(layers.counts, layers.n, ks, rng)
     together = np.broadcast_to(together, (ks.size, size, size))
     for kinds in (1, 2) if size == 1 else (2,):
-        layers = [Posterior.of_hits(hits, n, kinds) for hits in above.T]
-        plain = gaps @ np.stack([layer.mean_leak(ks) for layer in layers])
-        grouped = gaps @ _estimates(above, n, ks)  # the estimate from the levels
+        fits = [Posterior.of_hits(hits, layers.n, kinds) for hits in layers.above.T]
+        plain = gaps @ np.stack([fit.mean_leak(ks) for fit in fits])
         ends: list[list[Floats]] = []
         deviations = []
         for phantom, tail in zip((0, 1), tails, strict=True):
-            variances = np.stack([layer.variance(ks, phantom) for layer in layers])
-            mean = gaps @ np.stack([layer.mean_leak(ks, phantom) for layer in layers])
+            variances = np.stack([fit.variance(ks, phantom) for fit in fits])
+            mean = gaps @ np.stack([fit.mean_leak(ks, phantom) for fit in fits])
             weighted = gaps[:, None] * np.sqrt(variances)
             total = np.einsum("bk,ck,kbc->k", weighted, weighted, together)
             total = np.maximum(total, 0)
-            centres = (value + mean - plain, value + mean - grouped)
+            centres = (value + mean - plain, value + mean - layers.estimate)
             ends.append([beta_quantile(np.clip(c, 0, 1), total, tail) for c in centres])
             deviations.append(np.sqrt(total))
         for low, high in zip(*ends, strict=True):
@@ -110,8 +134,7 @@ def _empirical_bayes(
 
 
 def _sample_bootstrap(
-    levels: Floats,
-    counts: Floats,
+    layers: _Layers,
     ks: NDArray[np.int64],
     value: Floats,
     tails: tuple[float, float],
@@ -121,8 +144,8 @@ def _sample_bootstrap(
 
     Prompts with equal counts are one row: what one of them tells holds for all.
     """
-    rows, weight = np.unique(counts, axis=0, return_counts=True)
-    gaps, share = np.diff(levels), weight / len(counts)
+    rows, weight = np.unique(layers.counts, axis=0, return_counts=True)
+    gaps, share = layers.gaps, weight / len(layers.counts)
     extra = rng.standard_exponential((_REPLICATES, 1))
     total = np.zeros((_REPLICATES, ks.size))
     # For each bound, the largest mean change by the phantom so far, and its replicates.
@@ -140,11 +163,8 @@ def _sample_bootstrap(
                 if size > most[bound, i]:
                     most[bound, i] = size
                     change[bound, :, i] = leak_then - leak
-    n = counts.sum(axis=1).astype(np.int64)
-    above = counts[:, ::-1].cumsum(axis=1)[:, ::-1][:, 1:].astype(np.int64)
-    shift = value - gaps @ _estimates(above, n, ks)
     ends = [
-        np.quantile(total + moved, tail, axis=0) + shift
+        np.quantile(total + moved, tail, axis=0) + value - layers.estimate
         for moved, tail in zip(change, tails, strict=True)
     ]
     deviation = np.max([(total + moved).std(axis=0) for moved in change], axis=0)
