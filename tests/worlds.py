@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -143,3 +144,12 @@ class Ban:
         return scores.index_fill_(
             -1, torch.tensor([self.token]), -torch.inf
         )  # in place, like some processors
+
+
+def shift(folder: Path) -> None:
+    """Changes one tensor of a saved model, and nothing else."""
+    file = folder / "model.safetensors"
+    weights = load_file(file)
+    name = sorted(weights)[0]
+    weights[name] = weights[name] + 0.5
+    save_file(weights, file, metadata={"format": "pt"})

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from safetensors.torch import load_file, save_file
-from worlds import make_prompts
+from worlds import make_prompts, shift
 
 from leakrepro.benchmarks.base import Benchmark
 from leakrepro.models import load
@@ -27,14 +26,6 @@ CHANGED = "changed between their identification and the end of loading: call aga
 def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setenv("LEAKREPRO_HOME", str(tmp_path / "home"))
     return tmp_path / "home"
-
-
-def shift(folder: Path) -> None:
-    file = folder / "model.safetensors"
-    weights = load_file(file)
-    name = sorted(weights)[0]
-    weights[name] = weights[name] + 0.5
-    save_file(weights, file, metadata={"format": "pt"})
 
 
 def before_loading(

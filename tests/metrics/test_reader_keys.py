@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 from nli_models import WORDS, make_nli
-from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
-from worlds import make_prompts
+from worlds import make_prompts, shift
 
 from leakrepro.metrics import CosineSimilarity, EntailmentScore, cosine
 from leakrepro.metrics.model_scored import reader_key
@@ -22,14 +21,6 @@ CHANGED = "changed between their identification and the end of loading: call aga
 def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setenv("LEAKREPRO_HOME", str(tmp_path / "home"))
     return tmp_path / "home"
-
-
-def shift(folder: Path) -> None:
-    file = folder / "model.safetensors"
-    weights = load_file(file)
-    name = sorted(weights)[0]
-    weights[name] = weights[name] + 0.5
-    save_file(weights, file, metadata={"format": "pt"})
 
 
 def questions() -> tuple[list[Prompt], list[list[str]]]:
