@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import math
 import re
-import sys
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -15,6 +14,7 @@ import nbformat
 
 from leakrepro.reproduction.integrity import RESTORE
 from leakrepro.reproduction.page import files_of
+from leakrepro.storage.text_files import long_cells
 
 TOLERANCE = 1e-12
 NAMED = 20  # differences of one file that are listed; the others are counted
@@ -129,12 +129,8 @@ def _compare_latex(kept: Path, derived: Path) -> Iterator[str]:
 
 
 def _read(file: Path) -> Table:
-    limit = csv.field_size_limit(sys.maxsize)  # an answer may be long
-    try:
-        with file.open(encoding="utf-8", newline="") as lines:
-            return list(csv.reader(lines))
-    finally:
-        csv.field_size_limit(limit)
+    with file.open(encoding="utf-8", newline="") as lines, long_cells():  # an answer may be long
+        return list(csv.reader(lines))
 
 
 def _shown(notebook: Path) -> dict[int, list[Table]]:

@@ -84,7 +84,7 @@ def csv_rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, str]]]:
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     rows: list[tuple[int, dict[str, str]]] = []
     try:
-        with _long_cells():
+        with long_cells():
             names = [(name or "").strip() for name in reader.fieldnames or ()]
             for name in names:
                 if name and names.count(name) > 1:
@@ -107,8 +107,8 @@ def csv_rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, str]]]:
 
 
 @contextlib.contextmanager
-def _long_cells() -> Iterator[None]:
-    """The csv module's limit is one for the whole process."""
+def long_cells() -> Iterator[None]:
+    """Let the csv module read cells of any length; its limit is one for the whole process."""
     with _CSV_LIMIT:
         before = csv.field_size_limit(_CELL_LIMIT)
         try:
