@@ -33,10 +33,8 @@ def reading(path: str | Path, what: str) -> Iterator[None]:
         yield
     except (ModelError, MemoryError, torch.OutOfMemoryError):
         raise
-    except Exception as error:
-        raise ModelError(f"{path}: the {what} cannot be read: {_reason(error)}") from error
     except BaseException as error:
-        if type(error).__name__ != _PANIC:
+        if not isinstance(error, Exception) and type(error).__name__ != _PANIC:
             raise
         raise ModelError(f"{path}: the {what} cannot be read: {_reason(error)}") from error
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from leakrepro.errors import ModelError
 from leakrepro.models.generation import savable
 from leakrepro.models.reading import no_progress_bars, reading
 from leakrepro.models.weights import load_weights
+from leakrepro.storage.atomic import scratch
 
 _PROBE = (2, 6)  # rows and tokens of the texts that both models read
 
@@ -51,7 +51,7 @@ def check_savable(
             saved.
     """
     config: Any = getattr(model, "generation_config", None)
-    with tempfile.TemporaryDirectory() as folder, savable(model):
+    with scratch("saving") as folder, savable(model):
         for part, what in (
             (model.config, "configuration"),
             (config and model.generation_config, "generation configuration"),
